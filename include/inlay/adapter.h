@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// A LoRA adapter (arXiv 2106.09685): y = W x + scale * B A x for each target W. A is [r, in], B [out, r].
+#ifndef INLAY_ADAPTER_H
+#define INLAY_ADAPTER_H
+
+#include <inlay/model.h>
+
+INLAY_BEGIN
+
+// The adapter's values live in host memory; a trainer copies them to its device and back.
+// One thread at a time.
+typedef struct inlay_adapter inlay_adapter;
+
+typedef struct inlay_adapter_params {
+    uint32_t r;       // rank; 0: 16
+    float alpha;      // 0: 2 r
+    float dropout;    // on the input of A, training alone; 0 to below 1
+    bool use_rslora;  // scale = alpha / sqrt(r) instead of alpha / r
+    // "all-linear" (q, k, v, o, gate, up, down), a comma-separated list of module suffixes
+    // ("q_proj,v_proj", also "lm_head"), or a regular expression on the whole module path
+    // ("model.layers.3.self_attn.q_proj"). NULL: all-linear.
+    const char *target_modules;
+    uint32_t seed; // of A's first values; B starts at zero
+} inlay_adapter_params;
+
+typedef struct inlay_adapter_info {
+    char format[16]; // "new", "peft", "gguf"
+    uint32_t r;
+    float alpha, scale, dropout;
+    bool use_rslora;
+    uint64_t parameters;
+    uint32_t pair_count; // targets, each an A and a B
+    char architecture[32]; // of the base, may be empty
+} inlay_adapter_info;
+
+typedef struct inlay_adapter_pair {
+    const char *module; // "model.layers.0.self_attn.q_proj", lives as long as the adapter
+    uint32_t r, in, out;
+    float scale;
+} inlay_adapter_pair;
+
+// A fresh adapter for `model`: A uniform in +-1/sqrt(in) as PEFT draws it, B zero.
+INLAY_API inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *env,
+                                            const inlay_model *model,
+                                            const inlay_adapter_params *params);
+// `path`: an output folder of `inlay train`, a PEFT folder, or a .gguf. `model` NULL reads it without
+// checking it against a base (for its info alone). Errors: MISMATCH names the tensor and both shapes.
+INLAY_API inlay_result inlay_adapter_load(inlay_adapter **out, const inlay_env *env,
+                                          const inlay_model *model, const char *path);
+INLAY_API void inlay_adapter_destroy(inlay_adapter **adapter);
+
+INLAY_API void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapter_info *info);
+INLAY_API inlay_result inlay_adapter_get_pair(const inlay_adapter *adapter, uint32_t index,
+                                              inlay_adapter_pair *pair);
+
+// adapter_model.safetensors and adapter_config.json into the folder, which is created.
+INLAY_API inlay_result inlay_adapter_save_peft(const inlay_adapter *adapter, const char *folder);
+// A file that llama.cpp's --lora loads.
+INLAY_API inlay_result inlay_adapter_save_gguf(const inlay_adapter *adapter, const char *path);
+
+INLAY_END
+
+#endif

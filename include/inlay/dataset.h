@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// Training text: read, tokenized, packed into rows.
+//
+// .txt: one stream of tokens cut into rows of max_length. .jsonl, one object a line, by the keys of the
+// first record: {"text"}; {"prompt","completion"}, loss on the completion alone; {"messages":
+// [{"role","content"}]} through a chat template, loss on the assistant's turns alone.
+#ifndef INLAY_DATASET_H
+#define INLAY_DATASET_H
+
+#include <inlay/model.h>
+
+INLAY_BEGIN
+
+// Immutable once opened, thread-safe to read.
+typedef struct inlay_dataset inlay_dataset;
+
+typedef struct inlay_dataset_params {
+    uint32_t max_length;  // tokens in a row; 0: the model's context, at most 512
+    const char *chat_template; // : "chatml", "llama2", "llama3", "zephyr"; NULL: recognised
+    bool no_packing;      // one sequence a row
+    bool no_eos;          // do not end text and completions with the end-of-sequence token
+} inlay_dataset_params;
+
+typedef struct inlay_dataset_info {
+    char format[32]; // "txt", "text", "prompt-completion", "messages"
+    uint32_t max_length;
+    uint64_t records;           // lines, or 1 for a .txt
+    uint64_t sequences;         // pieces that were packed
+    uint64_t rows;              // packed rows of max_length tokens
+    uint64_t tokens;            // all, after truncation
+    uint64_t supervised_tokens; // those with a loss
+    uint64_t truncated_sequences, truncated_tokens; // cut off at max_length
+} inlay_dataset_info;
+
+// Errors: NOT_FOUND, IO, BAD_FILE (names file and line), UNSUPPORTED (unknown template).
+INLAY_API inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *env,
+                                          const inlay_model *model, const char *path,
+                                          const inlay_dataset_params *params);
+// Takes the last `fraction` (0 to 1) of the source's sequences away into *held_out, by a seeded draw.
+INLAY_API inlay_result inlay_dataset_split(inlay_dataset *source, double fraction, uint32_t seed,
+                                           inlay_dataset **held_out);
+INLAY_API void inlay_dataset_close(inlay_dataset **dataset);
+INLAY_API void inlay_dataset_get_info(const inlay_dataset *dataset, inlay_dataset_info *info);
+
+// One prompt and completion as text, for judging generations: record `index` of a
+// prompt-completion dataset. The strings live as long as the dataset. Others: UNSUPPORTED.
+INLAY_API inlay_result inlay_dataset_get_record(const inlay_dataset *dataset, uint64_t index,
+                                                const char **prompt, const char **completion);
+
+INLAY_END
+
+#endif

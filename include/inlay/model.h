@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+// A base model: opened and checked on the CPU, uploaded to a device by whatever runs it.
+#ifndef INLAY_MODEL_H
+#define INLAY_MODEL_H
+
+#include <inlay/device.h>
+
+INLAY_BEGIN
+
+// A model file, its shapes and its tokenizer. Immutable once opened: reading functions are
+// thread-safe. Must outlive everything made from it.
+typedef struct inlay_model inlay_model;
+
+typedef enum inlay_quantize {
+    INLAY_QUANTIZE_NONE = 0, // keep each tensor's own type
+    INLAY_QUANTIZE_NF4 = 1,  // NormalFloat 4 bit, block 64, double quantization (arXiv 2305.14314)
+    INLAY_QUANTIZE_Q8_0 = 2,
+    INLAY_QUANTIZE_Q4_0 = 3,
+} inlay_quantize;
+
+typedef struct inlay_model_params {
+    // Requantize the layers' matrices at load. Embedding, head and norms keep their type.
+    inlay_quantize quantize;
+    bool skip_finite_check; // do not look for NaN and infinity in the weights
+} inlay_model_params;
+
+typedef struct inlay_model_info {
+    char architecture[32];
+    char name[128]; // general.name, may be empty
+    uint64_t file_bytes;
+    uint64_t parameters;
+    uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab, context_length;
+    float rope_base, norm_eps;
+    bool tied_head;
+    char tokenizer[16]; // "llama" (SentencePiece style), "gpt2" (byte-level BPE)
+    char pre_tokenizer[32];
+    int32_t bos, eos; // -1: none
+    bool add_bos;
+    uint32_t tensor_count;
+} inlay_model_info;
+
+typedef struct inlay_tensor_info {
+    const char *name; // valid as long as the model
+    const char *type; // "F32", "Q8_0", ...
+    uint32_t dims;
+    uint64_t shape[4]; // shape[0] is the contiguous one, as in the file
+    uint64_t bytes;
+} inlay_tensor_info;
+
+// Reads and checks a GGUF file. Errors: NOT_FOUND, IO, BAD_FILE (with place), UNSUPPORTED
+// (architecture, tensor type), NOT_FINITE (names the tensor).
+INLAY_API inlay_result inlay_model_open(inlay_model **out, const inlay_env *env, const char *path,
+                                        const inlay_model_params *params);
+INLAY_API void inlay_model_close(inlay_model **model);
+
+INLAY_API void inlay_model_get_info(const inlay_model *model, inlay_model_info *info);
+// `index` < tensor_count, else INVALID_ARGUMENT.
+INLAY_API inlay_result inlay_model_get_tensor(const inlay_model *model, uint32_t index,
+                                              inlay_tensor_info *info);
+
+typedef struct inlay_tokenize_params {
+    bool add_special;   // BOS and EOS where the model says so
+    bool parse_special; // control tokens written out in the text become their ids
+} inlay_tokenize_params;
+
+// Text of `size` bytes, any bytes, to ids. *count holds the room in `ids` and becomes the number of
+// ids; INVALID_ARGUMENT when that is larger than the room (call with room 0 and ids NULL to learn it).
+INLAY_API inlay_result inlay_tokenize(const inlay_model *model, const char *text, size_t size,
+                                      const inlay_tokenize_params *params, int32_t *ids,
+                                      size_t *count);
+// The bytes of one token, not NUL-terminated; may be a part of a UTF-8 character. *size holds the
+// room and becomes the length. `first`: at the start of a text a SentencePiece space is dropped.
+INLAY_API inlay_result inlay_detokenize(const inlay_model *model, int32_t id, bool first,
+                                        char *bytes, size_t *size);
+
+INLAY_END
+
+#endif

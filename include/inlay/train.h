@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Training an adapter, and the loss of a model on a dataset.
+#ifndef INLAY_TRAIN_H
+#define INLAY_TRAIN_H
+
+#include <inlay/adapter.h>
+#include <inlay/dataset.h>
+
+INLAY_BEGIN
+
+// One training run. One thread at a time. Holds the weights on the device while it lives.
+typedef struct inlay_trainer inlay_trainer;
+
+typedef enum inlay_schedule {
+    INLAY_SCHEDULE_LINEAR = 0,
+    INLAY_SCHEDULE_COSINE = 1,
+    INLAY_SCHEDULE_CONSTANT = 2,
+    INLAY_SCHEDULE_CONSTANT_WITH_WARMUP = 3,
+} inlay_schedule;
+
+#define INLAY_CHECKPOINT_NONE 0
+#define INLAY_CHECKPOINT_ALL (-1)
+#define INLAY_CHECKPOINT_AUTO (-2)
+
+typedef struct inlay_train_params {
+    uint32_t batch_size;                  // rows in a micro-batch; 0: 1
+    uint32_t gradient_accumulation_steps; // micro-batches in a step; 0: 1
+    uint32_t max_steps;                   // 0: as many as the epochs have
+    float num_train_epochs;               // 0: 1; a fraction is allowed; max_steps goes before it
+    float learning_rate;                  // 0: 2e-4
+    inlay_schedule lr_scheduler;
+    uint32_t warmup_steps; // goes before warmup_ratio
+    float warmup_ratio;    // of all steps
+    float weight_decay;
+    float max_grad_norm;           // 0: no clipping
+    float adam_beta1, adam_beta2;  // 0: 0.9, 0.999
+    float adam_epsilon;            // 0: 1e-8
+    // Layers whose activations are computed again in the backward pass: NONE, ALL, AUTO (as few as
+    // fit the memory), or the number of layers.
+    int32_t gradient_checkpointing;
+    bool no_shuffle;
+    uint32_t seed; // of the shuffle and of dropout
+} inlay_train_params;
+
+// What a run will use, known before anything is allocated on the device.
+typedef struct inlay_train_plan {
+    uint64_t trainable_parameters, total_parameters;
+    uint64_t weights_bytes, adapter_bytes, optimizer_bytes, activations_bytes, scratch_bytes;
+    uint64_t total_bytes;
+    uint64_t device_budget_bytes;
+    bool fits;
+    uint64_t flops_per_step;
+    uint32_t tokens_per_step; // rows times row length times accumulation
+    uint32_t total_steps, steps_per_epoch;
+    uint32_t checkpointed_layers;
+    uint32_t dispatches; // of one micro-batch, forward and backward
+} inlay_train_plan;
+
+typedef struct inlay_step_stats {
+    uint32_t step; // 1 after the first
+    double epoch;
+    double loss; // mean over the step's supervised tokens, nats
+    double grad_norm; // before clipping
+    double learning_rate;
+    uint64_t tokens;            // of this step, without padding
+    uint64_t supervised_tokens; // of this step
+    double seconds;      // wall clock of the step
+    double host_seconds; // of it, time this process spent preparing and submitting
+    uint64_t peak_device_bytes;
+} inlay_step_stats;
+
+// What the run would need, without touching the device's memory. `device` may be NULL: then
+// device_budget_bytes is 0 and fits is true.
+INLAY_API inlay_result inlay_train_plan_run(inlay_train_plan *out, const inlay_env *env,
+                                            inlay_device *device, const inlay_model *model,
+                                            const inlay_adapter *adapter,
+                                            const inlay_dataset *dataset,
+                                            const inlay_train_params *params);
+
+// `adapter` is trained in place: its values are brought up to date by inlay_trainer_sync and
+// inlay_trainer_destroy does not touch them. All handles must outlive the trainer.
+// Errors: OUT_OF_DEVICE_MEMORY says how much is needed, there is, and what would fit.
+INLAY_API inlay_result inlay_trainer_create(inlay_trainer **out, const inlay_env *env,
+                                            inlay_device *device, const inlay_model *model,
+                                            inlay_adapter *adapter, const inlay_dataset *dataset,
+                                            const inlay_train_params *params);
+INLAY_API void inlay_trainer_destroy(inlay_trainer **trainer);
+INLAY_API void inlay_trainer_get_plan(const inlay_trainer *trainer, inlay_train_plan *plan);
+
+// One optimizer step. NOT_FINITE: a loss or gradient is NaN or infinite; the log names the layer, the
+// tensor and the step, and the adapter is as it was before the step.
+INLAY_API inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats);
+// Copies the trained values from the device into the adapter.
+INLAY_API inlay_result inlay_trainer_sync(inlay_trainer *trainer);
+// Adapter, moments, position in the data and random state into a folder that appears whole or not at
+// all; the adapter files in it are PEFT's. Resuming gives the unbroken run bit for bit on the same
+// device and driver. Errors of resume: MISMATCH when the run's options or data differ.
+INLAY_API inlay_result inlay_trainer_save_checkpoint(inlay_trainer *trainer, const char *folder);
+INLAY_API inlay_result inlay_trainer_resume(inlay_trainer *trainer, const char *folder);
+
+typedef struct inlay_eval_result {
+    double loss;       // mean negative log-likelihood over the scored tokens, nats
+    double perplexity; // exp(loss)
+    uint64_t tokens;   // scored
+} inlay_eval_result;
+
+// The loss of the trainer's current adapter on `dataset`, dropout off.
+INLAY_API inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inlay_dataset *dataset,
+                                              inlay_eval_result *result);
+// The loss of `model` with `adapter` (NULL: none) on `dataset`.
+INLAY_API inlay_result inlay_evaluate(const inlay_env *env, inlay_device *device,
+                                      const inlay_model *model, const inlay_adapter *adapter,
+                                      const inlay_dataset *dataset, inlay_eval_result *result);
+
+INLAY_END
+
+#endif

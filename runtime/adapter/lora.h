@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// LoRA adapters in host memory: which modules, their A and B, how they are drawn and scaled.
+#ifndef INL_ADAPTER_LORA_H
+#define INL_ADAPTER_LORA_H
+
+#include "base/env.h"
+
+// A linear layer of the base that an adapter may target. The model fills a list of them.
+typedef struct inl_module {
+    const char *path;     // Hugging Face's: "model.layers.0.self_attn.q_proj", "lm_head"
+    const char *gguf;     // "blk.0.attn_q.weight"
+    uint32_t in, out;
+    // Heads whose rows of W (so of B) GGUF stores in interleaved-pair order and Hugging Face in
+    // half-split order: head count for q and k of llama, 0 for no permutation.
+    uint32_t permuted_heads;
+    bool is_head; // the output layer: not in "all-linear"
+} inl_module;
+
+typedef struct inl_module_list {
+    const char *architecture; // general.architecture of the base
+    const inl_module *items;
+    uint32_t count;
+} inl_module_list;
+
+typedef struct inl_lora_pair {
+    uint32_t module; // index into the module list
+    char *path;      // copy of the module's
+    uint32_t r, in, out;
+    float scale;
+    float *a; // [r, in]
+    float *b; // [out, r], rows in the base file's (GGUF's) order
+} inl_lora_pair;
+
+typedef struct inl_lora {
+    inl_env env;
+    char format[16];
+    char architecture[32];
+    uint32_t r;
+    float alpha, dropout;
+    bool use_rslora;
+    bool has_head;
+    uint32_t pair_count;
+    inl_lora_pair *pairs; // in module order
+    // What adapter_config.json's target_modules gets: suffixes, owned.
+    char **targets;
+    uint32_t target_count;
+} inl_lora;
+
+typedef struct inl_lora_params {
+    uint32_t r;
+    float alpha, dropout;
+    bool use_rslora;
+    const char *target_modules; // see inlay/adapter.h; NULL: all-linear
+    uint32_t seed;
+} inl_lora_params;
+
+// Defaults are resolved here (r 16, alpha 2r). A drawn uniform in +-1/sqrt(in) from
+// inl_rng_f32(seed, module index, element), B zero.
+inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
+                             const inl_lora_params *params, inl_lora **out);
+void inl_lora_destroy(inl_lora **lora);
+
+// `path`: a folder with adapter_config.json and adapter_model.safetensors (PEFT), or a .gguf.
+// `modules` NULL: read without a base; pairs then carry the file's own names, unchecked, B as stored.
+inlay_result inl_lora_load(const inl_env *env, const inl_module_list *modules, const char *path,
+                           inl_lora **out);
+inlay_result inl_lora_save_peft(const inl_lora *lora, const inl_module_list *modules,
+                                const char *folder);
+inlay_result inl_lora_save_gguf(const inl_lora *lora, const inl_module_list *modules,
+                                const char *path);
+
+#endif

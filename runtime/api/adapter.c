@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT
+#include "api/handles.h"
+
+#include <stdio.h>
+#include <string.h>
+
+inlay_result inl_check_adapter(const inl_env *env, const inlay_model *model,
+                               const inlay_adapter *adapter)
+{
+    if (adapter && adapter->modules != &model->model->modules.list)
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "the adapter was not made or loaded for this model handle");
+    return INLAY_OK;
+}
+
+static inlay_result wrap(const inl_env *env, inl_lora *lora, const inlay_model *model,
+                         inlay_adapter **out)
+{
+    inlay_adapter *handle = inl_alloc(env, 1, sizeof(*handle));
+    if (!handle) {
+        inl_lora_destroy(&lora);
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    }
+    *handle = (inlay_adapter){
+        .env = *env, .lora = lora, .modules = model ? &model->model->modules.list : NULL};
+    *out = handle;
+    return INLAY_OK;
+}
+
+inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *public_env,
+                                  const inlay_model *model, const inlay_adapter_params *params)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out != NULL);
+    *out = NULL;
+    INL_REQUIRE(&env, model != NULL);
+    inl_lora_params p = {0};
+    if (params)
+        p = (inl_lora_params){.r = params->r,
+                              .alpha = params->alpha,
+                              .dropout = params->dropout,
+                              .use_rslora = params->use_rslora,
+                              .target_modules = params->target_modules,
+                              .seed = params->seed};
+    INL_REQUIRE(&env, p.dropout >= 0.0f && p.dropout < 1.0f);
+    INL_REQUIRE(&env, p.alpha >= 0.0f && p.alpha < 1e6f);
+    INL_REQUIRE(&env, p.r <= 4096);
+    inl_lora *lora;
+    INL_TRY(inl_lora_create(&env, &model->model->modules.list, &p, &lora));
+    return wrap(&env, lora, model, out);
+}
+
+inlay_result inlay_adapter_load(inlay_adapter **out, const inlay_env *public_env,
+                                const inlay_model *model, const char *path)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out != NULL);
+    *out = NULL;
+    INL_REQUIRE(&env, path != NULL);
+    inl_lora *lora;
+    INL_TRY(inl_lora_load(&env, model ? &model->model->modules.list : NULL, path, &lora));
+    return wrap(&env, lora, model, out);
+}
+
+void inlay_adapter_destroy(inlay_adapter **handle)
+{
+    inlay_adapter *adapter = handle ? *handle : NULL;
+    if (!adapter)
+        return;
+    *handle = NULL;
+    inl_lora_destroy(&adapter->lora);
+    inl_env env = adapter->env;
+    inl_free(&env, adapter);
+}
+
+void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapter_info *info)
+{
+    const inl_lora *lora = adapter->lora;
+    *info = (inlay_adapter_info){.r = lora->r,
+                                 .alpha = lora->alpha,
+                                 .dropout = lora->dropout,
+                                 .use_rslora = lora->use_rslora,
+                                 .pair_count = lora->pair_count};
+    if (lora->pair_count > 0)
+        info->scale = lora->pairs[0].scale;
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i];
+        info->parameters += (uint64_t)p->r * ((uint64_t)p->in + p->out);
+    }
+    snprintf(info->format, sizeof(info->format), "%s", lora->format);
+    snprintf(info->architecture, sizeof(info->architecture), "%s", lora->architecture);
+}
+
+inlay_result inlay_adapter_get_pair(const inlay_adapter *adapter, uint32_t index,
+                                    inlay_adapter_pair *pair)
+{
+    INL_REQUIRE(&adapter->env, index < adapter->lora->pair_count);
+    const inl_lora_pair *p = &adapter->lora->pairs[index];
+    *pair = (inlay_adapter_pair){
+        .module = p->path, .r = p->r, .in = p->in, .out = p->out, .scale = p->scale};
+    return INLAY_OK;
+}
+
+inlay_result inlay_adapter_save_peft(const inlay_adapter *adapter, const char *folder)
+{
+    INL_REQUIRE(&adapter->env, folder != NULL);
+    INL_REQUIRE(&adapter->env, adapter->modules != NULL);
+    return inl_lora_save_peft(adapter->lora, adapter->modules, folder);
+}
+
+inlay_result inlay_adapter_save_gguf(const inlay_adapter *adapter, const char *path)
+{
+    INL_REQUIRE(&adapter->env, path != NULL);
+    INL_REQUIRE(&adapter->env, adapter->modules != NULL);
+    return inl_lora_save_gguf(adapter->lora, adapter->modules, path);
+}
+
+// ---- on a device
+
+static inlay_result upload(const inl_env *env, inl_resident_adapter *r)
+{
+    float *image = inl_alloc(env, r->slots.floats, sizeof(float));
+    if (!image)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_slots_pack(&r->slots, image);
+    inlay_result result = inl_buffer_create(r->gpu, "the adapter", 4 * r->slots.floats,
+                                            INL_MEMORY_DEVICE, &r->buffer);
+    if (result == INLAY_OK)
+        result = inl_gpu_upload(r->gpu, r->buffer, 0, image, 4 * r->slots.floats);
+    inl_free(env, image);
+    r->arena.weights = (inl_range){.buffer = r->buffer, .size = 4 * r->slots.floats};
+    return result;
+}
+
+inlay_result inl_resident_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
+                                 const inlay_adapter *adapter, inl_resident_adapter *out)
+{
+    *out = (inl_resident_adapter){.gpu = gpu};
+    inlay_result result =
+        inl_slots_create(env, &model->config, adapter ? adapter->lora : NULL, &out->slots);
+    if (result == INLAY_OK && adapter)
+        result = upload(env, out);
+    if (result != INLAY_OK)
+        inl_resident_destroy(env, out);
+    return result;
+}
+
+void inl_resident_destroy(const inl_env *env, inl_resident_adapter *resident)
+{
+    if (resident->buffer)
+        inl_buffer_destroy(resident->gpu, &resident->buffer);
+    inl_slots_free(env, &resident->slots);
+}

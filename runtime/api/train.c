@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+#include "api/handles.h"
+
+#include <math.h>
+
+struct inlay_trainer {
+    inl_env env;
+    inl_trainer *trainer;
+    inlay_device *device;
+};
+
+static inlay_result resolve(const inl_env *env, const inlay_train_params *params,
+                            inl_train_params *out)
+{
+    static const inlay_train_params none;
+    const inlay_train_params *p = params ? params : &none;
+    INL_REQUIRE(env, p->learning_rate >= 0.0f && p->learning_rate < 1e9f);
+    INL_REQUIRE(env, (unsigned)p->lr_scheduler <= INLAY_SCHEDULE_CONSTANT_WITH_WARMUP);
+    INL_REQUIRE(env, p->warmup_ratio >= 0.0f && p->warmup_ratio <= 1.0f);
+    INL_REQUIRE(env, p->weight_decay >= 0.0f && p->max_grad_norm >= 0.0f);
+    INL_REQUIRE(env, p->adam_beta1 >= 0.0f && p->adam_beta1 < 1.0f);
+    INL_REQUIRE(env, p->adam_beta2 >= 0.0f && p->adam_beta2 < 1.0f);
+    INL_REQUIRE(env, p->adam_epsilon >= 0.0f && p->num_train_epochs >= 0.0f);
+    INL_REQUIRE(env, p->num_train_epochs < 1e6f && p->gradient_accumulation_steps <= 1u << 20);
+    INL_REQUIRE(env, p->gradient_checkpointing >= INLAY_CHECKPOINT_AUTO);
+    *out = (inl_train_params){
+        .batch_size = p->batch_size ? p->batch_size : 1,
+        .accumulation = p->gradient_accumulation_steps ? p->gradient_accumulation_steps : 1,
+        .max_steps = p->max_steps,
+        .epochs = p->num_train_epochs > 0.0f ? (double)p->num_train_epochs : 1.0,
+        .learning_rate = p->learning_rate > 0.0f ? p->learning_rate : 2e-4f,
+        .schedule = (inl_schedule_kind)p->lr_scheduler,
+        .warmup_steps = p->warmup_steps,
+        .warmup_ratio = p->warmup_ratio,
+        .weight_decay = p->weight_decay,
+        .max_grad_norm = p->max_grad_norm,
+        .beta1 = p->adam_beta1 > 0.0f ? p->adam_beta1 : 0.9f,
+        .beta2 = p->adam_beta2 > 0.0f ? p->adam_beta2 : 0.999f,
+        .epsilon = p->adam_epsilon > 0.0f ? p->adam_epsilon : 1e-8f,
+        .checkpointing = p->gradient_checkpointing,
+        .shuffle = !p->no_shuffle,
+        .seed = p->seed,
+    };
+    return INLAY_OK;
+}
+
+static void translate_plan(const inl_train_plan *plan, const inl_model *model,
+                           const inl_dataset *dataset, const inl_train_params *p, inl_gpu *gpu,
+                           uint64_t taken, inlay_train_plan *out)
+{
+    uint64_t budget = gpu ? inl_gpu_budget(gpu) - INL_MIN(inl_gpu_budget(gpu), taken) : 0;
+    *out = (inlay_train_plan){
+        .trainable_parameters = plan->trainable,
+        .total_parameters = plan->trainable + inl_model_parameters(model),
+        .weights_bytes = plan->weights,
+        .adapter_bytes = plan->adapter,
+        .optimizer_bytes = plan->optimizer,
+        .activations_bytes = plan->activations,
+        .scratch_bytes = plan->scratch,
+        .total_bytes = plan->total,
+        .device_budget_bytes = budget,
+        .fits = !gpu || plan->total <= budget,
+        .flops_per_step = plan->flops,
+        .tokens_per_step =
+            p->batch_size * p->accumulation * inl_dataset_get_info(dataset)->max_length,
+        .total_steps = plan->total_steps,
+        .steps_per_epoch = plan->steps_per_epoch,
+        .checkpointed_layers = plan->checkpointed_layers,
+        .dispatches = plan->dispatches};
+}
+
+inlay_result inlay_train_plan_run(inlay_train_plan *out, const inlay_env *public_env,
+                                  inlay_device *device, const inlay_model *model,
+                                  const inlay_adapter *adapter, const inlay_dataset *dataset,
+                                  const inlay_train_params *params)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out && model && adapter && dataset);
+    INL_TRY(inl_check_adapter(&env, model, adapter));
+    inl_train_params p;
+    INL_TRY(resolve(&env, params, &p));
+    inl_gpu *gpu = device ? device->gpu : NULL;
+    inl_train_plan plan;
+    INL_TRY(inl_train_plan_make(&env, gpu, model->model, adapter->lora, dataset->dataset, &p, &plan));
+    translate_plan(&plan, model->model, dataset->dataset, &p, gpu, gpu ? inl_gpu_used(gpu) : 0, out);
+    return INLAY_OK;
+}
+
+inlay_result inlay_trainer_create(inlay_trainer **out, const inlay_env *public_env,
+                                  inlay_device *device, const inlay_model *model,
+                                  inlay_adapter *adapter, const inlay_dataset *dataset,
+                                  const inlay_train_params *params)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out != NULL);
+    *out = NULL;
+    INL_REQUIRE(&env, device && model && adapter && dataset);
+    INL_TRY(inl_check_adapter(&env, model, adapter));
+    inl_train_params p;
+    INL_TRY(resolve(&env, params, &p));
+    inlay_trainer *handle = inl_alloc(&env, 1, sizeof(*handle));
+    if (!handle)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    *handle = (inlay_trainer){.env = env, .device = device};
+    inlay_result result = inl_trainer_create(&env, device->gpu, model->model, adapter->lora,
+                                             dataset->dataset, &p, &handle->trainer);
+    if (result != INLAY_OK) {
+        inl_free(&env, handle);
+        return result;
+    }
+    *out = handle;
+    return INLAY_OK;
+}
+
+void inlay_trainer_destroy(inlay_trainer **handle)
+{
+    inlay_trainer *trainer = handle ? *handle : NULL;
+    if (!trainer)
+        return;
+    *handle = NULL;
+    inl_trainer_destroy(&trainer->trainer);
+    inl_env env = trainer->env;
+    inl_free(&env, trainer);
+}
+
+void inlay_trainer_get_plan(const inlay_trainer *trainer, inlay_train_plan *plan)
+{
+    const inl_trainer *t = trainer->trainer;
+    translate_plan(&t->plan_info, t->model, t->dataset, &t->params, t->gpu, 0, plan);
+}
+
+inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats)
+{
+    INL_REQUIRE(&trainer->env, stats != NULL);
+    inl_step_stats s;
+    INL_TRY(inl_trainer_step(trainer->trainer, &s));
+    *stats = (inlay_step_stats){.step = s.step,
+                                .epoch = s.epoch,
+                                .loss = s.loss,
+                                .grad_norm = s.grad_norm,
+                                .learning_rate = s.learning_rate,
+                                .tokens = s.tokens,
+                                .supervised_tokens = s.supervised,
+                                .seconds = s.seconds,
+                                .host_seconds = s.host_seconds,
+                                .peak_device_bytes = inl_gpu_peak(trainer->device->gpu)};
+    return INLAY_OK;
+}
+
+inlay_result inlay_trainer_sync(inlay_trainer *trainer)
+{
+    return inl_trainer_sync(trainer->trainer);
+}
+
+inlay_result inlay_trainer_save_checkpoint(inlay_trainer *trainer, const char *folder)
+{
+    INL_REQUIRE(&trainer->env, folder != NULL);
+    return inl_trainer_save(trainer->trainer, folder);
+}
+
+inlay_result inlay_trainer_resume(inlay_trainer *trainer, const char *folder)
+{
+    INL_REQUIRE(&trainer->env, folder != NULL);
+    return inl_trainer_resume(trainer->trainer, folder);
+}
+
+static void translate_evaluation(const inl_evaluation *e, inlay_eval_result *out)
+{
+    *out = (inlay_eval_result){.loss = e->loss, .perplexity = exp(e->loss), .tokens = e->tokens};
+}
+
+inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inlay_dataset *dataset,
+                                    inlay_eval_result *result)
+{
+    INL_REQUIRE(&trainer->env, dataset && result);
+    inl_evaluation e;
+    INL_TRY(inl_trainer_evaluate(trainer->trainer, dataset->dataset, &e));
+    translate_evaluation(&e, result);
+    return INLAY_OK;
+}
+
+inlay_result inlay_evaluate(const inlay_env *public_env, inlay_device *device,
+                            const inlay_model *model, const inlay_adapter *adapter,
+                            const inlay_dataset *dataset, inlay_eval_result *out)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, device && model && dataset && out);
+    INL_TRY(inl_check_adapter(&env, model, adapter));
+    uint32_t length = inl_dataset_get_info(dataset->dataset)->max_length;
+    inl_weights *weights = NULL;
+    inl_evaluator *evaluator = NULL;
+    inl_resident_adapter resident;
+    INL_TRY(inl_resident_create(&env, device->gpu, model->model, adapter, &resident));
+    inlay_result result = inl_weights_create(model->model, device->gpu, 0, length, &weights);
+    if (result == INLAY_OK)
+        result = inl_evaluator_create(&env, device->gpu, weights, &resident.slots,
+                                      adapter ? &resident.arena : NULL, length, &evaluator);
+    inl_evaluation e;
+    if (result == INLAY_OK)
+        result = inl_evaluator_run(evaluator, dataset->dataset, &e);
+    if (result == INLAY_OK)
+        translate_evaluation(&e, out);
+    inl_evaluator_destroy(&evaluator);
+    inl_weights_destroy(&weights);
+    inl_resident_destroy(&env, &resident);
+    return result;
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// What a device can do, and the one table of driver workarounds.
+#include "gpu/vk.h"
+
+#include <stdio.h>
+#include <string.h>
+
+// A driver bug proven by a minimal case: what to match, and what to do about it.
+typedef struct quirk {
+    uint32_t vendor_id;     // 0: any
+    const char *driver;     // part of driver_name, NULL: any
+    uint32_t fixed_version; // first good driver_version; 0: none yet
+    void (*apply)(inl_gpu_caps *caps);
+    const char *why; // with a link
+} quirk;
+
+// VK_KHR_cooperative_matrix alone says nothing of matrix units: on RX 6800 it is emulated, on Arc A
+// it is slower than vector code. No kernel uses it yet, so no device gets it.
+static void drop_cooperative_matrix(inl_gpu_caps *caps)
+{
+    caps->cooperative_matrix = false;
+}
+
+static const quirk quirks[] = {
+    {0, NULL, 0, drop_cooperative_matrix, "no kernel uses matrix cores yet"},
+};
+
+static void apply_quirks(inl_gpu_caps *caps)
+{
+    for (size_t i = 0; i < INL_COUNT(quirks); i++) {
+        const quirk *q = &quirks[i];
+        if ((q->vendor_id == 0 || q->vendor_id == caps->vendor_id) &&
+            (!q->driver || strstr(caps->driver_name, q->driver)) &&
+            (q->fixed_version == 0 || caps->driver_version < q->fixed_version))
+            q->apply(caps);
+    }
+}
+
+static const char *vendor_name(uint32_t id)
+{
+    switch (id) {
+    case 0x1002: return "AMD";
+    case 0x10de: return "NVIDIA";
+    case 0x8086: return "Intel";
+    case 0x13b5: return "Arm";
+    case 0x5143: return "Qualcomm";
+    case 0x106b: return "Apple";
+    case 0x10005: return "Mesa";
+    default: return "unknown";
+    }
+}
+
+static uint32_t type_of(VkPhysicalDeviceType type)
+{
+    switch (type) { // values of inlay_device_type
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: return 1;
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: return 2;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: return 3;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: return 4;
+    default: return 0;
+    }
+}
+
+bool inl_caps_has_extension(VkPhysicalDevice physical, const char *name)
+{
+    static const uint32_t most = 512;
+    VkExtensionProperties extensions[512];
+    uint32_t count = most;
+    VkResult result = vkEnumerateDeviceExtensionProperties(physical, NULL, &count, extensions);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(extensions[i].extensionName, name) == 0)
+            return true;
+    return false;
+}
+
+// A family for compute; one without graphics first, so that a desktop's own work is disturbed least.
+uint32_t inl_caps_compute_family(VkPhysicalDevice physical)
+{
+    VkQueueFamilyProperties families[32];
+    uint32_t count = INL_COUNT(families);
+    vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < count; i++) {
+        VkQueueFlags flags = families[i].queueFlags;
+        if (!(flags & VK_QUEUE_COMPUTE_BIT))
+            continue;
+        if (!(flags & VK_QUEUE_GRAPHICS_BIT))
+            return i;
+        if (best == UINT32_MAX)
+            best = i;
+    }
+    return best;
+}
+
+static void read_properties(VkPhysicalDevice physical, inl_gpu_caps *caps)
+{
+    VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+    VkPhysicalDeviceMaintenance3Properties maintenance = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &sizes};
+    VkPhysicalDeviceDriverProperties driver = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, .pNext = &maintenance};
+    VkPhysicalDeviceSubgroupProperties subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &driver};
+    VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                     .pNext = &subgroup};
+    vkGetPhysicalDeviceProperties2(physical, &p);
+    const VkPhysicalDeviceLimits *limits = &p.properties.limits;
+    snprintf(caps->name, sizeof(caps->name), "%s", p.properties.deviceName);
+    snprintf(caps->vendor, sizeof(caps->vendor), "%s", vendor_name(p.properties.vendorID));
+    snprintf(caps->driver_name, sizeof(caps->driver_name), "%s", driver.driverName);
+    snprintf(caps->driver_info, sizeof(caps->driver_info), "%s", driver.driverInfo);
+    caps->vendor_id = p.properties.vendorID;
+    caps->device_id = p.properties.deviceID;
+    caps->driver_version = p.properties.driverVersion;
+    caps->api_version = p.properties.apiVersion;
+    caps->type = type_of(p.properties.deviceType);
+    caps->subgroup_size = subgroup.subgroupSize;
+    caps->subgroup_size_min = sizes.minSubgroupSize ? sizes.minSubgroupSize : subgroup.subgroupSize;
+    caps->subgroup_size_max = sizes.maxSubgroupSize ? sizes.maxSubgroupSize : subgroup.subgroupSize;
+    caps->subgroup_arithmetic =
+        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0 &&
+        (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
+    caps->shared_memory_bytes = limits->maxComputeSharedMemorySize;
+    caps->max_buffer_range_bytes = limits->maxStorageBufferRange;
+    caps->max_allocation_bytes = maintenance.maxMemoryAllocationSize;
+    caps->max_workgroup_size = limits->maxComputeWorkGroupInvocations;
+    caps->max_groups_y = limits->maxComputeWorkGroupCount[1];
+    caps->buffer_alignment = (uint32_t)limits->minStorageBufferOffsetAlignment;
+    caps->timestamp_ns = limits->timestampComputeAndGraphics ? limits->timestampPeriod : 0.0f;
+}
+
+static void read_features(VkPhysicalDevice physical, inl_gpu_caps *caps)
+{
+    VkPhysicalDeviceVulkan11Features v11 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES};
+    VkPhysicalDeviceVulkan12Features v12 = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .pNext = &v11};
+    VkPhysicalDeviceFeatures2 f = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                   .pNext = &v12};
+    vkGetPhysicalDeviceFeatures2(physical, &f);
+    caps->timeline = v12.timelineSemaphore;
+    caps->float16 = v12.shaderFloat16;
+    caps->storage16 = v11.storageBuffer16BitAccess;
+}
+
+static void read_memory(VkPhysicalDevice physical, inl_gpu_caps *caps)
+{
+    bool has_budget = inl_caps_has_extension(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+    VkPhysicalDeviceMemoryProperties2 m = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
+        .pNext = has_budget ? &budget : NULL};
+    vkGetPhysicalDeviceMemoryProperties2(physical, &m);
+    const VkPhysicalDeviceMemoryProperties *p = &m.memoryProperties;
+    for (uint32_t i = 0; i < p->memoryHeapCount; i++) {
+        if (!(p->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
+            continue;
+        caps->memory_bytes += p->memoryHeaps[i].size;
+        if (has_budget && budget.heapBudget[i] > budget.heapUsage[i])
+            caps->budget_bytes += budget.heapBudget[i] - budget.heapUsage[i];
+    }
+    if (!has_budget)
+        caps->budget_bytes = caps->memory_bytes;
+}
+
+static void judge(VkPhysicalDevice physical, inl_gpu_caps *caps)
+{
+    const char *reason = NULL;
+    if (caps->api_version < VK_API_VERSION_1_2)
+        reason = "its driver has Vulkan older than 1.2";
+    else if (!caps->timeline)
+        reason = "its driver has no timeline semaphores";
+    else if (!caps->subgroup_arithmetic)
+        reason = "its driver has no subgroup arithmetic in compute shaders";
+    else if (inl_caps_compute_family(physical) == UINT32_MAX)
+        reason = "it has no compute queue";
+    caps->usable = reason == NULL;
+    if (reason)
+        snprintf(caps->unusable_reason, sizeof(caps->unusable_reason), "%s", reason);
+}
+
+void inl_caps_read(VkPhysicalDevice physical, inl_gpu_caps *caps)
+{
+    *caps = (inl_gpu_caps){0};
+    VkPhysicalDeviceProperties p;
+    vkGetPhysicalDeviceProperties(physical, &p);
+    caps->api_version = p.apiVersion;
+    if (p.apiVersion >= VK_API_VERSION_1_2) { // older drivers do not know the structs below
+        read_properties(physical, caps);
+        read_features(physical, caps);
+    } else {
+        snprintf(caps->name, sizeof(caps->name), "%s", p.deviceName);
+        snprintf(caps->vendor, sizeof(caps->vendor), "%s", vendor_name(p.vendorID));
+        caps->type = type_of(p.deviceType);
+    }
+    read_memory(physical, caps);
+    caps->cooperative_matrix = inl_caps_has_extension(physical, "VK_KHR_cooperative_matrix");
+    apply_quirks(caps);
+    judge(physical, caps);
+}

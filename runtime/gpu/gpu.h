@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// The Vulkan device as the layers above see it: caps, buffers, pipelines, recorded command lists.
+// No Vulkan type appears here; vk.h has what the files of this folder share.
+#ifndef INL_GPU_GPU_H
+#define INL_GPU_GPU_H
+
+#include "base/env.h"
+
+typedef struct inl_gpu inl_gpu;
+typedef struct inl_buffer inl_buffer;
+typedef struct inl_pipeline inl_pipeline;
+typedef struct inl_commands inl_commands;
+
+// What a device can do and who made it; the one place kernels' needs are decided from (caps.c).
+typedef struct inl_gpu_caps {
+    char name[256], vendor[32], driver_name[256], driver_info[256];
+    uint32_t vendor_id, device_id, driver_version, api_version;
+    uint32_t type; // as inlay_device_type
+    uint64_t memory_bytes, budget_bytes;
+    uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
+    uint32_t shared_memory_bytes;
+    uint64_t max_buffer_range_bytes, max_allocation_bytes;
+    uint32_t max_workgroup_size;
+    uint32_t max_groups_y;
+    uint32_t buffer_alignment; // of the offset of a storage-buffer binding
+    float timestamp_ns;        // of one tick; 0: no timestamps
+    bool subgroup_arithmetic, float16, storage16, cooperative_matrix;
+    bool timeline;
+    bool usable;
+    char unusable_reason[128];
+} inl_gpu_caps;
+
+typedef struct inl_gpu_params {
+    const char *select; // name part or index; NULL: the best
+    uint64_t memory_budget_bytes;
+    uint32_t max_submit_ms;
+    bool validation;
+    const char *pipeline_cache_path;
+} inl_gpu_params;
+
+// Fills up to *count and sets it to the number there are; no loader gives 0.
+inlay_result inl_gpu_list(const inl_env *env, inl_gpu_caps *caps, uint32_t *count);
+inlay_result inl_gpu_create(const inl_env *env, const inl_gpu_params *params, inl_gpu **out);
+void inl_gpu_destroy(inl_gpu **gpu);
+
+const inl_gpu_caps *inl_gpu_get_caps(const inl_gpu *gpu);
+uint64_t inl_gpu_budget(const inl_gpu *gpu); // bytes this gpu object may hold in all
+uint64_t inl_gpu_used(const inl_gpu *gpu);
+uint64_t inl_gpu_peak(const inl_gpu *gpu);
+uint32_t inl_gpu_max_submit_ms(const inl_gpu *gpu);
+// Errors the validation layer has reported so far.
+uint32_t inl_gpu_validation_errors(const inl_gpu *gpu);
+
+// ---- buffers
+
+typedef enum inl_memory {
+    INL_MEMORY_DEVICE, // fastest for the device
+    INL_MEMORY_HOST,   // mapped and coherent: small things written and read each step
+} inl_memory;
+
+// Contents undefined. At most caps.max_allocation_bytes.
+inlay_result inl_buffer_create(inl_gpu *gpu, const char *name, uint64_t size, inl_memory memory,
+                               inl_buffer **out);
+void inl_buffer_destroy(inl_gpu *gpu, inl_buffer **buffer);
+uint64_t inl_buffer_size(const inl_buffer *buffer);
+void *inl_buffer_map(const inl_buffer *buffer); // NULL unless INL_MEMORY_HOST
+
+// Through a staging buffer, waiting for the device.
+inlay_result inl_gpu_upload(inl_gpu *gpu, inl_buffer *buffer, uint64_t offset, const void *data,
+                            uint64_t size);
+inlay_result inl_gpu_download(inl_gpu *gpu, inl_buffer *buffer, uint64_t offset, void *data,
+                              uint64_t size);
+// `offset` and `size` multiples of 4.
+inlay_result inl_gpu_zero(inl_gpu *gpu, inl_buffer *buffer, uint64_t offset, uint64_t size);
+
+// ---- pipelines
+
+typedef struct inl_shader {
+    const char *name;
+    const uint32_t *code; // SPIR-V
+    uint32_t code_bytes;
+    uint32_t binding_count; // storage buffers 0 .. binding_count-1 of set 0
+    uint32_t push_bytes;
+} inl_shader;
+
+// Made on first use and kept by the gpu. Specialization constants have ids 0 .. spec_count-1.
+inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint32_t *spec,
+                              uint32_t spec_count, inl_pipeline **out);
+
+// ---- recorded commands
+
+typedef struct inl_binding {
+    inl_buffer *buffer;
+    uint64_t offset, size;
+} inl_binding;
+
+// Room for descriptors is fixed at creation: dispatches, and bindings over all of them.
+inlay_result inl_commands_create(inl_gpu *gpu, uint32_t max_dispatches, uint32_t max_bindings,
+                                 uint32_t max_timestamps, inl_commands **out);
+void inl_commands_destroy(inl_gpu *gpu, inl_commands **commands);
+inlay_result inl_commands_dispatch(inl_commands *c, inl_pipeline *pipeline,
+                                   const inl_binding *bindings, const void *push,
+                                   const uint32_t groups[3]);
+void inl_commands_copy(inl_commands *c, inl_binding from, inl_binding to);
+void inl_commands_zero(inl_commands *c, inl_binding target);
+// Everything before is done and visible to shaders and copies after.
+void inl_commands_barrier(inl_commands *c);
+void inl_commands_timestamp(inl_commands *c); // the next free one
+inlay_result inl_commands_end(inl_commands *c);
+
+// Ordered after everything submitted before. *ticket is what inl_gpu_wait takes.
+inlay_result inl_gpu_submit(inl_gpu *gpu, inl_commands *c, uint64_t *ticket);
+inlay_result inl_gpu_wait(inl_gpu *gpu, uint64_t ticket);
+// Seconds from timestamp 0 to timestamp i, for the count recorded; after a wait. False: none.
+bool inl_commands_seconds(inl_gpu *gpu, const inl_commands *c, double *seconds, uint32_t count);
+
+#endif

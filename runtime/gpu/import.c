@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "gpu/import.h"
+#include "gpu/vk.h"
+
+static inlay_result adopt(inl_gpu *gpu, const inl_gpu_import_params *p)
+{
+    if (!inl_vk_load(p->get_proc))
+        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "there is no Vulkan loader to import with");
+    volkLoadInstanceOnly(p->instance);
+    gpu->instance = p->instance;
+    gpu->physical = p->physical;
+    inl_caps_read(p->physical, &gpu->caps);
+    if (!gpu->caps.usable)
+        return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED, "cannot use %s: %s", gpu->caps.name,
+                        gpu->caps.unusable_reason);
+    gpu->device = p->device;
+    volkLoadDeviceTable(&gpu->vk, gpu->device);
+    if (!gpu->vk.vkQueueSubmit || !gpu->vk.vkWaitSemaphores)
+        return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
+                        "the imported device does not have Vulkan 1.2's functions");
+    gpu->queue = p->queue;
+    gpu->queue_family = p->queue_family;
+    gpu->lock_queue = p->lock_queue;
+    gpu->unlock_queue = p->unlock_queue;
+    gpu->queue_user = p->queue_user;
+    INL_TRY(inl_gpu_finish(gpu, p->memory_budget_bytes, p->max_submit_ms));
+    return inl_pipecache_open(gpu, NULL);
+}
+
+inlay_result inl_gpu_import(const inl_env *env, const inl_gpu_import_params *params, inl_gpu **out)
+{
+    *out = NULL;
+    if (!params->instance || !params->physical || !params->device || !params->queue)
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "an import needs instance, physical device, device and queue");
+    inl_gpu *gpu = inl_alloc(env, 1, sizeof(*gpu));
+    if (!gpu)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    gpu->env = *env;
+    gpu->imported = true;
+    inlay_result result = adopt(gpu, params);
+    if (result != INLAY_OK) {
+        inl_gpu_destroy(&gpu);
+        return result;
+    }
+    *out = gpu;
+    return INLAY_OK;
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+// Adopting a host application's VkDevice. Only api/ includes this from outside gpu/.
+#ifndef INL_GPU_IMPORT_H
+#define INL_GPU_IMPORT_H
+
+#include "gpu/gpu.h"
+
+#include <volk.h>
+
+typedef struct inl_gpu_import_params {
+    VkInstance instance;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    PFN_vkGetInstanceProcAddr get_proc;
+    VkQueue queue;
+    uint32_t queue_family;
+    void (*lock_queue)(void *);
+    void (*unlock_queue)(void *);
+    void *queue_user;
+    uint64_t memory_budget_bytes;
+    uint32_t max_submit_ms;
+} inl_gpu_import_params;
+
+inlay_result inl_gpu_import(const inl_env *env, const inl_gpu_import_params *params, inl_gpu **out);
+
+#endif

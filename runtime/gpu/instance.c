@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// The Vulkan loader and our own instance.
+#include "gpu/vk.h"
+
+#include <pthread.h>
+#include <string.h>
+
+static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool loaded;
+
+bool inl_vk_load(PFN_vkGetInstanceProcAddr get_proc)
+{
+    pthread_mutex_lock(&load_lock);
+    if (!loaded) {
+        if (get_proc)
+            volkInitializeCustom(get_proc);
+        loaded = get_proc ? vkCreateInstance != NULL : volkInitialize() == VK_SUCCESS;
+    }
+    bool ok = loaded;
+    pthread_mutex_unlock(&load_lock);
+    return ok;
+}
+
+static bool has_layer(const char *name)
+{
+    VkLayerProperties layers[64];
+    uint32_t count = INL_COUNT(layers);
+    VkResult result = vkEnumerateInstanceLayerProperties(&count, layers);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(layers[i].layerName, name) == 0)
+            return true;
+    return false;
+}
+
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                 VkDebugUtilsMessageTypeFlagsEXT types,
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data,
+                                                 void *user)
+{
+    (void)types;
+    inl_gpu *gpu = user;
+    bool error = severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
+    if (error)
+        gpu->validation_errors++;
+    inl_logf(&gpu->env, error ? INLAY_LOG_ERROR : INLAY_LOG_WARN, "validation: %s", data->pMessage);
+    return VK_FALSE;
+}
+
+static void add_messenger(inl_gpu *gpu)
+{
+    VkDebugUtilsMessengerCreateInfoEXT info = {
+        .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+        .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
+                           VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+        .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT |
+                       VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+        .pfnUserCallback = on_message,
+        .pUserData = gpu,
+    };
+    vkCreateDebugUtilsMessengerEXT(gpu->instance, &info, NULL, &gpu->messenger);
+}
+
+inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation)
+{
+    static const char *const layer = "VK_LAYER_KHRONOS_validation";
+    static const char *const extensions[] = {VK_EXT_DEBUG_UTILS_EXTENSION_NAME,
+                                             VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME};
+    static const VkValidationFeatureEnableEXT synchronization =
+        VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+    if (validation && !has_layer(layer))
+        return inl_fail(&gpu->env, INLAY_ERROR_NOT_FOUND, "%s is not installed", layer);
+
+    VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                             .pApplicationName = "inlay",
+                             .pEngineName = "inlay",
+                             .apiVersion = VK_API_VERSION_1_3};
+    VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                        .enabledValidationFeatureCount = 1,
+                                        .pEnabledValidationFeatures = &synchronization};
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                                 .pNext = validation ? &features : NULL,
+                                 .pApplicationInfo = &app,
+                                 .enabledLayerCount = validation ? 1 : 0,
+                                 .ppEnabledLayerNames = &layer,
+                                 .enabledExtensionCount = validation ? 2 : 0,
+                                 .ppEnabledExtensionNames = extensions};
+    VkResult result = vkCreateInstance(&info, NULL, &gpu->instance);
+    if (result != VK_SUCCESS)
+        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "cannot create a Vulkan instance (%d)",
+                        result);
+    pthread_mutex_lock(&load_lock);
+    volkLoadInstanceOnly(gpu->instance);
+    pthread_mutex_unlock(&load_lock);
+    if (validation)
+        add_messenger(gpu);
+    return INLAY_OK;
+}
+
+void inl_vk_destroy_instance(inl_gpu *gpu)
+{
+    if (gpu->messenger)
+        vkDestroyDebugUtilsMessengerEXT(gpu->instance, gpu->messenger, NULL);
+    if (gpu->instance)
+        vkDestroyInstance(gpu->instance, NULL);
+    gpu->instance = VK_NULL_HANDLE;
+}
+
+inlay_result inl_gpu_list(const inl_env *env, inl_gpu_caps *caps, uint32_t *count)
+{
+    uint32_t room = caps ? *count : 0;
+    *count = 0;
+    if (!inl_vk_load(NULL))
+        return INLAY_OK;
+    inl_gpu gpu = {.env = *env};
+    if (inl_vk_create_instance(&gpu, false) != INLAY_OK)
+        return INLAY_OK;
+    VkPhysicalDevice devices[32];
+    uint32_t found = INL_COUNT(devices);
+    VkResult result = vkEnumeratePhysicalDevices(gpu.instance, &found, devices);
+    if (result == VK_SUCCESS || result == VK_INCOMPLETE) {
+        for (uint32_t i = 0; i < found && i < room; i++)
+            inl_caps_read(devices[i], &caps[i]);
+        *count = found;
+    }
+    inl_vk_destroy_instance(&gpu);
+    return INLAY_OK;
+}

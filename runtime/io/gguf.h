@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// GGUF v2 and v3, little-endian: a checked directory over a memory map, and a writer.
+// Everything in the file is untrusted: each length is bounded by the bytes that are there before
+// anything is allocated; errors name the file, what was read and its byte offset.
+// Format: ggml's docs/gguf.md.
+#ifndef INL_IO_GGUF_H
+#define INL_IO_GGUF_H
+
+#include "base/env.h"
+
+typedef enum inl_gguf_kind {
+    INL_GGUF_U8 = 0,
+    INL_GGUF_I8 = 1,
+    INL_GGUF_U16 = 2,
+    INL_GGUF_I16 = 3,
+    INL_GGUF_U32 = 4,
+    INL_GGUF_I32 = 5,
+    INL_GGUF_F32 = 6,
+    INL_GGUF_BOOL = 7,
+    INL_GGUF_STRING = 8,
+    INL_GGUF_ARRAY = 9,
+    INL_GGUF_U64 = 10,
+    INL_GGUF_I64 = 11,
+    INL_GGUF_F64 = 12,
+} inl_gguf_kind;
+
+// Bytes inside the map; not NUL-terminated.
+typedef struct inl_slice {
+    const char *data;
+    uint64_t size;
+} inl_slice;
+
+typedef struct inl_gguf_tensor {
+    char *name; // NUL-terminated
+    uint32_t type; // ggml's id; known to quant/format.h
+    uint32_t dims;
+    uint64_t shape[4]; // ne order, shape[0] contiguous; unused ones are 1
+    const uint8_t *data; // into the map
+    uint64_t bytes;
+} inl_gguf_tensor;
+
+typedef struct inl_gguf inl_gguf;
+
+inlay_result inl_gguf_open(const inl_env *env, const char *path, inl_gguf **out);
+// The same over bytes in memory that outlive the handle (fuzzing, tests). `name` is for messages.
+inlay_result inl_gguf_open_memory(const inl_env *env, const char *name, const uint8_t *data,
+                                  uint64_t size, inl_gguf **out);
+void inl_gguf_close(inl_gguf **gguf);
+
+const char *inl_gguf_path(const inl_gguf *gguf);
+uint64_t inl_gguf_file_bytes(const inl_gguf *gguf);
+uint32_t inl_gguf_tensor_count(const inl_gguf *gguf);
+const inl_gguf_tensor *inl_gguf_tensor_at(const inl_gguf *gguf, uint32_t index);
+const inl_gguf_tensor *inl_gguf_find_tensor(const inl_gguf *gguf, const char *name); // NULL: none
+
+// Metadata. false: the key is not there, or its value does not convert without loss.
+bool inl_gguf_has(const inl_gguf *gguf, const char *key);
+bool inl_gguf_get_u32(const inl_gguf *gguf, const char *key, uint32_t *out); // from any integer kind
+bool inl_gguf_get_f32(const inl_gguf *gguf, const char *key, float *out);    // from f32, f64
+bool inl_gguf_get_bool(const inl_gguf *gguf, const char *key, bool *out);
+bool inl_gguf_get_string(const inl_gguf *gguf, const char *key, inl_slice *out);
+// Arrays: element count and kind, then the elements.
+bool inl_gguf_get_array(const inl_gguf *gguf, const char *key, inl_gguf_kind *kind, uint64_t *count);
+// `out` has room for `count` elements. Strings are slices into the map.
+bool inl_gguf_read_strings(const inl_gguf *gguf, const char *key, inl_slice *out, uint64_t count);
+bool inl_gguf_read_f32s(const inl_gguf *gguf, const char *key, float *out, uint64_t count);
+bool inl_gguf_read_i32s(const inl_gguf *gguf, const char *key, int32_t *out, uint64_t count);
+
+// Writing: collect, then write. Tensor data is borrowed until inl_gguf_writer_write returns.
+typedef struct inl_gguf_writer inl_gguf_writer;
+inlay_result inl_gguf_writer_create(const inl_env *env, inl_gguf_writer **out);
+void inl_gguf_writer_destroy(inl_gguf_writer **writer);
+inlay_result inl_gguf_writer_string(inl_gguf_writer *w, const char *key, const char *value);
+inlay_result inl_gguf_writer_u32(inl_gguf_writer *w, const char *key, uint32_t value);
+inlay_result inl_gguf_writer_f32(inl_gguf_writer *w, const char *key, float value);
+inlay_result inl_gguf_writer_bool(inl_gguf_writer *w, const char *key, bool value);
+inlay_result inl_gguf_writer_tensor(inl_gguf_writer *w, const char *name, uint32_t type,
+                                    uint32_t dims, const uint64_t *shape, const void *data,
+                                    uint64_t bytes);
+inlay_result inl_gguf_writer_write(inl_gguf_writer *w, const char *path); // whole or not at all
+
+#endif

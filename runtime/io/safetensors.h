@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// The safetensors format: a bounded JSON header over a memory map, and a writer of f32 tensors.
+// Layout and rules: the format's README (header of at most 100 MB, no holes, no overlap, little-endian).
+#ifndef INL_IO_SAFETENSORS_H
+#define INL_IO_SAFETENSORS_H
+
+#include "base/env.h"
+
+typedef struct inl_safetensor {
+    char *name;
+    char dtype[12]; // "F32", "BF16", ...
+    uint32_t dims;
+    uint64_t shape[8];
+    const uint8_t *data; // into the map
+    uint64_t bytes;
+} inl_safetensor;
+
+typedef struct inl_safetensors inl_safetensors;
+
+inlay_result inl_safetensors_open(const inl_env *env, const char *path, inl_safetensors **out);
+inlay_result inl_safetensors_open_memory(const inl_env *env, const char *name, const uint8_t *data,
+                                         uint64_t size, inl_safetensors **out);
+void inl_safetensors_close(inl_safetensors **file);
+uint32_t inl_safetensors_count(const inl_safetensors *file);
+const inl_safetensor *inl_safetensors_at(const inl_safetensors *file, uint32_t index);
+const inl_safetensor *inl_safetensors_find(const inl_safetensors *file, const char *name);
+// Copies an F32, F16 or BF16 tensor of `count` elements as f32; UNSUPPORTED for other types.
+inlay_result inl_safetensors_read_f32(const inl_env *env, const inl_safetensor *tensor, float *out,
+                                      uint64_t count);
+
+typedef struct inl_safetensor_out {
+    const char *name;
+    uint32_t dims;
+    uint64_t shape[2];
+    const float *data;
+} inl_safetensor_out;
+
+// Writes F32 tensors in the given order, whole or not at all.
+inlay_result inl_safetensors_write(const inl_env *env, const char *path,
+                                   const inl_safetensor_out *tensors, uint32_t count);
+
+#endif

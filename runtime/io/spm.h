@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// SentencePiece-style BPE ("llama"): spaces become U+2581, characters are merged by the score of
+// the token they make. A character that is no token becomes its byte tokens, or the unknown token.
+#ifndef INL_IO_SPM_H
+#define INL_IO_SPM_H
+
+#include "io/merge.h"
+#include "io/vocab.h"
+
+typedef struct inl_spm {
+    // No token has U+2581 after another character, so words can be merged one by one.
+    bool splits_at_spaces;
+} inl_spm;
+
+// Fails where some byte would have neither a token nor an unknown token.
+inlay_result inl_spm_load(const inl_env *env, const inl_gguf *gguf, const inl_vocab *vocab,
+                          inl_spm *out);
+// Appends the ids of `size` bytes without special tokens. space_prefix: as if a space came first.
+inlay_result inl_spm_encode(const inl_env *env, const inl_spm *spm, const inl_vocab *vocab,
+                            const char *text, size_t size, bool space_prefix, inl_merger *merger,
+                            inl_ids *ids);
+
+#endif

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+#include "model/model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const inl_format *supported_format(const inl_model *m, const inl_gguf_tensor *t)
+{
+    const inl_format *format = inl_format_by_ggml(t->type);
+    if (!format) {
+        const char *name = inl_ggml_type_info(t->type, NULL, NULL);
+        inl_logf(&m->env, INLAY_LOG_ERROR,
+                 "%s: tensor %s has type %s (%u), which is not supported "
+                 "(F32, F16, BF16, Q8_0 and Q4_0 are)",
+                 inl_gguf_path(m->gguf), t->name, name ? name : "unknown", t->type);
+    }
+    return format;
+}
+
+// rows 0 stands for a vector of `cols`.
+static inlay_result find_source(inl_model *m, const char *name, uint32_t rows, uint32_t cols,
+                                bool optional, inl_source *out)
+{
+    *out = (inl_source){0};
+    const inl_gguf_tensor *t = inl_gguf_find_tensor(m->gguf, name);
+    if (!t && optional)
+        return INLAY_OK;
+    if (!t)
+        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE, "%s: there is no tensor %s",
+                        inl_gguf_path(m->gguf), name);
+    uint64_t have_rows = t->dims > 1 ? t->shape[1] : 0;
+    if (t->dims > 2 || t->shape[0] != cols || have_rows != rows)
+        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
+                        "%s: tensor %s is %llu x %llu, the metadata ask for %u x %u",
+                        inl_gguf_path(m->gguf), name, (unsigned long long)t->shape[0],
+                        (unsigned long long)have_rows, cols, rows);
+    const inl_format *format = supported_format(m, t);
+    if (!format)
+        return INLAY_ERROR_UNSUPPORTED;
+    *out = (inl_source){.tensor = t,
+                        .stored = format,
+                        .format = rows ? format : inl_format_by_id(INL_FORMAT_F32),
+                        .rows = rows ? rows : 1,
+                        .cols = cols};
+    return INLAY_OK;
+}
+
+// A matrix that the wanted format's blocks do not divide keeps its own.
+static void requantize(inl_model *m, inl_source *s)
+{
+    const inl_format *want = m->quantize;
+    if (!want || want == s->stored)
+        return;
+    bool fits = want->id == INL_FORMAT_NF4 || s->cols % want->block_elements == 0;
+    if (fits)
+        s->format = want;
+    else
+        inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps %s: its rows of %u are no multiple of %s's %u",
+                 s->tensor->name, s->stored->name, s->cols, want->name, want->block_elements);
+}
+
+static inlay_result find_layer(inl_model *m, uint32_t layer)
+{
+    const inl_config *c = &m->config;
+    inl_layer_sources *l = &m->layers[layer];
+    char name[64];
+    snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", layer);
+    INL_TRY(find_source(m, name, 0, c->dim, false, &l->attention_norm));
+    snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", layer);
+    INL_TRY(find_source(m, name, 0, c->dim, false, &l->ffn_norm));
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        uint32_t rows, cols;
+        inl_config_shape(c, role, &rows, &cols);
+        snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, inl_role_gguf_name(role));
+        INL_TRY(find_source(m, name, rows, cols, false, &l->linear[role]));
+        requantize(m, &l->linear[role]);
+        snprintf(name, sizeof(name), "blk.%u.%s.bias", layer, inl_role_gguf_name(role));
+        INL_TRY(find_source(m, name, 0, rows, true, &l->bias[role]));
+    }
+    return INLAY_OK;
+}
+
+static inlay_result find_sources(inl_model *m)
+{
+    const inl_config *c = &m->config;
+    INL_TRY(find_source(m, "token_embd.weight", c->vocab, c->dim, false, &m->embedding));
+    INL_TRY(find_source(m, "output_norm.weight", 0, c->dim, false, &m->norm));
+    m->head = m->embedding;
+    if (!c->tied_head)
+        INL_TRY(find_source(m, "output.weight", c->vocab, c->dim, false, &m->head));
+    m->layers = inl_alloc(&m->env, c->layers, sizeof(*m->layers));
+    if (!m->layers)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < c->layers; i++)
+        INL_TRY(find_layer(m, i));
+    return INLAY_OK;
+}
+
+static inlay_result check_finite(const inl_model *m)
+{
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(m->gguf); i++) {
+        const inl_gguf_tensor *t = inl_gguf_tensor_at(m->gguf, i);
+        const inl_format *format = inl_format_by_ggml(t->type);
+        if (!format || !format->find_not_finite)
+            continue;
+        uint64_t count = t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+        uint64_t bad = format->find_not_finite(t->data, count);
+        if (bad != UINT64_MAX)
+            return inl_fail(&m->env, INLAY_ERROR_NOT_FINITE,
+                            "%s: tensor %s has NaN or infinity (block %llu)", inl_gguf_path(m->gguf),
+                            t->name, (unsigned long long)bad);
+    }
+    return INLAY_OK;
+}
+
+static inlay_result open_all(inl_model *m, const char *path, const inl_model_params *params)
+{
+    m->quantize = params->quantize;
+    INL_TRY(inl_gguf_open(&m->env, path, &m->gguf));
+    INL_TRY(inl_config_read(&m->env, m->gguf, &m->config));
+    INL_TRY(find_sources(m));
+    INL_TRY(inl_modules_create(&m->env, &m->config, &m->modules));
+    INL_TRY(inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
+    uint32_t tokens = inl_tokenizer_get_info(m->tokenizer)->vocab;
+    if (tokens > m->config.vocab)
+        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
+                        "%s: the tokenizer has %u tokens, the embedding %u rows", path, tokens,
+                        m->config.vocab);
+    return params->skip_finite_check ? INLAY_OK : check_finite(m);
+}
+
+inlay_result inl_model_open(const inl_env *env, const char *path, const inl_model_params *params,
+                            inl_model **out)
+{
+    *out = NULL;
+    inl_model *m = inl_alloc(env, 1, sizeof(*m));
+    if (!m)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    m->env = *env;
+    inlay_result result = open_all(m, path, params ? params : &(inl_model_params){0});
+    if (result != INLAY_OK) {
+        inl_model_close(&m);
+        return result;
+    }
+    *out = m;
+    return INLAY_OK;
+}
+
+void inl_model_close(inl_model **handle)
+{
+    inl_model *m = *handle;
+    if (!m)
+        return;
+    *handle = NULL;
+    inl_tokenizer_destroy(&m->tokenizer);
+    inl_modules_free(&m->env, &m->modules);
+    inl_config_free(&m->env, &m->config);
+    inl_free(&m->env, m->layers);
+    inl_gguf_close(&m->gguf);
+    inl_env env = m->env;
+    inl_free(&env, m);
+}
+
+uint64_t inl_model_parameters(const inl_model *model)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(model->gguf); i++) {
+        const inl_gguf_tensor *t = inl_gguf_tensor_at(model->gguf, i);
+        sum += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+    }
+    return sum;
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// An opened model file: config, checked tensors, modules, tokenizer. No device.
+#ifndef INL_MODEL_MODEL_H
+#define INL_MODEL_MODEL_H
+
+#include "io/tokenizer.h"
+#include "model/config.h"
+#include "quant/format.h"
+
+// A matrix or vector of the file and the format it will have on the device.
+typedef struct inl_source {
+    const inl_gguf_tensor *tensor; // NULL: the file does not have it (an optional bias)
+    const inl_format *stored;      // in the file
+    const inl_format *format;      // on the device
+    uint32_t rows, cols;
+} inl_source;
+
+typedef struct inl_layer_sources {
+    inl_source linear[INL_ROLE_COUNT], bias[INL_ROLE_COUNT], attention_norm, ffn_norm;
+} inl_layer_sources;
+
+typedef struct inl_model {
+    inl_env env;
+    inl_gguf *gguf;
+    inl_config config;
+    inl_modules modules;
+    inl_tokenizer *tokenizer;
+    inl_source embedding, norm, head; // a tied head is the embedding's source
+    inl_layer_sources *layers;
+    const inl_format *quantize; // of the layers' matrices, NULL: as stored
+} inl_model;
+
+typedef struct inl_model_params {
+    const inl_format *quantize;
+    bool skip_finite_check;
+} inl_model_params;
+
+inlay_result inl_model_open(const inl_env *env, const char *path, const inl_model_params *params,
+                            inl_model **out);
+void inl_model_close(inl_model **model);
+// Weights of the file, all tensors.
+uint64_t inl_model_parameters(const inl_model *model);
+
+#endif

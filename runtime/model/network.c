@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// The whole model: embedding, blocks, head and loss, and back.
+#include "model/network.h"
+
+#define LOGITS_BYTES (32ull << 20) // of one chunk of the head: never a logits tensor for all tokens
+
+static uint32_t chunk_rows(const inl_network *net)
+{
+    uint64_t row = inl_tensor_bytes(1, net->weights->head.rows) / 8;
+    uint64_t rows = INL_MAX(1, LOGITS_BYTES / row / 8) * 8;
+    return (uint32_t)INL_MIN(rows, inl_round_up(net->tokens, 8));
+}
+
+static const inl_lora_slot *head_slot(const inl_network *net)
+{
+    if (!net->arena)
+        return NULL;
+    const inl_lora_slot *s = &net->slots->of_module[net->slots->layers * INL_ROLE_COUNT];
+    return s->rank > 0 ? s : NULL;
+}
+
+typedef struct head_chunk {
+    uint32_t first, rows;
+    inl_tensor xn, logits, h;
+    inl_buf rstd;
+    inl_tail tail;
+} head_chunk;
+
+static void head_forward(const inl_network *net, inl_tensor x, head_chunk *c)
+{
+    inl_plan *plan = net->plan;
+    const inl_lora_slot *slot = head_slot(net);
+    c->xn = inl_plan_tensor(plan, c->rows, x.cols);
+    c->rstd = inl_plan_scratch(plan, INL_SCRATCH, 4ull * c->rows);
+    inl_op_rmsnorm(plan, &net->in, &net->weights->norm, x, c->xn, c->rstd, true, c->first);
+    if (slot) {
+        c->h = inl_plan_tensor(plan, c->rows, slot->rank4 * 4);
+        inl_op_lora_down(plan, &net->in, net->arena, slot, 1, c->xn, c->h);
+        c->tail = (inl_tail){.slot = slot, .arena = net->arena, .h = c->h};
+    }
+    c->logits = (inl_tensor){.rows = c->rows, .cols = net->weights->head.rows};
+    c->logits.ld = (uint32_t)inl_round_up(c->logits.cols, 8);
+    c->logits.buf =
+        inl_plan_scratch(plan, INL_SCRATCH, inl_tensor_bytes(c->rows, c->logits.cols));
+    inl_op_gemm(plan, &net->in,
+                &(inl_gemm_args){.w = &net->weights->head,
+                                 .x = c->xn,
+                                 .y = c->logits,
+                                 .bias = INL_BUF_NONE,
+                                 .residual = INL_BUF_NONE,
+                                 .tail = c->tail,
+                                 .limit = true,
+                                 .first = c->first,
+                                 .tag = "head"});
+}
+
+// The logits hold their gradient by now. dx gets the rows of this chunk.
+static void head_backward(const inl_network *net, inl_tensor x, const head_chunk *c, inl_tensor dx)
+{
+    inl_plan *plan = net->plan;
+    inl_tensor dxn = inl_plan_tensor(plan, c->rows, x.cols), grad = {.buf = INL_BUF_NONE};
+    inl_tail tail = c->tail;
+    if (tail.slot) {
+        grad = inl_plan_tensor(plan, c->rows, tail.slot->rank4 * 4);
+        inl_op_lora_up_bwd(plan, &net->in, &tail, c->logits, grad);
+        inl_op_lora_down_bwd(plan, &net->in, net->arena, tail.slot, 1, c->xn, grad);
+        tail.h = grad;
+    }
+    if (dx.buf == INL_BUF_NONE)
+        return;
+    inl_op_gemm_dx(plan, &net->in,
+                   &(inl_gemm_args){.w = &net->weights->head,
+                                    .x = c->logits,
+                                    .y = dxn,
+                                    .bias = INL_BUF_NONE,
+                                    .residual = INL_BUF_NONE,
+                                    .tail = tail,
+                                    .limit = true,
+                                    .first = c->first,
+                                    .tag = "head"});
+    inl_op_rmsnorm_bwd(plan, &net->in, &net->weights->norm, x, c->rstd, dxn, INL_BUF_NONE, dx, true,
+                       c->first);
+}
+
+static void keep_logits(const inl_network *net, const inl_walk *walk, const head_chunk *c)
+{
+    uint64_t row = 4ull * c->logits.ld;
+    inl_range target = {walk->logits.buffer, walk->logits.offset + c->first * row, c->rows * row};
+    inl_plan_copy(net->plan, c->logits.buf, inl_op_external(net->plan, target), target.size);
+}
+
+static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_tensor x, bool need_dx)
+{
+    inl_tensor dx = {.buf = INL_BUF_NONE};
+    if (need_dx) {
+        dx = inl_plan_tensor(net->plan, x.rows, x.cols);
+        inl_plan_zero(net->plan, dx.buf);
+    }
+    uint32_t rows = chunk_rows(net), all = walk->head_rows ? walk->head_rows : net->tokens;
+    for (uint32_t first = 0; first < all; first += rows) {
+        head_chunk c = {.first = first, .rows = INL_MIN(rows, all - first)};
+        head_forward(net, x, &c);
+        if (walk->logits.size > 0)
+            keep_logits(net, walk, &c);
+        else
+            inl_op_loss(net->plan, &net->in, c.logits, walk->losses, first, walk->backward);
+        if (walk->backward)
+            head_backward(net, x, &c, dx);
+    }
+    return dx;
+}
+
+// A checkpointed layer keeps its input: its forward pass is emitted once more before its backward.
+static void emit_backward(const inl_network *net, const inl_walk *walk, inl_block *blocks,
+                          inl_tensor dx, uint32_t lowest)
+{
+    for (uint32_t i = net->weights->model->config.layers; i-- > lowest;) {
+        if (i < walk->checkpointed_layers)
+            inl_block_forward(net, i, blocks[i].x, &blocks[i]);
+        dx = inl_block_backward(net, i, &blocks[i], dx, i > lowest);
+    }
+}
+
+void inl_network_emit(const inl_network *net, const inl_walk *walk)
+{
+    const inl_config *c = &net->weights->model->config;
+    const inl_env *env = inl_plan_env(net->plan);
+    inl_block *blocks = inl_alloc(env, c->layers, sizeof(*blocks));
+    if (!blocks) {
+        inl_plan_fail(net->plan, INLAY_ERROR_OUT_OF_MEMORY);
+        return;
+    }
+    inl_tensor x = inl_plan_tensor(net->plan, net->tokens, c->dim);
+    inl_op_embed(net->plan, &net->in, &net->weights->embedding, x);
+    for (uint32_t i = 0; i < c->layers; i++)
+        x = inl_block_forward(net, i, x, &blocks[i]);
+    uint32_t lowest = walk->backward ? inl_slots_first_layer(net->slots) : c->layers;
+    inl_tensor dx = emit_head(net, walk, x, lowest < c->layers);
+    if (walk->backward)
+        emit_backward(net, walk, blocks, dx, lowest);
+    inl_free(env, blocks);
+}

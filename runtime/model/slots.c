@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+#include "model/slots.h"
+
+#include <math.h>
+#include <string.h>
+
+static const struct {
+    inl_role first;
+    uint32_t count;
+} groups[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1}};
+
+static uint64_t a_floats(const inl_lora_slot *s)
+{
+    return 4ull * s->rank4 * inl_round_up(s->in, 8);
+}
+
+static uint64_t b_floats(const inl_lora_slot *s)
+{
+    return 4ull * s->rank4 * inl_round_up(s->out, 8);
+}
+
+// A's of the modules first, then their B's.
+static void lay_out(inl_slots *slots, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = first; i < first + count; i++) {
+        slots->of_module[i].a = slots->floats;
+        slots->floats += a_floats(&slots->of_module[i]);
+    }
+    for (uint32_t i = first; i < first + count; i++) {
+        slots->of_module[i].b = slots->floats;
+        slots->floats += b_floats(&slots->of_module[i]);
+    }
+    slots->floats = inl_round_up(slots->floats, 64); // ranges start where any device can bind them
+}
+
+inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
+                              inl_slots *out)
+{
+    uint32_t count = config->layers * INL_ROLE_COUNT + 1;
+    *out = (inl_slots){.lora = lora, .layers = config->layers};
+    out->of_module = inl_alloc(env, count, sizeof(*out->of_module));
+    out->pair_of_module = inl_alloc(env, count, sizeof(*out->pair_of_module));
+    if (!out->of_module || !out->pair_of_module) {
+        inl_slots_free(env, out);
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    }
+    for (uint32_t i = 0; lora && i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i];
+        out->pair_of_module[p->module] = p;
+        out->of_module[p->module] = (inl_lora_slot){.in = p->in,
+                                                    .out = p->out,
+                                                    .rank = p->r,
+                                                    .rank4 = inl_div_up(p->r, 4),
+                                                    .scale = p->scale,
+                                                    .stream = p->module};
+    }
+    for (uint32_t layer = 0; layer < config->layers; layer++)
+        for (size_t g = 0; g < INL_COUNT(groups); g++)
+            lay_out(out, layer * INL_ROLE_COUNT + groups[g].first, groups[g].count);
+    lay_out(out, count - 1, 1);
+    return INLAY_OK;
+}
+
+void inl_slots_free(const inl_env *env, inl_slots *slots)
+{
+    inl_free(env, slots->of_module);
+    inl_free(env, slots->pair_of_module);
+    *slots = (inl_slots){0};
+}
+
+uint32_t inl_slots_first_layer(const inl_slots *slots)
+{
+    for (uint32_t i = 0; i < slots->layers * INL_ROLE_COUNT; i++)
+        if (slots->of_module[i].rank > 0)
+            return i / INL_ROLE_COUNT;
+    return slots->layers;
+}
+
+void inl_slots_pack(const inl_slots *slots, float *arena)
+{
+    for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
+        const inl_lora_pair *p = &slots->lora->pairs[i];
+        const inl_lora_slot *s = &slots->of_module[p->module];
+        for (uint32_t r = 0; r < p->r; r++)
+            memcpy(arena + s->a + r * inl_round_up(p->in, 8), p->a + (size_t)r * p->in,
+                   p->in * sizeof(float));
+        for (uint32_t n = 0; n < p->out; n++)
+            memcpy(arena + s->b + (uint64_t)n * s->rank4 * 4, p->b + (size_t)n * p->r,
+                   p->r * sizeof(float));
+    }
+}
+
+void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora)
+{
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        inl_lora_pair *p = &lora->pairs[i];
+        const inl_lora_slot *s = &slots->of_module[p->module];
+        for (uint32_t r = 0; r < p->r; r++)
+            memcpy(p->a + (size_t)r * p->in, arena + s->a + r * inl_round_up(p->in, 8),
+                   p->in * sizeof(float));
+        for (uint32_t n = 0; n < p->out; n++)
+            memcpy(p->b + (size_t)n * p->r, arena + s->b + (uint64_t)n * s->rank4 * 4,
+                   p->r * sizeof(float));
+    }
+}
+
+static bool all_finite(const float *values, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return false;
+    return true;
+}
+
+bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const char **module,
+                               char *side)
+{
+    for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
+        const inl_lora_pair *p = &slots->lora->pairs[i];
+        const inl_lora_slot *s = &slots->of_module[p->module];
+        bool a = all_finite(arena + s->a, a_floats(s));
+        if (a && all_finite(arena + s->b, b_floats(s)))
+            continue;
+        *module = p->path;
+        *side = a ? 'B' : 'A';
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Where each pair of an adapter lies in the arenas on the device, and moving values in and out.
+// Within a layer the A's of linear layers that share an input lie side by side.
+#ifndef INL_MODEL_SLOTS_H
+#define INL_MODEL_SLOTS_H
+
+#include "model/config.h"
+#include "op/op.h"
+
+typedef struct inl_slots {
+    const inl_lora *lora;
+    uint32_t layers;
+    inl_lora_slot *of_module; // [layers * INL_ROLE_COUNT + 1]; rank 0: no adapter there
+    const inl_lora_pair **pair_of_module;
+    uint64_t floats; // of one arena
+} inl_slots;
+
+inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
+                              inl_slots *out);
+void inl_slots_free(const inl_env *env, inl_slots *slots);
+// First layer with an adapter; the layer count when there is one on the head alone or none.
+uint32_t inl_slots_first_layer(const inl_slots *slots);
+// The adapter's values into an arena image of `floats` (zeroed by the caller), and back.
+void inl_slots_pack(const inl_slots *slots, float *arena);
+void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora);
+// First value of an arena image that is NaN or infinite, as "<module> A|B"; false: all are finite.
+bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const char **module,
+                               char *side);
+
+#endif

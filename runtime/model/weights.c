@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: MIT
+// Two passes over the same list of planes: the first gives each its block and offset, so that memory is
+// known before any is taken; the second allocates, packs and uploads.
+#include "model/weights.h"
+#include "quant/tile.h"
+
+#include <math.h>
+#include <string.h>
+
+#define BLOCK_BYTES (512ull << 20) // of one allocation
+
+// Where a plane lies; `range` is completed when the blocks exist.
+typedef struct placement {
+    inl_range *range;
+    uint32_t block;
+} placement;
+
+typedef struct builder {
+    inl_weights *w;
+    const inl_env *env;
+    uint64_t alignment, max_block, max_range;
+    placement *placements;
+    size_t count, cap;
+    uint64_t *sizes; // of blocks
+    size_t block_count, size_cap;
+} builder;
+
+// ---- layout
+
+static inlay_result place(builder *b, uint64_t bytes, inl_range *range)
+{
+    bytes = inl_round_up(bytes, 16);
+    INL_TRY(inl_grow(b->env, (void **)&b->placements, &b->cap, b->count + 1, sizeof(placement)));
+    INL_TRY(inl_grow(b->env, (void **)&b->sizes, &b->size_cap, b->block_count + 1, sizeof(uint64_t)));
+    uint64_t at = b->block_count ? inl_round_up(b->sizes[b->block_count - 1], b->alignment) : 0;
+    if (b->block_count == 0 || at + bytes > b->max_block) {
+        b->block_count++;
+        at = 0;
+    }
+    *range = (inl_range){.offset = at, .size = bytes};
+    b->sizes[b->block_count - 1] = at + bytes;
+    b->placements[b->count++] = (placement){range, (uint32_t)b->block_count - 1};
+    return INLAY_OK;
+}
+
+// The most rows, a multiple of 8, whose quants one binding holds.
+static uint32_t rows_per_part(const builder *b, const inl_source *s)
+{
+    uint64_t per_tile_row = inl_tile_quant_bytes(s->format, 8, s->cols);
+    uint64_t tile_rows = INL_MAX(1, INL_MIN(b->max_range, b->max_block) / per_tile_row);
+    return (uint32_t)INL_MIN((uint64_t)s->rows, tile_rows * 8);
+}
+
+static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
+{
+    uint32_t most = rows_per_part(b, s);
+    *w = (inl_weight){.format = s->format, .rows = s->rows, .cols = s->cols};
+    w->part_count = inl_div_up(s->rows, most);
+    w->parts = inl_alloc(b->env, w->part_count, sizeof(*w->parts));
+    if (!w->parts)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    bool nf4 = s->format->id == INL_FORMAT_NF4;
+    for (uint32_t i = 0; i < w->part_count; i++) {
+        inl_weight_part *part = &w->parts[i];
+        part->row0 = i * most;
+        part->rows = INL_MIN(most, s->rows - part->row0);
+        INL_TRY(place(b, inl_tile_quant_bytes(s->format, part->rows, s->cols), &part->quants));
+        // NF4's blocks run over the whole matrix: every part needs all scales.
+        uint64_t scales = inl_tile_scale_bytes(s->format, nf4 ? s->rows : part->rows, s->cols);
+        if (scales > 0)
+            INL_TRY(place(b, scales, &part->scales));
+    }
+    return INLAY_OK;
+}
+
+static inlay_result layout_vector(builder *b, const inl_source *s, inl_range *range)
+{
+    *range = (inl_range){0};
+    return s->tensor ? place(b, 4 * inl_round_up(s->cols, 8), range) : INLAY_OK;
+}
+
+static inlay_result layout_layer(builder *b, const inl_layer_sources *s, inl_layer_weights *l)
+{
+    float eps = b->w->model->config.norm_eps;
+    l->attention_norm.eps = l->ffn_norm.eps = eps;
+    INL_TRY(layout_vector(b, &s->attention_norm, &l->attention_norm.weight));
+    INL_TRY(layout_vector(b, &s->ffn_norm, &l->ffn_norm.weight));
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        INL_TRY(layout_matrix(b, &s->linear[role], &l->linear[role]));
+        INL_TRY(layout_vector(b, &s->bias[role], &l->bias[role]));
+    }
+    return INLAY_OK;
+}
+
+static uint64_t rope_table_floats(const inl_weights *w)
+{
+    return (uint64_t)w->positions * w->model->config.rope_dim;
+}
+
+static inlay_result layout(builder *b)
+{
+    inl_weights *w = b->w;
+    const inl_model *m = w->model;
+    INL_TRY(layout_matrix(b, &m->embedding, &w->embedding));
+    if (m->config.tied_head)
+        w->head = w->embedding;
+    else
+        INL_TRY(layout_matrix(b, &m->head, &w->head));
+    w->norm.eps = m->config.norm_eps;
+    INL_TRY(layout_vector(b, &m->norm, &w->norm.weight));
+    w->rope.rope_dim = m->config.rope_dim;
+    INL_TRY(place(b, 4 * rope_table_floats(w), &w->rope.table));
+    w->layers = inl_alloc(b->env, m->config.layers, sizeof(*w->layers));
+    if (!w->layers)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < m->config.layers; i++)
+        INL_TRY(layout_layer(b, &m->layers[i], &w->layers[i]));
+    for (size_t i = 0; i < b->block_count; i++)
+        w->bytes += b->sizes[i];
+    return INLAY_OK;
+}
+
+static inlay_result allocate(builder *b)
+{
+    inl_weights *w = b->w;
+    w->blocks = inl_alloc(b->env, b->block_count, sizeof(*w->blocks));
+    if (!w->blocks)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < b->block_count; i++) {
+        INL_TRY(inl_buffer_create(w->gpu, "the weights", b->sizes[i], INL_MEMORY_DEVICE,
+                                  &w->blocks[i]));
+        w->block_count++;
+    }
+    for (size_t i = 0; i < b->count; i++)
+        b->placements[i].range->buffer = w->blocks[b->placements[i].block];
+    return INLAY_OK;
+}
+
+// ---- upload
+
+static inlay_result put(inl_gpu *gpu, const inl_range *range, const void *data)
+{
+    return inl_gpu_upload(gpu, range->buffer, range->offset, data, range->size);
+}
+
+static inlay_result upload_vector(const builder *b, const inl_source *s, const inl_range *range)
+{
+    if (!s->tensor)
+        return INLAY_OK;
+    float *values = inl_alloc(b->env, range->size, 1);
+    if (!values)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    s->stored->decode(s->tensor->data, values, s->cols);
+    inlay_result result = put(b->w->gpu, range, values);
+    inl_free(b->env, values);
+    return result;
+}
+
+static uint64_t row_bytes(const inl_format *format, uint32_t cols)
+{
+    return (uint64_t)cols / format->block_elements * format->block_bytes;
+}
+
+// Rows [row0, row0 + rows) as the device's format stores them; `scratch` is used when they must be
+// converted and is as large as inl_source's rows need.
+static const void *rows_in_format(const inl_source *s, uint32_t row0, uint32_t rows, float *floats,
+                                  void *converted)
+{
+    const uint8_t *stored = s->tensor->data + row0 * row_bytes(s->stored, s->cols);
+    if (s->stored == s->format)
+        return stored;
+    s->stored->decode(stored, floats, (uint64_t)rows * s->cols);
+    s->format->encode(floats, converted, (uint64_t)rows * s->cols);
+    return converted;
+}
+
+static inlay_result upload_part(const builder *b, const inl_source *s, const inl_weight_part *part)
+{
+    bool convert = s->stored != s->format;
+    uint64_t count = (uint64_t)part->rows * s->cols;
+    uint32_t *quants = inl_alloc(b->env, part->quants.size, 1);
+    uint32_t *scales = inl_alloc(b->env, part->scales.size + 1, 1);
+    float *floats = convert ? inl_alloc(b->env, count, sizeof(float)) : NULL;
+    void *converted =
+        convert ? inl_alloc(b->env, part->rows, row_bytes(s->format, s->cols)) : NULL;
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (quants && scales && (!convert || (floats && converted))) {
+        const void *rows = rows_in_format(s, part->row0, part->rows, floats, converted);
+        inl_tile_pack(s->format, rows, part->rows, s->cols, quants, scales);
+        result = put(b->w->gpu, &part->quants, quants);
+        if (result == INLAY_OK && part->scales.size > 0)
+            result = put(b->w->gpu, &part->scales, scales);
+    }
+    inl_free(b->env, quants);
+    inl_free(b->env, scales);
+    inl_free(b->env, floats);
+    inl_free(b->env, converted);
+    return result;
+}
+
+static inlay_result upload_nf4_parts(const builder *b, const inl_nf4 *nf4, const inl_weight *w)
+{
+    for (uint32_t i = 0; i < w->part_count; i++) {
+        const inl_weight_part *part = &w->parts[i];
+        uint32_t *quants = inl_alloc(b->env, part->quants.size, 1);
+        uint32_t *scales = inl_alloc(b->env, part->scales.size, 1);
+        inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+        if (quants && scales) {
+            inl_tile_pack_nf4_quants(nf4, part->row0, part->rows, w->cols, quants);
+            inl_tile_pack_nf4_scales(nf4, w->rows, w->cols, scales);
+            result = put(b->w->gpu, &part->quants, quants);
+            if (result == INLAY_OK)
+                result = put(b->w->gpu, &part->scales, scales);
+        }
+        inl_free(b->env, quants);
+        inl_free(b->env, scales);
+        INL_TRY(result);
+    }
+    return INLAY_OK;
+}
+
+static inlay_result upload_nf4(const builder *b, const inl_source *s, const inl_weight *w)
+{
+    uint64_t count = (uint64_t)s->rows * s->cols;
+    float *floats = inl_alloc(b->env, count, sizeof(float));
+    if (!floats)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    s->stored->decode(s->tensor->data, floats, count);
+    inl_nf4 nf4;
+    inlay_result result = inl_nf4_encode(b->env, floats, count, &nf4);
+    inl_free(b->env, floats);
+    if (result != INLAY_OK)
+        return result;
+    result = upload_nf4_parts(b, &nf4, w);
+    inl_nf4_free(b->env, &nf4);
+    return result;
+}
+
+static inlay_result upload_matrix(const builder *b, const inl_source *s, const inl_weight *w)
+{
+    if (s->format->id == INL_FORMAT_NF4)
+        return upload_nf4(b, s, w);
+    for (uint32_t i = 0; i < w->part_count; i++)
+        INL_TRY(upload_part(b, s, &w->parts[i]));
+    return INLAY_OK;
+}
+
+// cos and sin of position * base^(-2i / rope_dim), scaled; the angle is rounded to f32 as the
+// frameworks that trained the models do.
+static inlay_result upload_rope(const builder *b)
+{
+    const inl_config *c = &b->w->model->config;
+    uint32_t half = c->rope_dim / 2;
+    float *table = inl_alloc(b->env, b->w->rope.table.size, 1);
+    if (!table)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < half; i++) {
+        float frequency = 1.0f / powf(c->rope_base, (float)(2 * i) / (float)c->rope_dim);
+        if (c->rope_factors)
+            frequency /= c->rope_factors[i];
+        frequency *= c->rope_scale;
+        for (uint32_t p = 0; p < b->w->positions; p++) {
+            float angle = (float)p * frequency;
+            table[((uint64_t)p * half + i) * 2] = (float)cos((double)angle);
+            table[((uint64_t)p * half + i) * 2 + 1] = (float)sin((double)angle);
+        }
+    }
+    inlay_result result = put(b->w->gpu, &b->w->rope.table, table);
+    inl_free(b->env, table);
+    return result;
+}
+
+static inlay_result upload_layer(const builder *b, const inl_layer_sources *s,
+                                 const inl_layer_weights *l)
+{
+    INL_TRY(upload_vector(b, &s->attention_norm, &l->attention_norm.weight));
+    INL_TRY(upload_vector(b, &s->ffn_norm, &l->ffn_norm.weight));
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        INL_TRY(upload_matrix(b, &s->linear[role], &l->linear[role]));
+        INL_TRY(upload_vector(b, &s->bias[role], &l->bias[role]));
+    }
+    return INLAY_OK;
+}
+
+static inlay_result upload(const builder *b)
+{
+    const inl_weights *w = b->w;
+    const inl_model *m = w->model;
+    INL_TRY(upload_matrix(b, &m->embedding, &w->embedding));
+    if (!m->config.tied_head)
+        INL_TRY(upload_matrix(b, &m->head, &w->head));
+    INL_TRY(upload_vector(b, &m->norm, &w->norm.weight));
+    INL_TRY(upload_rope(b));
+    for (uint32_t i = 0; i < m->config.layers; i++)
+        INL_TRY(upload_layer(b, &m->layers[i], &w->layers[i]));
+    return INLAY_OK;
+}
+
+// ---- the handle
+
+static inlay_result build(builder *b)
+{
+    INL_TRY(layout(b));
+    if (!b->w->gpu)
+        return INLAY_OK;
+    INL_TRY(allocate(b));
+    // A tied head shares the parts array, whose ranges have their buffers only now.
+    return upload(b);
+}
+
+inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,
+                                uint32_t positions, inl_weights **out)
+{
+    *out = NULL;
+    inl_weights *w = inl_alloc(&model->env, 1, sizeof(*w));
+    if (!w)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    w->model = model;
+    w->gpu = gpu;
+    w->positions = positions;
+    const inl_gpu_caps *caps = gpu ? inl_gpu_get_caps(gpu) : NULL;
+    builder b = {.w = w,
+                 .env = &model->env,
+                 .alignment = caps ? INL_MAX(caps->buffer_alignment, 256) : 256,
+                 .max_range = caps ? caps->max_buffer_range_bytes : max_range,
+                 .max_block = caps ? INL_MIN(BLOCK_BYTES, caps->max_allocation_bytes) : BLOCK_BYTES};
+    inlay_result result = build(&b);
+    inl_free(b.env, b.placements);
+    inl_free(b.env, b.sizes);
+    if (result != INLAY_OK) {
+        inl_weights_destroy(&w);
+        return result;
+    }
+    *out = w;
+    return INLAY_OK;
+}
+
+void inl_weights_destroy(inl_weights **handle)
+{
+    inl_weights *w = *handle;
+    if (!w)
+        return;
+    *handle = NULL;
+    const inl_env *env = &w->model->env;
+    for (uint32_t i = 0; w->layers && i < w->model->config.layers; i++)
+        for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
+            inl_free(env, w->layers[i].linear[role].parts);
+    inl_free(env, w->layers);
+    if (w->head.parts != w->embedding.parts)
+        inl_free(env, w->head.parts);
+    inl_free(env, w->embedding.parts);
+    for (uint32_t i = 0; i < w->block_count; i++)
+        inl_buffer_destroy(w->gpu, &w->blocks[i]);
+    inl_free(env, w->blocks);
+    inl_free(env, w);
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+// A model's frozen weights on a device: laid out into a few large buffers, repacked, uploaded.
+#ifndef INL_MODEL_WEIGHTS_H
+#define INL_MODEL_WEIGHTS_H
+
+#include "model/model.h"
+#include "op/op.h"
+
+typedef struct inl_layer_weights {
+    inl_weight linear[INL_ROLE_COUNT];
+    inl_range bias[INL_ROLE_COUNT]; // size 0: none
+    inl_norm attention_norm, ffn_norm;
+} inl_layer_weights;
+
+typedef struct inl_weights {
+    const inl_model *model;
+    inl_gpu *gpu; // NULL: sizes alone
+    inl_weight embedding, head;
+    inl_norm norm;
+    inl_rope rope;
+    uint32_t positions; // rows of the rope table
+    inl_layer_weights *layers;
+    uint64_t bytes;
+    inl_buffer **blocks;
+    uint32_t block_count;
+} inl_weights;
+
+// `gpu` NULL lays out without allocating; `max_range` is then the binding limit to plan for.
+// `positions`: how many the rope table covers.
+inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,
+                                uint32_t positions, inl_weights **out);
+void inl_weights_destroy(inl_weights **weights);
+
+#endif

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT
+// Products with frozen weights and the adapter's narrow ones.
+#include "op/node.h"
+
+#include <stdlib.h>
+
+#define GEMM_LANES 32
+#define GEMM_ROWS 8
+#define DECODE_ONCE_ROWS 32 // rows from which decoding a matrix once is cheaper, for NF4
+#define LORA_LANES 8
+#define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
+
+static inl_kernel by_format(const inl_weight *w, bool dx)
+{
+    static const inl_kernel kernels[INL_FORMAT_COUNT][2] = {
+        [INL_FORMAT_F32] = {INL_KERNEL_GEMM_F32, INL_KERNEL_GEMM_DX_F32},
+        [INL_FORMAT_F16] = {INL_KERNEL_GEMM_F16, INL_KERNEL_GEMM_DX_F16},
+        [INL_FORMAT_BF16] = {INL_KERNEL_GEMM_BF16, INL_KERNEL_GEMM_DX_BF16},
+        [INL_FORMAT_Q8_0] = {INL_KERNEL_GEMM_Q8_0, INL_KERNEL_GEMM_DX_Q8_0},
+        [INL_FORMAT_Q4_0] = {INL_KERNEL_GEMM_Q4_0, INL_KERNEL_GEMM_DX_Q4_0},
+        [INL_FORMAT_NF4] = {INL_KERNEL_GEMM_NF4, INL_KERNEL_GEMM_DX_NF4},
+    };
+    return kernels[w->format->id][dx];
+}
+
+inl_buf inl_op_external(inl_plan *plan, inl_range range)
+{
+    return inl_plan_external(plan, range.buffer, range.offset, range.size);
+}
+
+static inl_range floats_of(inl_range arena, uint64_t first, uint64_t count)
+{
+    return (inl_range){arena.buffer, arena.offset + 4 * first, 4 * count};
+}
+
+static uint64_t a_floats(const inl_lora_slot *s)
+{
+    return 4ull * s->rank4 * inl_round_up(s->in, 8);
+}
+
+static uint64_t b_floats(const inl_lora_slot *s)
+{
+    return 4ull * s->rank4 * inl_round_up(s->out, 8);
+}
+
+// W's part as f32 tiles, for a format too dear to decode in the loop.
+static inl_buf decode(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
+                      inl_buf quants, inl_buf scales)
+{
+    uint32_t row_tiles = inl_div_up(part->rows, 8), column_tiles = inl_div_up(w->cols, 8);
+    inl_buf tiles = inl_plan_scratch(plan, INL_SCRATCH, 256ull * row_tiles * column_tiles);
+    inl_node node = {.kernel = INL_KERNEL_DECODE_NF4,
+                     .tag = "decode",
+                     .uses = {{quants, INL_READ}, {scales, INL_READ}, {tiles, INL_WRITE}},
+                     .spec = {GEMM_LANES, 0, 0, 0, 0, 0, w->cols % 64 == 0},
+                     .spec_count = 7,
+                     .groups = {inl_div_up(column_tiles, GEMM_LANES), row_tiles, 1}};
+    struct push_gemm push = {.n_tiles = row_tiles,
+                             .k_tiles = column_tiles,
+                             .cols = w->cols,
+                             .row0 = part->row0};
+    inl_node_push(&node, &push, sizeof(push));
+    inl_plan_add(plan, &node);
+    return tiles;
+}
+
+static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args, bool dx,
+                      const inl_weight_part *part, inl_buf residual, bool first_part)
+{
+    const inl_weight *w = args->w;
+    const inl_lora_slot *slot = args->tail.slot;
+    bool tail = slot && (first_part || !dx);
+    bool dropout = tail && dx && args->tail.arena->dropout > 0.0f;
+    uint32_t rows = args->x.rows == 1 ? 1 : GEMM_ROWS;
+    uint32_t row_tiles = inl_div_up(part->rows, 8), column_tiles = inl_div_up(w->cols, 8);
+    inl_buf quants = inl_op_external(plan, part->quants);
+    inl_buf scales = part->scales.size ? inl_op_external(plan, part->scales) : quants;
+    inl_kernel kernel = by_format(w, dx);
+    if (w->format->id == INL_FORMAT_NF4 && args->x.rows >= DECODE_ONCE_ROWS) {
+        quants = scales = decode(plan, w, part, quants, scales);
+        kernel = dx ? INL_KERNEL_GEMM_DX_F32 : INL_KERNEL_GEMM_F32;
+    }
+    inl_range tail_range = {0};
+    if (tail)
+        tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
+                               dx ? a_floats(slot) : b_floats(slot));
+    inl_node node = {
+        .kernel = kernel,
+        .tag = args->tag,
+        .uses = {{quants, INL_READ},
+                 {scales, INL_READ},
+                 {args->x.buf, INL_READ},
+                 {args->y.buf, residual == args->y.buf ? INL_READ_WRITE : INL_WRITE},
+                 inl_node_optional(residual, INL_READ),
+                 inl_node_optional(dx ? INL_BUF_NONE : args->bias, INL_READ),
+                 inl_node_optional(tail ? args->tail.h.buf : INL_BUF_NONE, INL_READ),
+                 inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE, INL_READ),
+                 {in->scalars, INL_READ}},
+        .spec = {GEMM_LANES, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
+                 dropout, w->cols % 64 == 0, args->limit},
+        .spec_count = 8,
+        .groups = {inl_div_up(dx ? column_tiles : row_tiles, GEMM_LANES),
+                   inl_div_up(args->x.rows, rows), 1},
+        .flops = 2ull * args->x.rows * part->rows * w->cols +
+                 (tail ? 2ull * args->x.rows * slot->rank * (dx ? slot->in : part->rows) : 0)};
+    struct push_gemm push = {.n_tiles = row_tiles,
+                             .k_tiles = column_tiles,
+                             .cols = w->cols,
+                             .row0 = part->row0,
+                             .ldx4 = inl_ld4(args->x),
+                             .ldy4 = inl_ld4(args->y),
+                             .ldh4 = tail ? inl_ld4(args->tail.h) : 0,
+                             .h4 = args->tail.column4,
+                             .rank4 = tail ? slot->rank4 : 0,
+                             .scale = tail ? slot->scale : 0.0f,
+                             .stream = tail ? slot->stream : 0,
+                             .dropout = dropout ? args->tail.arena->dropout : 0.0f,
+                             .first = args->first};
+    inl_node_push(&node, &push, sizeof(push));
+    inl_plan_add(plan, &node);
+}
+
+void inl_op_gemm(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args)
+{
+    for (uint32_t i = 0; i < args->w->part_count; i++)
+        gemm_part(plan, in, args, false, &args->w->parts[i], args->residual, i == 0);
+}
+
+// Parts of W are parts of the sum: each adds to what the one before made.
+void inl_op_gemm_dx(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args)
+{
+    for (uint32_t i = 0; i < args->w->part_count; i++)
+        gemm_part(plan, in, args, true, &args->w->parts[i], i == 0 ? args->residual : args->y.buf,
+                  i == 0);
+}
+
+static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, inl_tensor x,
+                      inl_range weight, inl_tensor h, const struct push_lora_down *push,
+                      bool dropout, uint64_t flops)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    uint32_t slices = caps && caps->type == 4 ? 1 : LORA_SLICES_GPU; // a CPU has no threads to fill
+    inl_node node = {.kernel = kernel,
+                     .tag = "lora",
+                     .uses = {{x.buf, INL_READ},
+                              {inl_op_external(plan, weight), INL_READ},
+                              {h.buf, INL_WRITE},
+                              {in->scalars, INL_READ}},
+                     .spec = {LORA_LANES, slices, dropout, (uint32_t)inl_round_up(x.rows, 8)},
+                     .spec_count = 4,
+                     .groups = {inl_div_up(x.rows, LORA_LANES), inl_div_up(push->rank4, 2), 1},
+                     .flops = flops};
+    inl_node_push(&node, push, sizeof(*push));
+    inl_plan_add(plan, &node);
+}
+
+// Slots side by side are one matrix, unless each needs dropout's own random numbers.
+static uint32_t group_size(const inl_lora_arena *arena, uint32_t count)
+{
+    return arena->dropout > 0.0f ? 1 : count;
+}
+
+static uint32_t ranks4(const inl_lora_slot *slots, uint32_t count)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < count; i++)
+        sum += slots[i].rank4;
+    return sum;
+}
+
+void inl_op_lora_down(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
+                      const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor h)
+{
+    uint32_t step = group_size(arena, count), column4 = 0;
+    for (uint32_t i = 0; i < count; i += step) {
+        uint32_t rank4 = ranks4(slots + i, step);
+        struct push_lora_down push = {.cols4 = inl_ld4(x),
+                                      .ldx4 = inl_ld4(x),
+                                      .ldw4 = inl_ld4(x),
+                                      .ldh4 = inl_ld4(h),
+                                      .h4 = column4,
+                                      .rank4 = rank4,
+                                      .scale = 1.0f,
+                                      .stream = slots[i].stream,
+                                      .dropout = arena->dropout,
+                                      .cols = slots[i].in};
+        inl_range a = floats_of(arena->weights, slots[i].a, 4ull * rank4 * x.ld);
+        lora_down(plan, in, INL_KERNEL_LORA_DOWN, x, a, h, &push, arena->dropout > 0.0f,
+                  8ull * x.rows * x.cols * rank4);
+        column4 += rank4;
+    }
+}
+
+static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, inl_tensor x,
+                      inl_tensor h, inl_range gradient, const struct push_lora_grad *push,
+                      bool dropout)
+{
+    inl_node node = {.kernel = kernel,
+                     .tag = "lora",
+                     .uses = {{x.buf, INL_READ},
+                              {h.buf, INL_READ},
+                              {inl_op_external(plan, gradient), INL_READ_WRITE},
+                              {in->scalars, INL_READ}},
+                     .spec = {LORA_LANES, dropout},
+                     .spec_count = 2,
+                     .groups = {inl_div_up(push->cols8, LORA_LANES), push->rank4, 1},
+                     .flops = 8ull * x.rows * x.cols * push->rank4};
+    inl_node_push(&node, push, sizeof(*push));
+    inl_plan_add(plan, &node);
+}
+
+void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *tail, inl_tensor dy,
+                        inl_tensor g)
+{
+    const inl_lora_slot *s = tail->slot;
+    struct push_lora_down down = {.cols4 = inl_ld4(dy),
+                                  .ldx4 = inl_ld4(dy),
+                                  .ldw4 = s->rank4,
+                                  .ldh4 = inl_ld4(g),
+                                  .h4 = tail->column4,
+                                  .rank4 = s->rank4,
+                                  .scale = s->scale};
+    lora_down(plan, in, INL_KERNEL_LORA_DOWN_UP, dy, floats_of(tail->arena->weights, s->b, b_floats(s)),
+              g, &down, false, 8ull * dy.rows * dy.cols * s->rank4);
+    struct push_lora_grad grad = {.rows = dy.rows,
+                                  .cols8 = dy.ld / 8,
+                                  .ldx4 = inl_ld4(dy),
+                                  .ldh4 = inl_ld4(tail->h),
+                                  .h4 = tail->column4,
+                                  .ldg4 = s->rank4,
+                                  .rank4 = s->rank4,
+                                  .scale = s->scale};
+    lora_grad(plan, in, INL_KERNEL_LORA_GRAD_UP, dy, tail->h,
+              floats_of(tail->arena->gradients, s->b, b_floats(s)), &grad, false);
+}
+
+void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
+                          const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor g)
+{
+    uint32_t step = group_size(arena, count), column4 = 0;
+    for (uint32_t i = 0; i < count; i += step) {
+        uint32_t rank4 = ranks4(slots + i, step);
+        struct push_lora_grad push = {.rows = x.rows,
+                                      .cols8 = x.ld / 8,
+                                      .ldx4 = inl_ld4(x),
+                                      .ldh4 = inl_ld4(g),
+                                      .h4 = column4,
+                                      .ldg4 = inl_ld4(x),
+                                      .rank4 = rank4,
+                                      .scale = 1.0f,
+                                      .stream = slots[i].stream,
+                                      .dropout = arena->dropout,
+                                      .cols = slots[i].in};
+        lora_grad(plan, in, INL_KERNEL_LORA_GRAD, x, g,
+                  floats_of(arena->gradients, slots[i].a, 4ull * rank4 * x.ld), &push,
+                  arena->dropout > 0.0f);
+        column4 += rank4;
+    }
+}
+
+void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, inl_tensor y)
+{
+    static const inl_kernel kernels[INL_FORMAT_COUNT] = {
+        [INL_FORMAT_F32] = INL_KERNEL_EMBED_F32,   [INL_FORMAT_F16] = INL_KERNEL_EMBED_F16,
+        [INL_FORMAT_BF16] = INL_KERNEL_EMBED_BF16, [INL_FORMAT_Q8_0] = INL_KERNEL_EMBED_Q8_0,
+        [INL_FORMAT_Q4_0] = INL_KERNEL_EMBED_Q4_0,
+    };
+    for (uint32_t i = 0; i < table->part_count; i++) {
+        const inl_weight_part *part = &table->parts[i];
+        inl_buf quants = inl_op_external(plan, part->quants);
+        inl_buf scales = part->scales.size ? inl_op_external(plan, part->scales) : quants;
+        inl_node node = {.kernel = kernels[table->format->id],
+                         .tag = "embed",
+                         .uses = {{quants, INL_READ},
+                                  {scales, INL_READ},
+                                  {in->tokens, INL_READ},
+                                  {y.buf, INL_WRITE}},
+                         .spec = {GEMM_LANES},
+                         .spec_count = 1,
+                         .groups = {inl_div_up(y.ld / 8, GEMM_LANES), y.rows, 1}};
+        struct push_embed push = {.k_tiles = inl_div_up(table->cols, 8),
+                                  .cols = table->cols,
+                                  .row0 = part->row0,
+                                  .rows = part->rows,
+                                  .ldy4 = inl_ld4(y)};
+        inl_node_push(&node, &push, sizeof(push));
+        inl_plan_add(plan, &node);
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// One function per kernel family: each adds its nodes to a plan. Shapes are [rows, cols]; T is the number
+// of tokens in the micro-batch. "=" outputs are overwritten, "+=" outputs are added to.
+#ifndef INL_OP_OP_H
+#define INL_OP_OP_H
+
+#include "op/params.h"
+#include "op/plan.h"
+#include "quant/format.h"
+
+// ---- what the host writes before each submission, one buffer on the device
+
+typedef struct inl_inputs {
+    inl_buf scalars;   // step_scalars
+    inl_buf tokens;    // [T] ids
+    inl_buf positions; // [T] in the token's sequence
+    inl_buf starts;    // [T] key index of the sequence's first token
+    inl_buf ends;      // [T] one past the key index of the sequence's last token
+    inl_buf rows;      // [T] the supervised tokens, in order; scalars.supervised of them
+    inl_buf labels;    // [T] their next tokens
+} inl_inputs;
+
+// ---- weights
+
+typedef struct inl_range {
+    inl_buffer *buffer; // NULL in a dry run
+    uint64_t offset, size;
+} inl_range;
+
+// Rows of a matrix that one binding can hold.
+typedef struct inl_weight_part {
+    uint32_t row0, rows; // row0 a multiple of 8
+    inl_range quants, scales;
+} inl_weight_part;
+
+// A frozen matrix W [rows, cols] in tiles (quant/tile.h).
+typedef struct inl_weight {
+    const inl_format *format;
+    uint32_t rows, cols;
+    uint32_t part_count;
+    inl_weight_part *parts;
+} inl_weight;
+
+// Where an adapter pair lies in the adapter arenas, in floats: A [rank4 * 4, in padded to 8],
+// B [out padded to 8, rank4 * 4]. Padding is zero and stays zero.
+typedef struct inl_lora_slot {
+    uint64_t a, b;
+    uint32_t in, out, rank, rank4;
+    float scale;
+    uint32_t stream; // of dropout's random numbers
+} inl_lora_slot;
+
+// The arenas a linear layer's adapter is read from and its gradient added to.
+typedef struct inl_lora_arena {
+    inl_range weights, gradients;
+    float dropout; // 0 in evaluation
+} inl_lora_arena;
+
+// The tail of a product: columns [column4 * 4, + rank) of `h`.
+typedef struct inl_tail {
+    const inl_lora_slot *slot; // NULL: no tail
+    const inl_lora_arena *arena;
+    inl_tensor h; // [T, ranks of the group]
+    uint32_t column4;
+} inl_tail;
+
+// y[T, N] = x[T, K] W^T + bias + residual + scale h B^T. `bias` is f32 [N padded to 8] or INL_BUF_NONE;
+// `residual` like y, or NONE. `limit` (inl_plan of the loss): rows past the supervised tokens, counted
+// from `first`, may be left unwritten.
+typedef struct inl_gemm_args {
+    const inl_weight *w;
+    inl_tensor x, y;
+    inl_buf bias, residual;
+    inl_tail tail;
+    bool limit;
+    uint32_t first;
+    const char *tag;
+} inl_gemm_args;
+void inl_op_gemm(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args);
+// y[T, K] = x[T, N] W + residual + mask (h A): args->x is dY and args->y is dX; `bias` is ignored.
+void inl_op_gemm_dx(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args);
+
+// h[T, column4.. + ranks] = mask(x) A^T for `count` slots that lie side by side in the arena.
+void inl_op_lora_down(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
+                      const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor h);
+// g[T, column4..] = scale dy B, and dB += scale dy^T h.
+void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *tail, inl_tensor dy,
+                        inl_tensor g);
+// dA += g^T mask(x) for `count` slots side by side.
+void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
+                          const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor g);
+
+// y[T, D] = rows of the table for in->tokens.
+void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, inl_tensor y);
+
+// ---- norms, positions, activation
+
+typedef struct inl_norm {
+    inl_range weight; // f32 [cols padded to 8]
+    float eps;
+} inl_norm;
+// y = x rstd weight; rstd [rows]. `gather`: row r is of x's row in->rows[first + r].
+void inl_op_rmsnorm(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
+                    inl_tensor y, inl_buf rstd, bool gather, uint32_t first);
+// dx = residual + the gradient through the norm. `scatter`: into rows in->rows[first + r] of dx, the
+// other rows are left alone. `residual` INL_BUF_NONE: none.
+void inl_op_rmsnorm_bwd(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
+                        inl_buf rstd, inl_tensor dy, inl_buf residual, inl_tensor dx, bool scatter,
+                        uint32_t first);
+
+typedef struct inl_rope {
+    inl_range table; // f32 [positions, rope_dim / 2, (cos, sin)]
+    uint32_t rope_dim;
+} inl_rope;
+// y = x turned by its positions; sign -1 turns back. `store`: row t goes to row cache_row + t of y.
+// `rope` NULL only copies.
+void inl_op_rope(inl_plan *plan, const inl_inputs *in, const inl_rope *rope, uint32_t heads,
+                 uint32_t head_dim, float sign, inl_tensor x, inl_tensor y, bool store);
+
+void inl_op_swiglu(inl_plan *plan, inl_tensor gate, inl_tensor up, inl_tensor y);
+// dgate and dup = gradients of y = silu(gate) up.
+void inl_op_swiglu_bwd(inl_plan *plan, inl_tensor gate, inl_tensor up, inl_tensor dy,
+                       inl_tensor dgate, inl_tensor dup);
+
+// ---- attention
+
+typedef struct inl_attention {
+    uint32_t heads, kv_heads, head_dim;
+    uint32_t window; // UINT32_MAX: all
+    float scale;
+} inl_attention;
+// o [T, heads * head_dim], lse [T, heads]. `cached`: k and v are a cache and query t is key
+// cache_row + t.
+void inl_op_attention(inl_plan *plan, const inl_inputs *in, const inl_attention *a, inl_tensor q,
+                      inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse, bool cached);
+void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a, inl_tensor q,
+                          inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse, inl_tensor d_o,
+                          inl_tensor dq, inl_tensor dk, inl_tensor dv);
+
+// ---- loss and update
+
+// losses[first + r] of the rows of logits [C, V]; with `gradient` the logits become dlogits.
+void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_range losses,
+                 uint32_t first, bool gradient);
+// norm[0] = sqrt(sum of squares) of `floats` gradients.
+void inl_op_grad_norm(inl_plan *plan, inl_range gradients, uint64_t floats, inl_range norm);
+// One AdamW step over the arenas, unless norm[0] is not finite; gradients = 0.
+void inl_op_adamw(inl_plan *plan, const inl_inputs *in, inl_range weights, inl_range gradients,
+                  inl_range m, inl_range v, uint64_t floats, inl_range norm);
+
+// The range as a buffer of the plan.
+inl_buf inl_op_external(inl_plan *plan, inl_range range);
+
+#endif

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: MIT
+// Emission, the arena, and recording. See plan.h.
+#include "op/plan.h"
+#include "op/arena.h"
+
+#include <string.h>
+
+#define ARENA_BLOCK_BYTES (1ull << 30) // one allocation of the arena, where the device allows it
+#define FIRST_GUESS_SUBMITS 4          // pieces before anything has been measured
+
+typedef enum node_kind { NODE_DISPATCH, NODE_COPY, NODE_ZERO } node_kind;
+
+typedef struct plan_node {
+    inl_node node; // a copy or zero uses uses[0] (and [1], the target of a copy)
+    node_kind kind;
+    uint64_t bytes;
+} plan_node;
+
+typedef struct plan_buffer {
+    inl_buffer *buffer;
+    uint64_t offset, size;
+    bool external;
+    inl_purpose purpose;
+    uint32_t first, last, item; // nodes, index among the arena's items
+} plan_buffer;
+
+typedef struct access_range {
+    inl_binding at;
+    inl_access access;
+} access_range;
+
+struct inl_plan {
+    inl_env env;
+    inl_gpu *gpu;
+    inlay_result error;
+    plan_node *nodes;
+    size_t node_count, node_cap;
+    plan_buffer *buffers;
+    size_t buffer_count, buffer_cap;
+    inl_buffer **blocks; // of the arena
+    uint32_t block_count;
+    uint64_t memory[INL_PURPOSE_COUNT];
+    inl_commands **submits;
+    uint32_t submit_count;
+    access_range *ranges; // accesses since the last barrier, while recording
+    size_t range_count, range_cap;
+};
+
+inlay_result inl_plan_create(const inl_env *env, inl_gpu *gpu, inl_plan **out)
+{
+    *out = inl_alloc(env, 1, sizeof(**out));
+    if (!*out)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    (*out)->env = *env;
+    (*out)->gpu = gpu;
+    return INLAY_OK;
+}
+
+static void drop_submits(inl_plan *plan)
+{
+    for (uint32_t i = 0; i < plan->submit_count; i++)
+        inl_commands_destroy(plan->gpu, &plan->submits[i]);
+    inl_free(&plan->env, plan->submits);
+    plan->submits = NULL;
+    plan->submit_count = 0;
+}
+
+void inl_plan_destroy(inl_plan **handle)
+{
+    inl_plan *plan = *handle;
+    if (!plan)
+        return;
+    *handle = NULL;
+    drop_submits(plan);
+    for (uint32_t i = 0; i < plan->block_count; i++)
+        inl_buffer_destroy(plan->gpu, &plan->blocks[i]);
+    inl_free(&plan->env, plan->blocks);
+    inl_free(&plan->env, plan->nodes);
+    inl_free(&plan->env, plan->buffers);
+    inl_free(&plan->env, plan->ranges);
+    inl_env env = plan->env;
+    inl_free(&env, plan);
+}
+
+void inl_plan_fail(inl_plan *plan, inlay_result error)
+{
+    if (plan->error == INLAY_OK)
+        plan->error = error;
+}
+
+static inl_buf add_buffer(inl_plan *plan, plan_buffer buffer)
+{
+    inlay_result grown = inl_grow(&plan->env, (void **)&plan->buffers, &plan->buffer_cap,
+                                  plan->buffer_count + 1, sizeof(*plan->buffers));
+    if (grown != INLAY_OK) {
+        inl_plan_fail(plan, grown);
+        return INL_BUF_NONE;
+    }
+    buffer.first = UINT32_MAX;
+    plan->buffers[plan->buffer_count] = buffer;
+    return (inl_buf)plan->buffer_count++;
+}
+
+inl_buf inl_plan_external(inl_plan *plan, inl_buffer *buffer, uint64_t offset, uint64_t size)
+{
+    return add_buffer(plan, (plan_buffer){
+                                .buffer = buffer, .offset = offset, .size = size, .external = true});
+}
+
+inl_buf inl_plan_scratch(inl_plan *plan, inl_purpose purpose, uint64_t bytes)
+{
+    return add_buffer(plan, (plan_buffer){.size = inl_round_up(INL_MAX(bytes, 16), 16),
+                                          .purpose = purpose});
+}
+
+uint64_t inl_tensor_bytes(uint32_t rows, uint32_t cols)
+{
+    return 4ull * inl_round_up(rows, 8) * inl_round_up(cols, 8);
+}
+
+inl_tensor inl_plan_tensor(inl_plan *plan, uint32_t rows, uint32_t cols)
+{
+    return (inl_tensor){
+        .buf = inl_plan_scratch(plan, INL_ACTIVATION, inl_tensor_bytes(rows, cols)),
+        .rows = rows,
+        .cols = cols,
+        .ld = (uint32_t)inl_round_up(cols, 8)};
+}
+
+uint64_t inl_plan_buf_bytes(const inl_plan *plan, inl_buf buf)
+{
+    return buf < plan->buffer_count ? plan->buffers[buf].size : 0;
+}
+
+static void touch(inl_plan *plan, inl_buf buf)
+{
+    if (buf >= plan->buffer_count)
+        return;
+    plan_buffer *b = &plan->buffers[buf];
+    b->first = INL_MIN(b->first, (uint32_t)plan->node_count);
+    b->last = (uint32_t)plan->node_count;
+}
+
+static void add_node(inl_plan *plan, const plan_node *node)
+{
+    if (plan->error != INLAY_OK)
+        return;
+    inlay_result grown = inl_grow(&plan->env, (void **)&plan->nodes, &plan->node_cap,
+                                  plan->node_count + 1, sizeof(*plan->nodes));
+    if (grown != INLAY_OK) {
+        inl_plan_fail(plan, grown);
+        return;
+    }
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
+        if (node->node.uses[i].access != INL_UNUSED)
+            touch(plan, node->node.uses[i].buf);
+    plan->nodes[plan->node_count++] = *node;
+}
+
+void inl_plan_add(inl_plan *plan, const inl_node *node)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS && caps; i++)
+        if (node->uses[i].access != INL_UNUSED &&
+            inl_plan_buf_bytes(plan, node->uses[i].buf) > caps->max_buffer_range_bytes)
+            inl_plan_fail(plan,
+                          inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
+                                   "a buffer of %s needs %llu bytes in one binding, the device binds "
+                                   "at most %llu: use a shorter --max-length or a smaller batch",
+                                   node->tag,
+                                   (unsigned long long)inl_plan_buf_bytes(plan, node->uses[i].buf),
+                                   (unsigned long long)caps->max_buffer_range_bytes));
+    add_node(plan, &(plan_node){.node = *node, .kind = NODE_DISPATCH});
+}
+
+void inl_plan_copy(inl_plan *plan, inl_buf from, inl_buf to, uint64_t bytes)
+{
+    add_node(plan, &(plan_node){.kind = NODE_COPY,
+                                .bytes = bytes,
+                                .node = {.tag = "copy", .uses = {{from, INL_READ}, {to, INL_WRITE}}}});
+}
+
+void inl_plan_zero(inl_plan *plan, inl_buf buf)
+{
+    add_node(plan, &(plan_node){.kind = NODE_ZERO,
+                                .bytes = inl_plan_buf_bytes(plan, buf),
+                                .node = {.tag = "zero", .uses = {{buf, INL_WRITE}}}});
+}
+
+// ---- the arena
+
+static void account(inl_plan *plan, const inl_arena_item *items)
+{
+    // What each purpose needs at its own worst moment would count shared memory twice: scratch is what
+    // the arena holds beyond the activations' own peak.
+    uint64_t peak = 0, live = 0;
+    for (uint32_t n = 0; n < plan->node_count; n++) {
+        for (size_t i = 0; i < plan->buffer_count; i++) {
+            const plan_buffer *b = &plan->buffers[i];
+            if (b->external || b->first == UINT32_MAX || b->purpose != INL_ACTIVATION)
+                continue;
+            if (b->first == n)
+                live += items[b->item].bytes;
+            if (n > 0 && b->last == n - 1)
+                live -= items[b->item].bytes;
+        }
+        peak = INL_MAX(peak, live);
+    }
+    plan->memory[INL_ACTIVATION] = peak;
+}
+
+static inlay_result place(inl_plan *plan, uint64_t **sizes)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    inl_arena_item *items = inl_alloc(&plan->env, plan->buffer_count + 1, sizeof(*items));
+    if (!items)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    uint32_t count = 0;
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        plan_buffer *b = &plan->buffers[i];
+        if (b->external || b->first == UINT32_MAX)
+            continue;
+        b->item = count;
+        items[count++] = (inl_arena_item){.bytes = b->size, .first = b->first, .last = b->last};
+    }
+    uint64_t most = caps ? INL_MIN(caps->max_allocation_bytes, ARENA_BLOCK_BYTES) : ARENA_BLOCK_BYTES;
+    inlay_result result = inl_arena_place(&plan->env, items, count, 256, most, sizes,
+                                          &plan->block_count);
+    if (result == INLAY_OK) {
+        uint64_t total = 0;
+        for (uint32_t i = 0; i < plan->block_count; i++)
+            total += (*sizes)[i];
+        account(plan, items);
+        plan->memory[INL_ACTIVATION] = INL_MIN(plan->memory[INL_ACTIVATION], total);
+        plan->memory[INL_SCRATCH] = total - plan->memory[INL_ACTIVATION];
+        for (size_t i = 0; i < plan->buffer_count; i++)
+            if (!plan->buffers[i].external && plan->buffers[i].first != UINT32_MAX)
+                plan->buffers[i].offset = items[plan->buffers[i].item].offset;
+    }
+    for (size_t i = 0; i < plan->buffer_count && result == INLAY_OK; i++)
+        if (!plan->buffers[i].external && plan->buffers[i].first != UINT32_MAX)
+            plan->buffers[i].item = items[plan->buffers[i].item].block;
+    inl_free(&plan->env, items);
+    return result;
+}
+
+static inlay_result allocate_arena(inl_plan *plan, const uint64_t *sizes)
+{
+    uint32_t count = plan->block_count;
+    plan->block_count = 0;
+    plan->blocks = inl_alloc(&plan->env, count + 1, sizeof(*plan->blocks));
+    if (!plan->blocks)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < count; i++) {
+        INL_TRY(inl_buffer_create(plan->gpu, "activations", sizes[i], INL_MEMORY_DEVICE,
+                                  &plan->blocks[i]));
+        plan->block_count++;
+        INL_TRY(inl_gpu_zero(plan->gpu, plan->blocks[i], 0, inl_buffer_size(plan->blocks[i])));
+    }
+    for (size_t i = 0; i < plan->buffer_count; i++) {
+        plan_buffer *b = &plan->buffers[i];
+        if (!b->external && b->first != UINT32_MAX)
+            b->buffer = plan->blocks[b->item];
+    }
+    return INLAY_OK;
+}
+
+// ---- recording
+
+static inl_binding binding_of(const inl_plan *plan, inl_buf buf)
+{
+    const plan_buffer *b = &plan->buffers[buf];
+    return (inl_binding){.buffer = b->buffer, .offset = b->offset, .size = b->size};
+}
+
+static bool conflicts(const inl_plan *plan, inl_binding at, inl_access access)
+{
+    for (size_t i = 0; i < plan->range_count; i++) {
+        const access_range *r = &plan->ranges[i];
+        if (r->at.buffer == at.buffer && r->at.offset < at.offset + at.size &&
+            at.offset < r->at.offset + r->at.size && ((r->access | access) & INL_WRITE))
+            return true;
+    }
+    return false;
+}
+
+// A barrier where this node meets an access since the last one; then remembers its own.
+static inlay_result synchronize(inl_plan *plan, inl_commands *c, const inl_node *node)
+{
+    bool needed = false;
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
+        if (node->uses[i].access != INL_UNUSED)
+            needed |= conflicts(plan, binding_of(plan, node->uses[i].buf), node->uses[i].access);
+    if (needed) {
+        inl_commands_barrier(c);
+        plan->range_count = 0;
+    }
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++) {
+        if (node->uses[i].access == INL_UNUSED)
+            continue;
+        INL_TRY(inl_grow(&plan->env, (void **)&plan->ranges, &plan->range_cap,
+                         plan->range_count + 1, sizeof(*plan->ranges)));
+        plan->ranges[plan->range_count++] = (access_range){
+            .at = binding_of(plan, node->uses[i].buf), .access = node->uses[i].access};
+    }
+    return INLAY_OK;
+}
+
+static inlay_result record_dispatch(inl_plan *plan, inl_commands *c, const inl_node *node)
+{
+    const inl_shader *shader = &inl_kernels[node->kernel];
+    inl_pipeline *pipeline;
+    INL_TRY(inl_pipeline_get(plan->gpu, shader, node->spec, node->spec_count, &pipeline));
+    inl_binding bindings[INL_NODE_BINDINGS];
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
+        bindings[i] = binding_of(
+            plan, node->uses[i].access == INL_UNUSED ? node->uses[0].buf : node->uses[i].buf);
+    return inl_commands_dispatch(c, pipeline, bindings, node->push, node->groups);
+}
+
+static inlay_result record_node(inl_plan *plan, inl_commands *c, const plan_node *n)
+{
+    INL_TRY(synchronize(plan, c, &n->node));
+    inl_binding a = binding_of(plan, n->node.uses[0].buf);
+    a.size = n->kind == NODE_DISPATCH ? a.size : n->bytes;
+    switch (n->kind) {
+    case NODE_DISPATCH: return record_dispatch(plan, c, &n->node);
+    case NODE_COPY: inl_commands_copy(c, a, binding_of(plan, n->node.uses[1].buf)); break;
+    case NODE_ZERO: inl_commands_zero(c, a); break;
+    }
+    return INLAY_OK;
+}
+
+static inlay_result record_range(inl_plan *plan, size_t from, size_t to)
+{
+    inl_commands *c;
+    INL_TRY(inl_commands_create(plan->gpu, (uint32_t)(to - from),
+                                (uint32_t)(to - from) * INL_NODE_BINDINGS, 2, &c));
+    plan->submits[plan->submit_count++] = c;
+    plan->range_count = 0;
+    inl_commands_timestamp(c);
+    for (size_t i = from; i < to; i++)
+        INL_TRY(record_node(plan, c, &plan->nodes[i]));
+    inl_commands_timestamp(c);
+    return inl_commands_end(c);
+}
+
+// Cuts into `pieces` of about equal work. A dispatch counts for something even where its FLOPs do not.
+static inlay_result record(inl_plan *plan, uint32_t pieces)
+{
+    const uint64_t overhead = 200000;
+    uint64_t total = inl_plan_flops(plan) + overhead * plan->node_count;
+    pieces = INL_MAX(1, INL_MIN(pieces, (uint32_t)plan->node_count));
+    plan->submits = inl_alloc(&plan->env, pieces + 1, sizeof(*plan->submits));
+    if (!plan->submits)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    size_t from = 0;
+    uint64_t work = 0;
+    for (size_t i = 0; i < plan->node_count; i++) {
+        work += plan->nodes[i].node.flops + overhead;
+        bool enough = work >= total / pieces * (plan->submit_count + 1);
+        if (i + 1 == plan->node_count || (enough && plan->submit_count + 1 < pieces)) {
+            INL_TRY(record_range(plan, from, i + 1));
+            from = i + 1;
+        }
+    }
+    return INLAY_OK;
+}
+
+inlay_result inl_plan_finish(inl_plan *plan)
+{
+    if (plan->error != INLAY_OK)
+        return plan->error;
+    uint64_t *sizes = NULL;
+    inlay_result result = place(plan, &sizes);
+    if (result == INLAY_OK && plan->gpu)
+        result = allocate_arena(plan, sizes);
+    else if (result == INLAY_OK)
+        plan->block_count = 0;
+    inl_free(&plan->env, sizes);
+    if (result == INLAY_OK && plan->gpu)
+        result = record(plan, FIRST_GUESS_SUBMITS);
+    return result;
+}
+
+inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket)
+{
+    *ticket = 0;
+    for (uint32_t i = 0; i < plan->submit_count; i++)
+        INL_TRY(inl_gpu_submit(plan->gpu, plan->submits[i], ticket));
+    return INLAY_OK;
+}
+
+inlay_result inl_plan_adjust(inl_plan *plan)
+{
+    double longest = 0.0, total = 0.0;
+    for (uint32_t i = 0; i < plan->submit_count; i++) {
+        double seconds[2];
+        if (!inl_commands_seconds(plan->gpu, plan->submits[i], seconds, 2))
+            return INLAY_OK;
+        longest = INL_MAX(longest, seconds[1]);
+        total += seconds[1];
+    }
+    double budget = 1e-3 * inl_gpu_max_submit_ms(plan->gpu);
+    bool too_long = longest > budget;
+    bool too_many = plan->submit_count > 1 && total < 0.25 * budget * plan->submit_count;
+    if (!too_long && !too_many)
+        return INLAY_OK;
+    double pieces = 1.5 * total / budget + 1.0;
+    if (too_long)
+        pieces = INL_MAX(pieces, plan->submit_count * longest / budget + 1.0);
+    uint32_t wanted = pieces < 1e6 ? (uint32_t)pieces : 1000000u;
+    if (wanted == plan->submit_count)
+        return INLAY_OK;
+    drop_submits(plan);
+    return record(plan, wanted);
+}
+
+// ---- questions
+
+uint64_t inl_plan_memory(const inl_plan *plan, inl_purpose purpose)
+{
+    return plan->memory[purpose];
+}
+
+uint64_t inl_plan_flops(const inl_plan *plan)
+{
+    uint64_t flops = 0;
+    for (size_t i = 0; i < plan->node_count; i++)
+        flops += plan->nodes[i].node.flops;
+    return flops;
+}
+
+uint32_t inl_plan_node_count(const inl_plan *plan)
+{
+    return (uint32_t)plan->node_count;
+}
+
+uint32_t inl_plan_submit_count(const inl_plan *plan)
+{
+    return plan->submit_count;
+}
+
+const inl_env *inl_plan_env(const inl_plan *plan)
+{
+    return &plan->env;
+}
+
+const inl_gpu_caps *inl_plan_caps(const inl_plan *plan)
+{
+    return plan->gpu ? inl_gpu_get_caps(plan->gpu) : NULL;
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Loss, gradient norm, optimizer.
+#include "op/node.h"
+
+#define LANES 64
+#define NORM_PART4 1024 // vec4s that one workgroup of the norm's first pass sums
+
+void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_range losses,
+                 uint32_t first, bool gradient)
+{
+    inl_node node = {.kernel = INL_KERNEL_LOSS,
+                     .tag = "loss",
+                     .uses = {{logits.buf, INL_READ_WRITE},
+                              {in->labels, INL_READ},
+                              {inl_op_external(plan, losses), INL_WRITE},
+                              {in->scalars, INL_READ}},
+                     .spec = {LANES},
+                     .spec_count = 1,
+                     .groups = {logits.rows, 1, 1},
+                     .flops = 8ull * logits.rows * logits.cols};
+    struct push_loss push = {
+        .cols = logits.cols, .ld4 = inl_ld4(logits), .first = first, .gradient = gradient};
+    inl_node_push(&node, &push, sizeof(push));
+    inl_plan_add(plan, &node);
+}
+
+// Floats of an arena that one binding may hold: whole parts of the norm.
+static uint64_t piece_floats(const inl_plan *plan, uint64_t floats)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    const uint64_t unit = 4ull * NORM_PART4;
+    uint64_t most = caps ? caps->max_buffer_range_bytes / 4 / unit * unit : floats;
+    return INL_MIN(floats, INL_MIN(most, 1ull << 30));
+}
+
+static inl_buf piece(inl_plan *plan, inl_range arena, uint64_t first, uint64_t floats)
+{
+    inl_range range = {arena.buffer, arena.offset + 4 * first, 4 * floats};
+    return inl_op_external(plan, range);
+}
+
+void inl_op_grad_norm(inl_plan *plan, inl_range gradients, uint64_t floats, inl_range norm)
+{
+    uint64_t step = piece_floats(plan, floats);
+    uint32_t parts = 0;
+    inl_buf sums =
+        inl_plan_scratch(plan, INL_SCRATCH, floats / NORM_PART4 + 4 * (floats / step + 2));
+    for (uint64_t at = 0; at < floats; at += step) {
+        uint32_t count4 = (uint32_t)(INL_MIN(step, floats - at) / 4);
+        uint32_t groups = inl_div_up(count4, NORM_PART4);
+        inl_node node = {.kernel = INL_KERNEL_SUMSQ,
+                         .tag = "update",
+                         .uses = {{piece(plan, gradients, at, 4ull * count4), INL_READ},
+                                  {sums, INL_WRITE}},
+                         .spec = {LANES},
+                         .spec_count = 1,
+                         .groups = {groups, 1, 1},
+                         .flops = 8ull * count4};
+        struct push_reduce push = {.count4 = count4, .chunk4 = NORM_PART4, .first = parts};
+        inl_node_push(&node, &push, sizeof(push));
+        inl_plan_add(plan, &node);
+        parts += groups;
+    }
+    inl_node last = {.kernel = INL_KERNEL_SUMSQ_LAST,
+                     .tag = "update",
+                     .uses = {{sums, INL_READ}, {inl_op_external(plan, norm), INL_WRITE}},
+                     .spec = {LANES},
+                     .spec_count = 1,
+                     .groups = {1, 1, 1}};
+    inl_node_push(&last, &(struct push_reduce){.count4 = parts}, sizeof(struct push_reduce));
+    inl_plan_add(plan, &last);
+}
+
+void inl_op_adamw(inl_plan *plan, const inl_inputs *in, inl_range weights, inl_range gradients,
+                  inl_range m, inl_range v, uint64_t floats, inl_range norm)
+{
+    uint64_t step = piece_floats(plan, floats);
+    for (uint64_t at = 0; at < floats; at += step) {
+        uint32_t count4 = (uint32_t)(INL_MIN(step, floats - at) / 4);
+        uint64_t count = 4ull * count4;
+        inl_node node = {.kernel = INL_KERNEL_ADAMW,
+                         .tag = "update",
+                         .uses = {{piece(plan, weights, at, count), INL_READ_WRITE},
+                                  {piece(plan, gradients, at, count), INL_READ_WRITE},
+                                  {piece(plan, m, at, count), INL_READ_WRITE},
+                                  {piece(plan, v, at, count), INL_READ_WRITE},
+                                  {inl_op_external(plan, norm), INL_READ},
+                                  {in->scalars, INL_READ}},
+                         .spec = {LANES},
+                         .spec_count = 1,
+                         .groups = {inl_div_up(count4, LANES), 1, 1},
+                         .flops = 16 * count};
+        inl_node_push(&node, &(struct push_adamw){.count4 = count4}, sizeof(struct push_adamw));
+        inl_plan_add(plan, &node);
+    }
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+#include "quant/nf4.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAP_SIZE 256
+#define MAP_ZERO 127
+#define MAP_DECADES 7
+// Below this 1 / absmax is no longer a number; bitsandbytes' floor.
+#define LEAST_ABSMAX 1e-38f
+
+// Quantiles of the normal distribution, scaled to [-1, 1], with an exact zero.
+const float inl_nf4_codes[16] = {
+    -1.0f,
+    -0.6961928009986877f,
+    -0.5250730514526367f,
+    -0.39491748809814453f,
+    -0.28444138169288635f,
+    -0.18477343022823334f,
+    -0.09105003625154495f,
+    0.0f,
+    0.07958029955625534f,
+    0.16093020141124725f,
+    0.24611230194568634f,
+    0.33791524171829224f,
+    0.44070982933044434f,
+    0.5626170039176941f,
+    0.7229568362236023f,
+    1.0f,
+};
+
+// A value gets code c when it is above c of these: bitsandbytes' roundings of the codes' midpoints.
+static const float thresholds[15] = {
+    -0.8480964004993439f,  -0.6106329262256622f,  -0.4599952697753906f, -0.33967943489551544f,
+    -0.23460740596055984f, -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f,
+    0.1202552504837513f,   0.2035212516784668f,   0.2920137718319893f,  0.3893125355243683f,
+    0.5016634166240692f,   0.6427869200706482f,   0.8614784181118011f,
+};
+
+// Point i of n points over [0.1, 1], counted from the nearer end and rounded once, as
+// torch.linspace does: the map is to have the bits that checkpoints have.
+static float grid_point(uint32_t i, uint32_t n)
+{
+    const float first = 0.1f, last = 1.0f;
+    float step = (last - first) / (float)(n - 1);
+    return i < n / 2 ? fmaf(step, (float)i, first) : fmaf(-step, (float)(n - 1 - i), last);
+}
+
+// Decade e has 2^e values, the centres of as many equal parts of [0.1, 1], times 10^(e - 6), each
+// with both signs. Besides them 0 and 1.
+void inl_nf4_dynamic_map(float *map)
+{
+    static const float powers[MAP_DECADES] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
+    map[MAP_ZERO] = 0.0f;
+    map[MAP_SIZE - 1] = 1.0f;
+    uint32_t rank = 1; // from the zero outwards: decades do not overlap
+    for (uint32_t e = 0; e < MAP_DECADES; e++)
+        for (uint32_t i = 0; i < 1u << e; i++, rank++) {
+            float centre = (grid_point(i, (1u << e) + 1) + grid_point(i + 1, (1u << e) + 1)) / 2.0f;
+            map[MAP_ZERO + rank] = powers[e] * centre;
+            map[MAP_ZERO - rank] = -map[MAP_ZERO + rank];
+        }
+}
+
+// Nearest entry of the sorted map; the lower one of two equally near.
+static uint8_t nearest(const float *map, float x)
+{
+    uint32_t low = 0, high = MAP_SIZE - 1; // the answer lies in [low, high]
+    while (low < high) {
+        uint32_t i = (low + high) / 2;
+        if (x > (map[i] + map[i + 1]) * 0.5f)
+            low = i + 1;
+        else
+            high = i;
+    }
+    return (uint8_t)low;
+}
+
+static float absmax_of(const float *in, uint64_t count)
+{
+    float absmax = 0.0f;
+    for (uint64_t i = 0; i < count; i++)
+        absmax = fabsf(in[i]) > absmax ? fabsf(in[i]) : absmax;
+    return absmax;
+}
+
+static float encode_block(const float *in, uint64_t count, uint8_t *codes)
+{
+    float absmax = absmax_of(in, count);
+    float scale = 1.0f / INL_MAX(absmax, LEAST_ABSMAX);
+    for (uint64_t i = 0; i < count; i++) {
+        float x = in[i] * scale; // may pass 1 by a rounding, which no threshold sees
+        uint8_t code = 0;
+        for (uint32_t t = 0; t < INL_COUNT(thresholds); t++)
+            code += x > thresholds[t];
+        codes[i] = code;
+    }
+    return absmax;
+}
+
+static float mean(const float *values, uint64_t count)
+{
+    double sum = 0.0;
+    for (uint64_t i = 0; i < count; i++)
+        sum += values[i];
+    return count ? (float)(sum / (double)count) : 0.0f;
+}
+
+// The second quantization: the blocks' absmax around their mean. Overwrites `values`.
+static void encode_absmax(float *values, uint64_t blocks, inl_nf4 *out)
+{
+    out->nested_offset = mean(values, blocks);
+    for (uint64_t i = 0; i < blocks; i++)
+        values[i] -= out->nested_offset;
+    for (uint64_t at = 0; at < blocks; at += INL_NF4_NESTED_BLOCK) {
+        uint64_t count = INL_MIN(blocks - at, INL_NF4_NESTED_BLOCK);
+        float absmax = absmax_of(values + at, count);
+        float scale = 1.0f / INL_MAX(absmax, LEAST_ABSMAX);
+        for (uint64_t i = at; i < at + count; i++)
+            out->absmax[i] = nearest(out->nested_map, values[i] * scale);
+        out->nested_absmax[at / INL_NF4_NESTED_BLOCK] = absmax;
+    }
+}
+
+static uint64_t parts(uint64_t count, uint64_t size)
+{
+    return count / size + (count % size != 0);
+}
+
+inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count, inl_nf4 *out)
+{
+    uint64_t blocks = parts(count, INL_NF4_BLOCK);
+    *out = (inl_nf4){.count = count};
+    out->codes = inl_alloc(env, count, 1);
+    out->absmax = inl_alloc(env, blocks, 1);
+    out->nested_absmax = inl_alloc(env, parts(blocks, INL_NF4_NESTED_BLOCK), sizeof(float));
+    float *absmax = inl_alloc(env, blocks, sizeof(float));
+    if (!out->codes || !out->absmax || !out->nested_absmax || !absmax) {
+        inl_free(env, absmax);
+        inl_nf4_free(env, out);
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    }
+    inl_nf4_dynamic_map(out->nested_map);
+    for (uint64_t b = 0; b < blocks; b++) {
+        uint64_t at = b * INL_NF4_BLOCK;
+        absmax[b] = encode_block(in + at, INL_MIN(count - at, INL_NF4_BLOCK), out->codes + at);
+    }
+    encode_absmax(absmax, blocks, out);
+    inl_free(env, absmax);
+    return INLAY_OK;
+}
+
+void inl_nf4_free(const inl_env *env, inl_nf4 *nf4)
+{
+    inl_free(env, nf4->codes);
+    inl_free(env, nf4->absmax);
+    inl_free(env, nf4->nested_absmax);
+    *nf4 = (inl_nf4){0};
+}
+
+static float block_absmax(const inl_nf4 *nf4, uint64_t block)
+{
+    float scaled = nf4->nested_map[nf4->absmax[block]] *
+                   nf4->nested_absmax[block / INL_NF4_NESTED_BLOCK];
+    return scaled + nf4->nested_offset;
+}
+
+void inl_nf4_decode(const inl_nf4 *nf4, float *out)
+{
+    for (uint64_t at = 0; at < nf4->count; at += INL_NF4_BLOCK) {
+        float absmax = block_absmax(nf4, at / INL_NF4_BLOCK);
+        uint64_t end = INL_MIN(nf4->count, at + INL_NF4_BLOCK);
+        for (uint64_t i = at; i < end; i++)
+            out[i] = inl_nf4_codes[nf4->codes[i] & 15] * absmax;
+    }
+}
+
+void inl_nf4_block_absmax(const inl_nf4 *nf4, float *out)
+{
+    for (uint64_t b = 0; b < parts(nf4->count, INL_NF4_BLOCK); b++)
+        out[b] = block_absmax(nf4, b);
+}

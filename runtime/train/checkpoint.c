@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+// Checkpoints: the adapter as PEFT stores it, the moments, and a step number. Written beside their final
+// name and renamed, so that a folder called checkpoint-N is whole.
+//
+//   adapter_config.json, adapter_model.safetensors   the adapter
+//   optimizer.safetensors                            m, v: the arenas' images
+//   trainer_state.json                               step, and what the run was started with
+#include "base/file.h"
+#include "io/safetensors.h"
+#include "train/trainer.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATE_FILE "trainer_state.json"
+#define OPTIMIZER_FILE "optimizer.safetensors"
+
+// ---- the state: everything that decides how the run goes on
+
+static json_t *make_state(const inl_trainer *t)
+{
+    const inl_train_params *p = &t->params;
+    char dataset[32];
+    snprintf(dataset, sizeof(dataset), "%016llx",
+             (unsigned long long)inl_dataset_hash(t->dataset));
+    return json_pack(
+        "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:I}",
+        "version", 1, "dataset", dataset, "global_step", (json_int_t)t->step, "max_steps",
+        (json_int_t)t->plan_info.total_steps, "batch_size", (json_int_t)p->batch_size,
+        "gradient_accumulation_steps", (json_int_t)p->accumulation, "lr_scheduler",
+        (json_int_t)p->schedule, "learning_rate", (double)p->learning_rate, "warmup_steps",
+        (double)p->warmup_steps, "warmup_ratio", (double)p->warmup_ratio, "weight_decay",
+        (double)p->weight_decay, "max_grad_norm", (double)p->max_grad_norm, "adam_beta1",
+        (double)p->beta1, "adam_beta2", (double)p->beta2, "adam_epsilon", (double)p->epsilon,
+        "shuffle", (int)p->shuffle, "seed", (json_int_t)p->seed);
+}
+
+// Options that must be as they were. The number of steps may grow where the rate does not depend on it.
+static inlay_result compare_state(const inl_trainer *t, const json_t *saved, const char *folder)
+{
+    json_t *now = make_state(t);
+    const char *key;
+    json_t *value;
+    inlay_result result = now ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    json_object_foreach(now, key, value) {
+        bool steps = strcmp(key, "max_steps") == 0 && t->params.schedule >= INL_SCHEDULE_CONSTANT;
+        if (strcmp(key, "global_step") == 0 || steps)
+            continue;
+        if (result == INLAY_OK && !json_equal(value, json_object_get(saved, key)))
+            result = inl_fail(&t->env, INLAY_ERROR_MISMATCH,
+                              "%s was made with another %s: a resumed run needs the same", folder,
+                              key);
+    }
+    json_decref(now);
+    return result;
+}
+
+// ---- saving
+
+static inlay_result save_optimizer(inl_trainer *t, const char *path)
+{
+    uint64_t floats = t->slots.floats;
+    float *images = inl_alloc(&t->env, 2 * floats, sizeof(float));
+    if (!images)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = inl_gpu_download(t->gpu, t->arenas[2], 0, images, 4 * floats);
+    if (result == INLAY_OK)
+        result = inl_gpu_download(t->gpu, t->arenas[3], 0, images + floats, 4 * floats);
+    inl_safetensor_out tensors[2] = {{"m", 1, {floats}, images}, {"v", 1, {floats}, images + floats}};
+    if (result == INLAY_OK)
+        result = inl_safetensors_write(&t->env, path, tensors, 2);
+    inl_free(&t->env, images);
+    return result;
+}
+
+static inlay_result save_state(const inl_trainer *t, const char *path)
+{
+    json_t *state = make_state(t);
+    char *text = state ? json_dumps(state, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    inlay_result result = text ? inl_file_write(&t->env, path, text, strlen(text))
+                               : INLAY_ERROR_OUT_OF_MEMORY;
+    json_decref(state);
+    free(text);
+    return result;
+}
+
+// Removes a folder of files, as checkpoints are.
+static void remove_folder(const inl_env *env, const char *folder)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        char *path = inl_path_join(env, folder, entry->d_name);
+        if (path)
+            remove(path);
+        inl_free(env, path);
+    }
+    if (dir)
+        closedir(dir);
+    rmdir(folder);
+}
+
+static inlay_result save_files(inl_trainer *t, const char *folder)
+{
+    INL_TRY(inl_trainer_sync(t));
+    INL_TRY(inl_lora_save_peft(t->lora, &t->model->modules.list, folder));
+    char *optimizer = inl_path_join(&t->env, folder, OPTIMIZER_FILE);
+    char *state = inl_path_join(&t->env, folder, STATE_FILE);
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (optimizer && state)
+        result = save_optimizer(t, optimizer);
+    if (result == INLAY_OK)
+        result = save_state(t, state);
+    inl_free(&t->env, optimizer);
+    inl_free(&t->env, state);
+    return result;
+}
+
+inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
+{
+    char *temporary = inl_sprintf(&t->env, "%s.tmp-%ld", folder, (long)getpid());
+    if (!temporary)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = save_files(t, temporary);
+    if (result == INLAY_OK) {
+        remove_folder(&t->env, folder); // an older one of the same name
+        if (rename(temporary, folder) != 0)
+            result = inl_fail(&t->env, INLAY_ERROR_IO, "cannot rename %s to %s: %s", temporary,
+                              folder, strerror(errno));
+    }
+    if (result != INLAY_OK)
+        remove_folder(&t->env, temporary);
+    inl_free(&t->env, temporary);
+    return result;
+}
+
+// ---- resuming
+
+static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *step)
+{
+    char *path = inl_path_join(&t->env, folder, STATE_FILE);
+    if (!path)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_map map;
+    inlay_result result = inl_map_open(&t->env, path, &map);
+    if (result == INLAY_OK) {
+        json_error_t error;
+        json_t *saved = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error);
+        const json_t *number = json_object_get(saved, "global_step");
+        if (!json_is_integer(number) || json_integer_value(number) < 0 ||
+            json_integer_value(number) > INT32_MAX)
+            result = inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "%s is not the state of a run", path);
+        else
+            result = compare_state(t, saved, folder);
+        *step = (uint32_t)json_integer_value(number);
+        json_decref(saved);
+        inl_map_close(&map);
+    }
+    inl_free(&t->env, path);
+    return result;
+}
+
+static inlay_result load_moment(inl_trainer *t, const inl_safetensors *file, const char *name,
+                                inl_buffer *buffer, float *image)
+{
+    const inl_safetensor *tensor = inl_safetensors_find(file, name);
+    if (!tensor)
+        return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the optimizer's file has no tensor %s", name);
+    INL_TRY(inl_safetensors_read_f32(&t->env, tensor, image, t->slots.floats));
+    return inl_gpu_upload(t->gpu, buffer, 0, image, 4 * t->slots.floats);
+}
+
+static inlay_result load_optimizer(inl_trainer *t, const char *folder, float *image)
+{
+    char *path = inl_path_join(&t->env, folder, OPTIMIZER_FILE);
+    if (!path)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_safetensors *file;
+    inlay_result result = inl_safetensors_open(&t->env, path, &file);
+    inl_free(&t->env, path);
+    if (result != INLAY_OK)
+        return result;
+    result = load_moment(t, file, "m", t->arenas[2], image);
+    if (result == INLAY_OK)
+        result = load_moment(t, file, "v", t->arenas[3], image);
+    inl_safetensors_close(&file);
+    return result;
+}
+
+// The checkpoint's adapter must have the pairs of the run's; its values are copied in.
+static inlay_result load_adapter(inl_trainer *t, const char *folder, float *image)
+{
+    inl_lora *saved;
+    INL_TRY(inl_lora_load(&t->env, &t->model->modules.list, folder, &saved));
+    bool same = saved->pair_count == t->lora->pair_count && saved->dropout == t->lora->dropout;
+    for (uint32_t i = 0; same && i < saved->pair_count; i++) {
+        const inl_lora_pair *a = &saved->pairs[i], *b = &t->lora->pairs[i];
+        same = a->module == b->module && a->r == b->r && a->scale == b->scale;
+    }
+    inlay_result result = INLAY_OK;
+    if (!same)
+        result = inl_fail(&t->env, INLAY_ERROR_MISMATCH,
+                          "%s was made with another rank, alpha, dropout or set of target modules",
+                          folder);
+    for (uint32_t i = 0; same && i < saved->pair_count; i++) {
+        const inl_lora_pair *from = &saved->pairs[i], *to = &t->lora->pairs[i];
+        memcpy(to->a, from->a, sizeof(float) * from->r * from->in);
+        memcpy(to->b, from->b, sizeof(float) * from->r * from->out);
+    }
+    inl_lora_destroy(&saved);
+    if (result != INLAY_OK)
+        return result;
+    memset(image, 0, 4 * t->slots.floats);
+    inl_slots_pack(&t->slots, image);
+    return inl_gpu_upload(t->gpu, t->arenas[0], 0, image, 4 * t->slots.floats);
+}
+
+inlay_result inl_trainer_resume(inl_trainer *t, const char *folder)
+{
+    uint32_t step = 0;
+    INL_TRY(load_state(t, folder, &step));
+    float *image = inl_alloc(&t->env, t->slots.floats, sizeof(float));
+    if (!image)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = load_adapter(t, folder, image);
+    if (result == INLAY_OK)
+        result = load_optimizer(t, folder, image);
+    inl_free(&t->env, image);
+    if (result == INLAY_OK)
+        t->step = step;
+    return result;
+}

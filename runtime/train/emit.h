@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// The two plans of a training step, dry or real.
+#ifndef INL_TRAIN_EMIT_H
+#define INL_TRAIN_EMIT_H
+
+#include "train/trainer.h"
+
+// Forward, loss and backward of one micro-batch; gradients are added to the arena.
+inlay_result inl_emit_micro(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
+                            const inl_slots *slots, const inl_lora_arena *arena,
+                            const inl_input_buffers *inputs, uint32_t checkpointed, inl_plan **out);
+// Norm, clipping, AdamW, gradients zeroed.
+inlay_result inl_emit_update(const inl_env *env, inl_gpu *gpu, const inl_lora_arena *arena,
+                             inl_range m, inl_range v, inl_range norm, uint64_t floats,
+                             const inl_input_buffers *inputs, inl_plan **out);
+
+#endif

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The loss of a model, with or without adapter, over a dataset.
+#ifndef INL_TRAIN_EVALUATE_H
+#define INL_TRAIN_EVALUATE_H
+
+#include "model/network.h"
+#include "train/inputs.h"
+
+typedef struct inl_evaluator inl_evaluator;
+
+typedef struct inl_evaluation {
+    double loss; // mean over `tokens`, nats
+    uint64_t tokens;
+} inl_evaluation;
+
+// `arena` NULL: no adapter. Everything given must outlive the evaluator.
+inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
+                                  const inl_slots *slots, const inl_lora_arena *arena,
+                                  uint32_t max_length, inl_evaluator **out);
+void inl_evaluator_destroy(inl_evaluator **evaluator);
+// `dataset`'s max_length is the evaluator's. NOT_FINITE when the loss is.
+inlay_result inl_evaluator_run(inl_evaluator *evaluator, const inl_dataset *dataset,
+                               inl_evaluation *out);
+
+#endif

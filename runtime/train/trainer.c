@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+#define _POSIX_C_SOURCE 199309L
+#include "train/trainer.h"
+#include "base/rng.h"
+#include "train/emit.h"
+
+#include <math.h>
+#include <time.h>
+
+#define MIB (1.0 / (1 << 20))
+#define ADJUSTMENTS 3 // steps after which submits are cut by measured time: the first ones compile
+#define MAX_BATCH 4096
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+// ---- creation
+
+static inlay_result check_params(const inl_env *env, const inl_train_params *p,
+                                 const inl_dataset *dataset)
+{
+    uint64_t tokens = (uint64_t)p->batch_size * inl_dataset_get_info(dataset)->max_length;
+    if (p->batch_size == 0 || p->batch_size > MAX_BATCH || tokens > 1u << 24)
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "a batch of %u rows of %u tokens is out of range", p->batch_size,
+                        inl_dataset_get_info(dataset)->max_length);
+    return INLAY_OK;
+}
+
+static inlay_result check_memory(inl_trainer *t)
+{
+    const inl_train_plan *plan = &t->plan_info;
+    uint64_t budget = inl_gpu_budget(t->gpu);
+    uint64_t there = budget - INL_MIN(budget, inl_gpu_used(t->gpu));
+    if (plan->total <= there)
+        return INLAY_OK;
+    inl_train_params all = t->params;
+    all.checkpointing = INL_CHECKPOINT_ALL;
+    inl_train_plan least;
+    INL_TRY(inl_train_plan_make(&t->env, t->gpu, t->model, t->lora, t->dataset, &all, &least));
+    return inl_fail(&t->env, INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
+                    "the run needs %.1f MiB of device memory and %.1f MiB are free; "
+                    "--gradient-checkpointing all needs %.1f MiB, a shorter --max-length less%s",
+                    (double)plan->total * MIB, (double)there * MIB, (double)least.total * MIB,
+                    t->model->quantize ? "" : ", --quantize nf4 shrinks the weights");
+}
+
+static inl_range arena_range(const inl_trainer *t, uint32_t index)
+{
+    return (inl_range){.buffer = t->arenas[index], .size = 4 * t->slots.floats};
+}
+
+static inlay_result upload_adapter(inl_trainer *t)
+{
+    float *image = inl_alloc(&t->env, t->slots.floats, sizeof(float));
+    if (!image)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_slots_pack(&t->slots, image);
+    inlay_result result = inl_gpu_upload(t->gpu, t->arenas[0], 0, image, 4 * t->slots.floats);
+    inl_free(&t->env, image);
+    return result;
+}
+
+static inlay_result create_arenas(inl_trainer *t)
+{
+    INL_TRY(inl_slots_create(&t->env, &t->model->config, t->lora, &t->slots));
+    for (uint32_t i = 0; i < 4; i++) {
+        INL_TRY(inl_buffer_create(t->gpu, "the adapter", 4 * t->slots.floats, INL_MEMORY_DEVICE,
+                                  &t->arenas[i]));
+        INL_TRY(inl_gpu_zero(t->gpu, t->arenas[i], 0, inl_buffer_size(t->arenas[i])));
+    }
+    INL_TRY(inl_buffer_create(t->gpu, "the gradient's norm", 16, INL_MEMORY_HOST, &t->norm));
+    t->arena = (inl_lora_arena){.weights = arena_range(t, 0),
+                                .gradients = arena_range(t, 1),
+                                .dropout = t->lora->dropout};
+    return upload_adapter(t);
+}
+
+static inlay_result build(inl_trainer *t)
+{
+    INL_TRY(check_params(&t->env, &t->params, t->dataset));
+    INL_TRY(inl_train_plan_make(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,
+                                &t->plan_info));
+    INL_TRY(check_memory(t));
+    const inl_dataset_info *data = inl_dataset_get_info(t->dataset);
+    if (data->rows == 0 || data->rows > UINT32_MAX)
+        return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the dataset has %llu rows to train on",
+                        (unsigned long long)data->rows);
+    t->order = inl_alloc(&t->env, data->rows, sizeof(*t->order));
+    t->rows = inl_alloc(&t->env, t->params.batch_size, sizeof(*t->rows));
+    if (!t->order || !t->rows)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    t->order_epoch = UINT32_MAX;
+    INL_TRY(create_arenas(t));
+    INL_TRY(inl_weights_create(t->model, t->gpu, 0, data->max_length, &t->weights));
+    INL_TRY(inl_inputs_create(t->gpu, t->params.batch_size * data->max_length, &t->inputs));
+    INL_TRY(inl_emit_micro(&t->env, t->gpu, t->weights, &t->slots, &t->arena, &t->inputs,
+                           t->plan_info.checkpointed_layers, &t->micro));
+    inl_range norm = {.buffer = t->norm, .size = 16};
+    return inl_emit_update(&t->env, t->gpu, &t->arena, arena_range(t, 2), arena_range(t, 3), norm,
+                           t->slots.floats, &t->inputs, &t->update);
+}
+
+inlay_result inl_trainer_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
+                                inl_lora *lora, const inl_dataset *dataset,
+                                const inl_train_params *params, inl_trainer **out)
+{
+    *out = NULL;
+    inl_trainer *t = inl_alloc(env, 1, sizeof(*t));
+    if (!t)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    *t = (inl_trainer){.env = *env,
+                       .gpu = gpu,
+                       .model = model,
+                       .lora = lora,
+                       .dataset = dataset,
+                       .params = *params};
+    inlay_result result = build(t);
+    if (result != INLAY_OK) {
+        inl_trainer_destroy(&t);
+        return result;
+    }
+    *out = t;
+    return INLAY_OK;
+}
+
+void inl_trainer_destroy(inl_trainer **handle)
+{
+    inl_trainer *t = *handle;
+    if (!t)
+        return;
+    *handle = NULL;
+    inl_evaluator_destroy(&t->evaluator);
+    inl_plan_destroy(&t->micro);
+    inl_plan_destroy(&t->update);
+    inl_inputs_destroy(&t->inputs);
+    inl_weights_destroy(&t->weights);
+    for (uint32_t i = 0; i < 4; i++)
+        inl_buffer_destroy(t->gpu, &t->arenas[i]);
+    inl_buffer_destroy(t->gpu, &t->norm);
+    inl_slots_free(&t->env, &t->slots);
+    inl_free(&t->env, t->order);
+    inl_free(&t->env, t->rows);
+    inl_env env = t->env;
+    inl_free(&env, t);
+}
+
+// ---- a step
+
+// Row `index` of step `step`, or false past the epoch's end (the last step of an epoch may be short).
+static bool row_of(inl_trainer *t, uint32_t step, uint32_t index, inl_row *out)
+{
+    uint32_t rows = (uint32_t)inl_dataset_get_info(t->dataset)->rows;
+    uint32_t epoch = step / t->plan_info.steps_per_epoch;
+    if (epoch != t->order_epoch)
+        inl_epoch_order(t->params.seed, epoch, t->params.shuffle, rows, t->order);
+    t->order_epoch = epoch;
+    uint64_t at = (uint64_t)(step % t->plan_info.steps_per_epoch) * t->params.batch_size *
+                      t->params.accumulation + index;
+    if (at >= rows)
+        return false;
+    inl_dataset_get_row(t->dataset, t->order[at], out);
+    return true;
+}
+
+static uint64_t supervised_of(const inl_row *row)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < row->count; i++)
+        count += row->labels[i] >= 0;
+    return count;
+}
+
+static uint64_t supervised_in_step(inl_trainer *t, uint32_t step)
+{
+    uint64_t sum = 0;
+    inl_row row;
+    for (uint32_t i = 0; i < t->params.batch_size * t->params.accumulation; i++)
+        if (row_of(t, step, i, &row))
+            sum += supervised_of(&row);
+    return sum;
+}
+
+static double rate_of(const inl_trainer *t, uint32_t step)
+{
+    const inl_train_params *p = &t->params;
+    uint32_t total = t->plan_info.total_steps;
+    uint32_t warmup = p->warmup_steps ? p->warmup_steps : (uint32_t)ceil((double)p->warmup_ratio * total);
+    return (double)p->learning_rate * inl_schedule_factor(p->schedule, step, warmup, total);
+}
+
+// Everything but the tokens; `micro` tells the random numbers of the micro-batches apart.
+static void fill_scalars(inl_trainer *t, uint32_t micro, uint64_t supervised)
+{
+    const inl_train_params *p = &t->params;
+    struct step_scalars *s = t->inputs.scalars;
+    uint32_t count = t->step + 1;
+    s->seed = inl_rng_u32(p->seed, 0x64726f70u, t->step * p->accumulation + micro);
+    s->inv_tokens = supervised ? (float)(1.0 / (double)supervised) : 0.0f;
+    s->learning_rate = (float)rate_of(t, t->step);
+    s->beta1 = p->beta1;
+    s->beta2 = p->beta2;
+    s->epsilon = p->epsilon;
+    s->weight_decay = p->weight_decay;
+    s->max_grad_norm = p->max_grad_norm;
+    s->correction1 = (float)(1.0 - pow((double)p->beta1, count));
+    s->correction2 = (float)(1.0 - pow((double)p->beta2, count));
+}
+
+// Puts the micro-batch's rows in place; returns its tokens without padding.
+static uint32_t fill_micro(inl_trainer *t, uint32_t micro)
+{
+    uint32_t batch = t->params.batch_size, count = 0;
+    while (count < batch && row_of(t, t->step, micro * batch + count, &t->rows[count]))
+        count++;
+    return inl_inputs_fill(&t->inputs, t->rows, count,
+                           inl_dataset_get_info(t->dataset)->max_length);
+}
+
+static inlay_result name_not_finite(inl_trainer *t, double loss)
+{
+    float *image = inl_alloc(&t->env, t->slots.floats, sizeof(float));
+    if (!image)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = inl_gpu_download(t->gpu, t->arenas[1], 0, image, 4 * t->slots.floats);
+    const char *module = NULL;
+    char side = 'A';
+    if (result == INLAY_OK &&
+        inl_slots_find_not_finite(&t->slots, image, &module, &side))
+        result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
+                          "step %u: the gradient of %s, tensor lora_%c, is NaN or infinite%s",
+                          t->step + 1, module, side, isfinite(loss) ? "" : ", and so is the loss");
+    else if (result == INLAY_OK)
+        result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
+                          "step %u: the %s is NaN or infinite, while each gradient is finite",
+                          t->step + 1, isfinite(loss) ? "gradient's norm" : "loss");
+    inl_free(&t->env, image);
+    if (result == INLAY_ERROR_NOT_FINITE)
+        (void)inl_gpu_zero(t->gpu, t->arenas[1], 0, inl_buffer_size(t->arenas[1]));
+    return result;
+}
+
+typedef struct step_sums {
+    double loss, waited;
+    uint64_t tokens;
+} step_sums;
+
+static inlay_result wait_for(inl_trainer *t, uint64_t ticket, step_sums *sums)
+{
+    double before = now();
+    inlay_result result = inl_gpu_wait(t->gpu, ticket);
+    sums->waited += now() - before;
+    return result;
+}
+
+// All micro-batches; the last one's submission is followed by the update's without a wait between.
+static inlay_result run_step(inl_trainer *t, uint64_t supervised, step_sums *sums)
+{
+    for (uint32_t micro = 0; micro < t->params.accumulation; micro++) {
+        sums->tokens += fill_micro(t, micro);
+        fill_scalars(t, micro, supervised);
+        uint64_t ticket;
+        INL_TRY(inl_plan_run(t->micro, &ticket));
+        if (micro + 1 == t->params.accumulation)
+            INL_TRY(inl_plan_run(t->update, &ticket));
+        INL_TRY(wait_for(t, ticket, sums));
+        sums->loss += inl_inputs_sum_losses(&t->inputs);
+    }
+    return INLAY_OK;
+}
+
+inlay_result inl_trainer_step(inl_trainer *t, inl_step_stats *stats)
+{
+    double start = now();
+    uint64_t supervised = supervised_in_step(t, t->step);
+    step_sums sums = {0};
+    INL_TRY(run_step(t, supervised, &sums));
+    double loss = supervised ? sums.loss / (double)supervised : 0.0;
+    float norm = *(const float *)inl_buffer_map(t->norm);
+    if (!isfinite(loss) || !isfinite(norm))
+        return name_not_finite(t, loss);
+    *stats = (inl_step_stats){.step = t->step + 1,
+                              .epoch = (double)(t->step + 1) / t->plan_info.steps_per_epoch,
+                              .loss = loss,
+                              .grad_norm = (double)norm,
+                              .learning_rate = rate_of(t, t->step),
+                              .seconds = now() - start,
+                              .tokens = sums.tokens,
+                              .supervised = supervised};
+    stats->host_seconds = stats->seconds - sums.waited;
+    t->step++;
+    if (t->adjusted < ADJUSTMENTS) {
+        t->adjusted++;
+        return inl_plan_adjust(t->micro);
+    }
+    return INLAY_OK;
+}
+
+inlay_result inl_trainer_gradients(inl_trainer *t, float *arena)
+{
+    fill_micro(t, 0);
+    fill_scalars(t, 0, t->inputs.scalars->supervised);
+    uint64_t ticket;
+    INL_TRY(inl_plan_run(t->micro, &ticket));
+    INL_TRY(inl_gpu_wait(t->gpu, ticket));
+    INL_TRY(inl_gpu_download(t->gpu, t->arenas[1], 0, arena, 4 * t->slots.floats));
+    return inl_gpu_zero(t->gpu, t->arenas[1], 0, inl_buffer_size(t->arenas[1]));
+}
+
+inlay_result inl_trainer_sync(inl_trainer *t)
+{
+    float *image = inl_alloc(&t->env, t->slots.floats, sizeof(float));
+    if (!image)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = inl_gpu_download(t->gpu, t->arenas[0], 0, image, 4 * t->slots.floats);
+    if (result == INLAY_OK)
+        inl_slots_unpack(&t->slots, image, t->lora);
+    inl_free(&t->env, image);
+    return result;
+}
+
+inlay_result inl_trainer_evaluate(inl_trainer *t, const inl_dataset *dataset, inl_evaluation *out)
+{
+    if (!t->evaluator)
+        INL_TRY(inl_evaluator_create(&t->env, t->gpu, t->weights, &t->slots, &t->arena,
+                                     inl_dataset_get_info(t->dataset)->max_length, &t->evaluator));
+    return inl_evaluator_run(t->evaluator, dataset, out);
+}

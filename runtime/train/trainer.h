@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+// One training run: the adapter's arenas on the device, the plan of a micro-batch, the plan of the update,
+// and where in the data the run is. Everything about a step follows from its number and the seed, so a
+// checkpoint is the arenas and a step number.
+#ifndef INL_TRAIN_TRAINER_H
+#define INL_TRAIN_TRAINER_H
+
+#include "train/evaluate.h"
+#include "train/schedule.h"
+
+#define INL_CHECKPOINT_ALL (-1)
+#define INL_CHECKPOINT_AUTO (-2)
+
+// Resolved: no zero stands for a default any more, except where zero means off.
+typedef struct inl_train_params {
+    uint32_t batch_size, accumulation, max_steps;
+    double epochs;
+    float learning_rate;
+    inl_schedule_kind schedule;
+    uint32_t warmup_steps;
+    float warmup_ratio;
+    float weight_decay, max_grad_norm, beta1, beta2, epsilon;
+    int32_t checkpointing; // layers, or INL_CHECKPOINT_*
+    bool shuffle;
+    uint32_t seed;
+} inl_train_params;
+
+typedef struct inl_train_plan {
+    uint64_t trainable, weights, adapter, optimizer, activations, scratch, total, flops;
+    uint32_t total_steps, steps_per_epoch, checkpointed_layers, dispatches;
+} inl_train_plan;
+
+typedef struct inl_step_stats {
+    uint32_t step;
+    double epoch, loss, grad_norm, learning_rate, seconds, host_seconds;
+    uint64_t tokens, supervised;
+} inl_step_stats;
+
+typedef struct inl_trainer {
+    inl_env env;
+    inl_gpu *gpu;
+    const inl_model *model;
+    inl_lora *lora;
+    const inl_dataset *dataset;
+    inl_train_params params;
+    inl_train_plan plan_info;
+    inl_slots slots;
+    inl_weights *weights;
+    inl_buffer *arenas[4]; // weights, gradients, first and second moments
+    inl_buffer *norm;      // f32, host-visible
+    inl_lora_arena arena;
+    inl_input_buffers inputs;
+    inl_plan *micro, *update;
+    inl_evaluator *evaluator; // made on first use
+    uint32_t step;            // steps done
+    uint32_t adjusted;        // times the plan was cut anew
+    uint32_t *order;          // rows in the order of `order_epoch`
+    uint32_t order_epoch;
+    inl_row *rows; // of one micro-batch
+} inl_trainer;
+
+// What a run needs, without allocating. `gpu` NULL: no limits.
+inlay_result inl_train_plan_make(const inl_env *env, inl_gpu *gpu, const inl_model *model,
+                                 const inl_lora *lora, const inl_dataset *dataset,
+                                 const inl_train_params *params, inl_train_plan *out);
+// `max_grad_norm`'s and the other options' meaning: inlay/train.h.
+inlay_result inl_trainer_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
+                                inl_lora *lora, const inl_dataset *dataset,
+                                const inl_train_params *params, inl_trainer **out);
+void inl_trainer_destroy(inl_trainer **trainer);
+inlay_result inl_trainer_step(inl_trainer *trainer, inl_step_stats *stats);
+inlay_result inl_trainer_sync(inl_trainer *trainer);
+inlay_result inl_trainer_evaluate(inl_trainer *trainer, const inl_dataset *dataset,
+                                  inl_evaluation *out);
+// The gradients of the next step's first micro-batch, as an arena image of slots.floats, without an
+// update: for tests.
+inlay_result inl_trainer_gradients(inl_trainer *trainer, float *arena);
+
+// checkpoint.c
+inlay_result inl_trainer_save(inl_trainer *trainer, const char *folder);
+inlay_result inl_trainer_resume(inl_trainer *trainer, const char *folder);
+
+#endif

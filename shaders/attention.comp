@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// O = softmax(scale Q K^T) V by row, online (arXiv 2205.14135): nothing of size T x T is kept, the row's
+// log-sum-exp is, for the backward pass. A thread is one query of one head; its workgroup walks the
+// keys together, so that k and v are read at uniform addresses.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/params.h"
+#include "lib/attention.glsl"
+
+layout(binding = 0) readonly buffer Q { vec4 q[]; };
+layout(binding = 1) readonly buffer K { vec4 k[]; };
+layout(binding = 2) readonly buffer V { vec4 v[]; };
+layout(binding = 3) readonly buffer Starts { uint starts[]; };
+layout(binding = 4) writeonly buffer O { vec4 o[]; };
+layout(binding = 5) writeonly buffer Lse { float lse[]; }; // [rows, heads]
+layout(binding = 6) readonly buffer Step { step_scalars step_; };
+
+const uint KEYS = 4; // taken together, so that the sums are rescaled once for all of them
+
+void main()
+{
+    uint head = gl_WorkGroupID.y, kv = head / p.group * D4;
+    uint t = gl_WorkGroupID.x * LANES + gl_LocalInvocationID.x;
+    uint last_row = min(gl_WorkGroupID.x * LANES + LANES, p.rows) - 1;
+    bool live = t < p.rows;
+    t = min(t, p.rows - 1);
+    uint base = CACHED ? step_.cache_row : 0;
+    uint key = base + t;
+    uint from = first_key(key, starts[t]);
+    uint first_row = gl_WorkGroupID.x * LANES;
+    uint j0 = first_key(base + first_row, starts[first_row]), end = base + last_row;
+
+    vec4 mine[D4], acc[D4];
+    [[unroll]] for (uint i = 0; i < D4; i++) {
+        mine[i] = p.scale * q[t * p.ldq4 + head * D4 + i];
+        acc[i] = vec4(0.0);
+    }
+    float most = -1e30, sum = 0.0;
+    for (uint j = j0; j <= end; j += KEYS) {
+        float s[KEYS];
+        float now = most;
+        [[unroll]] for (uint n = 0; n < KEYS; n++) {
+            uint row = min(j + n, end);
+            vec4 d = vec4(0.0);
+            [[unroll]] for (uint i = 0; i < D4; i++)
+                d = fma(mine[i], k[row * p.ldkv4 + kv + i], d);
+            bool seen = j + n >= from && j + n <= key;
+            s[n] = seen ? d.x + d.y + d.z + d.w : -1e30;
+            now = max(now, s[n]);
+        }
+        float old = exp(most - now);
+        sum *= old;
+        [[unroll]] for (uint i = 0; i < D4; i++)
+            acc[i] *= old;
+        [[unroll]] for (uint n = 0; n < KEYS; n++) {
+            uint row = min(j + n, end);
+            float e = s[n] > -1e29 ? exp(s[n] - now) : 0.0;
+            sum += e;
+            [[unroll]] for (uint i = 0; i < D4; i++)
+                acc[i] = fma(vec4(e), v[row * p.ldkv4 + kv + i], acc[i]);
+        }
+        most = now;
+    }
+    if (!live)
+        return;
+    [[unroll]] for (uint i = 0; i < D4; i++)
+        o[t * p.ldq4 + head * D4 + i] = acc[i] / sum;
+    ZERO_PADDING(o, t, p.ldq4, head + 1 == p.heads);
+    lse[t * p.heads + head] = most + log(sum);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// Backward of attention, second pass, by key: dV = sum_t P dO, dK = scale sum_t P (dP - D) q over the
+// queries of all heads that share this key-value head. No atomics: a thread is one key of one head.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/params.h"
+#include "lib/attention.glsl"
+
+layout(binding = 0) readonly buffer Q { vec4 q[]; };
+layout(binding = 1) readonly buffer K { vec4 k[]; };
+layout(binding = 2) readonly buffer V { vec4 v[]; };
+layout(binding = 3) readonly buffer Ends { uint ends[]; }; // one past the last token of the sequence
+layout(binding = 4) readonly buffer Lse { float lse[]; };
+layout(binding = 5) readonly buffer Delta { float delta[]; };
+layout(binding = 6) readonly buffer Do { vec4 d_o[]; };
+layout(binding = 7) writeonly buffer Dk { vec4 dk[]; };
+layout(binding = 8) writeonly buffer Dv { vec4 dv[]; };
+
+void main()
+{
+    uint kv_head = gl_WorkGroupID.y, kv = kv_head * D4;
+    uint first_row = gl_WorkGroupID.x * LANES;
+    uint j = min(first_row + gl_LocalInvocationID.x, p.rows - 1);
+    bool live = first_row + gl_LocalInvocationID.x < p.rows;
+    uint last_row = min(first_row + LANES, p.rows) - 1;
+    uint mine_end = ends[j], end = ends[last_row];
+    uint sees = j + min(p.window, p.rows - j); // one past the last query whose window holds j
+    uint limit = last_row + min(p.window, p.rows - last_row);
+    end = min(end, limit);
+
+    vec4 key[D4], value[D4], acc_k[D4], acc_v[D4];
+    [[unroll]] for (uint i = 0; i < D4; i++) {
+        key[i] = p.scale * k[j * p.ldkv4 + kv + i];
+        value[i] = v[j * p.ldkv4 + kv + i];
+        acc_k[i] = acc_v[i] = vec4(0.0);
+    }
+    for (uint g = 0; g < p.group; g++) {
+        uint head = kv_head * p.group + g;
+        for (uint t = first_row; t < end; t++) {
+            vec4 s4 = vec4(0.0), p4 = vec4(0.0);
+            uint at = t * p.ldq4 + head * D4;
+            [[unroll]] for (uint i = 0; i < D4; i++) {
+                s4 = fma(key[i], q[at + i], s4);
+                p4 = fma(value[i], d_o[at + i], p4);
+            }
+            bool seen = t >= j && t < mine_end && t < sees;
+            float s = s4.x + s4.y + s4.z + s4.w, dp = p4.x + p4.y + p4.z + p4.w;
+            float e = seen ? exp(s - lse[t * p.heads + head]) : 0.0;
+            float w = e * (dp - delta[t * p.heads + head]);
+            [[unroll]] for (uint i = 0; i < D4; i++) {
+                acc_v[i] = fma(vec4(e), d_o[at + i], acc_v[i]);
+                acc_k[i] = fma(vec4(seen ? w : 0.0), q[at + i], acc_k[i]);
+            }
+        }
+    }
+    if (!live)
+        return;
+    [[unroll]] for (uint i = 0; i < D4; i++) {
+        dk[j * p.ldkv4 + kv + i] = p.scale * acc_k[i];
+        dv[j * p.ldkv4 + kv + i] = acc_v[i];
+    }
+    ZERO_PADDING(dk, j, p.ldkv4, (kv_head + 1) * p.group == p.heads);
+    ZERO_PADDING(dv, j, p.ldkv4, (kv_head + 1) * p.group == p.heads);
+}

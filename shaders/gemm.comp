@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// A frozen weight W [N, K] in tiles, decoded in the loop, and the LoRA tail riding on it.
+//   gemm:               Y[t, n] = sum_k X[t, k] W[n, k] + bias[n] + R[t, n] + s sum_r H[t, r] B[n, r]
+//   gemm_dx (DX):      dX[t, k] = sum_n dY[t, n] W[n, k]          + R[t, k] + mask sum_r G[t, r] A[r, k]
+// A thread makes ROWS rows by 8 columns. Threads of a workgroup share the rows, so X is read at uniform
+// addresses, and lie along the columns, so each reads whole tiles of W. Rows of X and Y are padded to
+// a multiple of ROWS and columns to 8: no bounds are tested, padding columns come out as zero.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/params.h"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LANES = 32;
+layout(constant_id = 1) const uint ROWS = 8;
+layout(constant_id = 2) const bool BIAS = false;
+layout(constant_id = 3) const bool RESIDUAL = false;
+layout(constant_id = 4) const bool TAIL = false;
+layout(constant_id = 5) const bool DROPOUT = false;
+// id 6: NF4_ALIGNED
+layout(constant_id = 7) const bool LIMIT = false; // skip rows past the supervised tokens
+
+layout(push_constant) uniform Push { push_gemm p; };
+layout(binding = 2) readonly buffer X { vec4 x[]; };
+layout(binding = 3) buffer Y { vec4 y[]; };
+layout(binding = 4) readonly buffer R { vec4 residual[]; };
+layout(binding = 5) readonly buffer Bias { vec4 bias[]; };
+layout(binding = 6) readonly buffer H { vec4 h[]; };
+layout(binding = 7) readonly buffer Tail { vec4 tail[]; };
+layout(binding = 8) readonly buffer Step { step_scalars step_; };
+
+#include "lib/tile_common.glsl"
+#include "lib/dequant.glsl"
+#include "lib/rng.glsl"
+
+#ifdef DX
+
+// acc[t] += sum_n dy[t, n] w[n, :]
+void multiply(in vec4 w[8][2], uint at, inout vec4 acc[ROWS][2])
+{
+    [[unroll]] for (uint t = 0; t < ROWS; t++) {
+        vec4 a = x[at + t * p.ldx4], b = x[at + t * p.ldx4 + 1];
+        [[unroll]] for (uint n = 0; n < 4; n++) {
+            acc[t][0] = fma(vec4(a[n]), w[n][0], acc[t][0]);
+            acc[t][1] = fma(vec4(a[n]), w[n][1], acc[t][1]);
+        }
+        [[unroll]] for (uint n = 0; n < 4; n++) {
+            acc[t][0] = fma(vec4(b[n]), w[4 + n][0], acc[t][0]);
+            acc[t][1] = fma(vec4(b[n]), w[4 + n][1], acc[t][1]);
+        }
+    }
+}
+
+// G A: tail is A [rank, K], leading dimension ldy4.
+void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
+{
+    vec4 sum[ROWS][2];
+    [[unroll]] for (uint t = 0; t < ROWS; t++)
+        sum[t][0] = sum[t][1] = vec4(0.0);
+    for (uint r4 = 0; r4 < p.rank4; r4++) {
+        vec4 a[4][2];
+        [[unroll]] for (uint r = 0; r < 4; r++) {
+            a[r][0] = tail[(4 * r4 + r) * p.ldy4 + 2 * tile];
+            a[r][1] = tail[(4 * r4 + r) * p.ldy4 + 2 * tile + 1];
+        }
+        [[unroll]] for (uint t = 0; t < ROWS; t++) {
+            vec4 g = h[(row + t) * p.ldh4 + p.h4 + r4];
+            [[unroll]] for (uint r = 0; r < 4; r++) {
+                sum[t][0] = fma(vec4(g[r]), a[r][0], sum[t][0]);
+                sum[t][1] = fma(vec4(g[r]), a[r][1], sum[t][1]);
+            }
+        }
+    }
+    [[unroll]] for (uint t = 0; t < ROWS; t++)
+        [[unroll]] for (uint i = 0; i < 2; i++) {
+            if (DROPOUT)
+                sum[t][i] *= dropout_mask(step_.seed, p.stream,
+                                          (row + t) * p.cols + 8 * tile + 4 * i, p.dropout);
+            acc[t][i] += sum[t][i];
+        }
+}
+
+#else
+
+// acc[t][n] += sum_k x[t, k] w[n, k]
+void multiply(in vec4 w[8][2], uint at, inout vec4 acc[ROWS][2])
+{
+    [[unroll]] for (uint t = 0; t < ROWS; t++) {
+        vec4 a = x[at + t * p.ldx4], b = x[at + t * p.ldx4 + 1];
+        [[unroll]] for (uint n = 0; n < 8; n++) {
+            float sum = acc[t][n / 4][n % 4];
+            [[unroll]] for (uint k = 0; k < 4; k++)
+                sum = fma(a[k], w[n][0][k], sum);
+            [[unroll]] for (uint k = 0; k < 4; k++)
+                sum = fma(b[k], w[n][1][k], sum);
+            acc[t][n / 4][n % 4] = sum;
+        }
+    }
+}
+
+// s H B^T: tail is B [N, rank], leading dimension rank4.
+void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
+{
+    for (uint r4 = 0; r4 < p.rank4; r4++) {
+        vec4 b[8];
+        [[unroll]] for (uint n = 0; n < 8; n++)
+            b[n] = p.scale * tail[(p.row0 + 8 * tile + n) * p.rank4 + r4];
+        [[unroll]] for (uint t = 0; t < ROWS; t++) {
+            vec4 v = h[(row + t) * p.ldh4 + p.h4 + r4];
+            [[unroll]] for (uint n = 0; n < 8; n++)
+                acc[t][n / 4][n % 4] += dot(v, b[n]);
+        }
+    }
+}
+
+#endif
+
+void main()
+{
+    uint tile = gl_GlobalInvocationID.x; // of the result's columns
+    uint row = gl_WorkGroupID.y * ROWS;
+#ifdef DX
+    uint tiles = p.k_tiles, steps = p.n_tiles, x4 = p.row0 / 4, y4 = 2 * tile;
+#else
+    uint tiles = p.n_tiles, steps = p.k_tiles, x4 = 0, y4 = p.row0 / 4 + 2 * tile;
+#endif
+    if (tile >= tiles || (LIMIT && p.first + row >= step_.supervised))
+        return;
+    vec4 acc[ROWS][2];
+    [[unroll]] for (uint t = 0; t < ROWS; t++)
+        acc[t][0] = acc[t][1] = vec4(0.0);
+    float s[8];
+    vec4 w[8][2];
+#ifdef DX
+    for (uint i = 0; i < steps; i++) {
+        load_scales(i, tile, s);
+        load_tile(i, tile, s, w);
+        multiply(w, row * p.ldx4 + x4 + 2 * i, acc);
+    }
+#else
+    for (uint i = 0; i < steps; i++) {
+        if (i % TILE_GROUP == 0)
+            load_scales(tile, i, s);
+        load_tile(tile, i, s, w);
+        multiply(w, row * p.ldx4 + x4 + 2 * i, acc);
+    }
+#endif
+    if (TAIL)
+        add_tail(row, tile, acc);
+    [[unroll]] for (uint t = 0; t < ROWS; t++)
+        [[unroll]] for (uint i = 0; i < 2; i++) {
+            uint at = (row + t) * p.ldy4 + y4 + i;
+            vec4 v = acc[t][i];
+            if (BIAS)
+                v += bias[y4 + i];
+            if (RESIDUAL)
+                v += residual[at];
+            y[at] = v;
+        }
+}

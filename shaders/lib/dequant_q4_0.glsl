@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// Q4_0: 2 uvec4 a tile, a uint a row: columns 0-3 in the bytes' low nibbles, 4-7 in the high ones;
+// scales as in Q8_0.
+#define TILE_GROUP 4u
+
+void load_scales(uint rt, uint ct, inout float s[8])
+{
+    unpack_scales(scales[rt * (p.k_tiles >> 2) + (ct >> 2)], s);
+}
+
+void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
+{
+    uint at = (rt * p.k_tiles + ct) * 2u;
+    [[unroll]] for (uint i = 0; i < 2; i++) {
+        uvec4 v = quants[at + i];
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            w[4 * i + j][0] = (unpack_u4(v[j]) - 8.0) * s[4 * i + j];
+            w[4 * i + j][1] = (unpack_u4(v[j] >> 4) - 8.0) * s[4 * i + j];
+        }
+    }
+}

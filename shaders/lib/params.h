@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// Push constants and the step's scalars, one definition for GLSL and C (op/params.h includes it).
+// Leading dimensions and offsets named *4 count vec4s; tiles are 8 x 8 blocks of a weight matrix.
+
+// Y = X W^T (gemm) or dX = dY W (gemm_dx), and the LoRA tail.
+struct push_gemm {
+    uint n_tiles, k_tiles; // tiles of this part of W: rows / 8, columns / 8
+    uint cols;             // W's columns, unpadded
+    uint row0;             // first row of this part of W in the whole matrix, a multiple of 8
+    uint ldx4, ldy4;
+    uint ldh4, h4;         // H or G: row length and first column
+    uint rank4;            // its columns
+    float scale;           // of the tail
+    uint stream;           // dropout: random stream of this module
+    float dropout;         // dropout: probability of a zero
+    uint first;            // LIMIT: row 0 is this entry of the list of supervised tokens
+};
+
+// H = X A^T and G = s dY B: few columns, long sums.
+struct push_lora_down {
+    uint cols4;      // of X that are summed over, in vec4s
+    uint ldx4, ldw4, ldh4, h4;
+    uint rank4;      // columns of the result
+    float scale;
+    uint stream;
+    float dropout;
+    uint cols;       // dropout's counter is row * cols + column
+};
+
+// dA += G^T X and dB += s dY^T H: few rows, sums over tokens.
+struct push_lora_grad {
+    uint rows;       // tokens
+    uint cols8;      // of the wide operand, in eights
+    uint ldx4, ldh4, h4, ldg4;
+    uint rank4;
+    float scale;
+    uint stream;
+    float dropout;
+    uint cols;
+};
+
+struct push_embed {
+    uint k_tiles, cols, row0, rows; // of this part of the table
+    uint ldy4;
+};
+
+struct push_rmsnorm {
+    uint cols, ld4;
+    float eps;
+    uint first; // row 0 is this entry of the list of supervised tokens
+};
+
+struct push_rope {
+    uint heads, head_dim, rope_dim;
+    uint ld_in4, ld_out4;
+    float sign; // -1 turns back
+};
+
+struct push_attention {
+    uint heads, group; // query heads, query heads a key-value head
+    uint ldq4, ldkv4;
+    uint rows;   // queries
+    uint window; // keys a query sees, itself among them
+    float scale;
+};
+
+struct push_swiglu {
+    uint count4;
+};
+
+struct push_loss {
+    uint cols, ld4;
+    uint first; // row 0 is this entry of the list of supervised tokens
+    uint gradient; // 0: leave the logits
+};
+
+struct push_reduce {
+    uint count4;
+    uint chunk4; // a workgroup's part
+    uint first;  // part of workgroup 0
+};
+
+struct push_adamw {
+    uint count4;
+};
+
+// At the start of the step's inputs; written by the host for every submission.
+struct step_scalars {
+    uint seed;
+    float inv_tokens; // 1 / supervised tokens of the step
+    float learning_rate, beta1, beta2, epsilon, weight_decay, max_grad_norm;
+    float correction1, correction2; // 1 - beta^step
+    uint cache_row;                 // first row of the key-value cache that is written
+    uint supervised;                // entries in the list of supervised tokens
+};

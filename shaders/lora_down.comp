@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// The adapter's narrow products, summed over the wide side:
+//   lora_down:       H[t, r] = sum_k mask(X)[t, k] A[r, k]     A [rank, K]
+//   lora_down (UP):  G[t, r] = s sum_n dY[t, n] B[n, r]        B [N, rank]
+// A thread makes 8 columns of one row; threads lie along the rows, so the weight is read at uniform
+// addresses. SLICES threads share a row's sum where rows are few; their parts are added in order.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/params.h"
+
+layout(local_size_x_id = 0, local_size_y_id = 1) in;
+layout(constant_id = 0) const uint LANES = 8;
+layout(constant_id = 1) const uint SLICES = 1;
+layout(constant_id = 2) const bool DROPOUT = false;
+
+layout(push_constant) uniform Push { push_lora_down p; };
+layout(binding = 0) readonly buffer X { vec4 x[]; };
+layout(binding = 1) readonly buffer W { vec4 w[]; };
+layout(binding = 2) writeonly buffer H { vec4 h[]; };
+layout(binding = 3) readonly buffer Step { step_scalars step_; };
+layout(constant_id = 3) const uint ROWS_TOTAL = 8; // padded rows of X
+
+#include "lib/rng.glsl"
+
+shared vec4 parts[SLICES > 1 ? LANES * SLICES * 2 : 1];
+
+void accumulate(uint k4, vec4 v, uint c4, bool second, inout vec4 acc[2])
+{
+#ifdef UP
+    [[unroll]] for (uint i = 0; i < 4; i++) {
+        uint at = (4 * k4 + i) * p.ldw4 + c4;
+        acc[0] = fma(vec4(v[i]), w[at], acc[0]);
+        if (second)
+            acc[1] = fma(vec4(v[i]), w[at + 1], acc[1]);
+    }
+#else
+    [[unroll]] for (uint r = 0; r < 4; r++) {
+        acc[0][r] += dot(v, w[(4 * c4 + r) * p.ldw4 + k4]);
+        if (second)
+            acc[1][r] += dot(v, w[(4 * c4 + 4 + r) * p.ldw4 + k4]);
+    }
+#endif
+}
+
+void main()
+{
+    uint row = min(gl_WorkGroupID.x * LANES + gl_LocalInvocationID.x, ROWS_TOTAL - 1);
+    uint slice = gl_LocalInvocationID.y;
+    uint c4 = gl_WorkGroupID.y * 2;
+    bool second = c4 + 1 < p.rank4;
+    vec4 acc[2] = vec4[2](vec4(0.0), vec4(0.0));
+    for (uint k4 = slice; k4 < p.cols4; k4 += SLICES) {
+        vec4 v = x[row * p.ldx4 + k4];
+        if (DROPOUT)
+            v *= dropout_mask(step_.seed, p.stream, row * p.cols + 4 * k4, p.dropout);
+        accumulate(k4, v, c4, second, acc);
+    }
+    if (SLICES > 1) {
+        uint at = (slice * LANES + gl_LocalInvocationID.x) * 2;
+        parts[at] = acc[0];
+        parts[at + 1] = acc[1];
+        barrier();
+        if (slice > 0)
+            return;
+        for (uint i = 1; i < SLICES; i++) {
+            acc[0] += parts[(i * LANES + gl_LocalInvocationID.x) * 2];
+            acc[1] += parts[(i * LANES + gl_LocalInvocationID.x) * 2 + 1];
+        }
+    }
+    uint at = row * p.ldh4 + p.h4 + c4;
+    h[at] = p.scale * acc[0];
+    if (second)
+        h[at + 1] = p.scale * acc[1];
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// The adapter's gradients, summed over tokens and added to what is there:
+//   lora_grad:        dA[r, k] += sum_t G[t, r] mask(X)[t, k]
+//   lora_grad (UP):   dB[n, r] += s sum_t dY[t, n] H[t, r]
+// A thread makes 8 wide columns by 4 of the rank; threads lie along the wide side.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "lib/params.h"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LANES = 32;
+layout(constant_id = 1) const bool DROPOUT = false;
+
+layout(push_constant) uniform Push { push_lora_grad p; };
+layout(binding = 0) readonly buffer X { vec4 x[]; }; // X or dY
+layout(binding = 1) readonly buffer H { vec4 h[]; }; // G or H
+layout(binding = 2) buffer Gradient { vec4 g[]; };
+layout(binding = 3) readonly buffer Step { step_scalars step_; };
+
+#include "lib/rng.glsl"
+
+void main()
+{
+    uint c8 = gl_GlobalInvocationID.x, r4 = gl_WorkGroupID.y;
+    if (c8 >= p.cols8)
+        return;
+    vec4 acc[4][2]; // [rank][wide]
+    [[unroll]] for (uint r = 0; r < 4; r++)
+        acc[r][0] = acc[r][1] = vec4(0.0);
+    for (uint t = 0; t < p.rows; t++) {
+        vec4 a = x[t * p.ldx4 + 2 * c8], b = x[t * p.ldx4 + 2 * c8 + 1];
+        if (DROPOUT) {
+            a *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8, p.dropout);
+            b *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8 + 4, p.dropout);
+        }
+        vec4 v = h[t * p.ldh4 + p.h4 + r4];
+        [[unroll]] for (uint r = 0; r < 4; r++) {
+            acc[r][0] = fma(vec4(v[r]), a, acc[r][0]);
+            acc[r][1] = fma(vec4(v[r]), b, acc[r][1]);
+        }
+    }
+#ifdef UP
+    [[unroll]] for (uint n = 0; n < 8; n++)
+        g[(8 * c8 + n) * p.ldg4 + r4] +=
+            p.scale * vec4(acc[0][n / 4][n % 4], acc[1][n / 4][n % 4], acc[2][n / 4][n % 4],
+                           acc[3][n / 4][n % 4]);
+#else
+    [[unroll]] for (uint r = 0; r < 4; r++) {
+        uint at = (4 * r4 + r) * p.ldg4 + 2 * c8;
+        g[at] += p.scale * acc[r][0];
+        g[at + 1] += p.scale * acc[r][1];
+    }
+#endif
+}

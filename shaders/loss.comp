@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// Cross-entropy of a row of logits and, in place, its gradient:
+//   loss = log sum exp(z) - z[label];  dz = (softmax(z) - onehot(label)) / supervised tokens of the step.
+// A workgroup is a row; rows past the list of supervised tokens get loss 0 and gradient 0.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#include "lib/params.h"
+
+layout(local_size_x_id = 0) in;
+layout(constant_id = 0) const uint LANES = 64;
+layout(push_constant) uniform Push { push_loss p; };
+layout(binding = 0) buffer Z { float z[]; };
+layout(binding = 1) readonly buffer Labels { uint labels[]; };
+layout(binding = 2) writeonly buffer Losses { float losses[]; };
+layout(binding = 3) readonly buffer Step { step_scalars step_; };
+
+#include "lib/reduce.glsl"
+
+void main()
+{
+    uint row = gl_WorkGroupID.x, entry = p.first + row, at = row * p.ld4 * 4;
+    bool live = entry < step_.supervised;
+    float most = -3.4e38;
+    for (uint i = gl_LocalInvocationID.x; i < p.cols; i += LANES)
+        most = max(most, z[at + i]);
+    most = reduce_max(most);
+    float sum = 0.0;
+    for (uint i = gl_LocalInvocationID.x; i < p.cols; i += LANES)
+        sum += exp(z[at + i] - most);
+    sum = reduce_add(sum);
+    uint label = live ? labels[entry] : 0;
+    if (gl_LocalInvocationID.x == 0)
+        losses[entry] = live ? most + log(sum) - z[at + label] : 0.0;
+    if (p.gradient == 0)
+        return;
+    barrier(); // the label's logit is read above
+    float factor = live ? step_.inv_tokens : 0.0;
+    for (uint i = gl_LocalInvocationID.x; i < p.ld4 * 4; i += LANES) {
+        float soft = i < p.cols ? exp(z[at + i] - most) / sum : 0.0;
+        z[at + i] = live ? (soft - (i == label ? 1.0 : 0.0)) * factor : 0.0;
+    }
+}

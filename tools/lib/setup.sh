@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+# Sourced by the scripts in tools/: installs what is missing from the distribution, and builds.
+# Needs a Debian-like system; on others it says what to install by hand.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=${INLAY_BUILD:-$root/build}
+
+build_packages="gcc pkg-config python3 meson ninja-build glslc spirv-tools libvulkan-dev
+libvulkan-volk-dev libvulkan1 libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libyaml-dev
+libstb-dev"
+test_packages="libcmocka-dev vulkan-validationlayers binutils g++ clang libclang-rt-dev
+python3-venv"
+
+say() { printf '\033[1m==\033[0m %s\n' "$*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# What of the given packages is neither installed nor provided by something installed.
+missing_packages() {
+    local package
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            echo "$package"
+    done
+}
+
+install_packages() {
+    local missing
+    if ! command -v dpkg-query >/dev/null; then
+        say "not a Debian-like system; these packages' counterparts are needed: $*"
+        return 0
+    fi
+    missing=$(missing_packages "$@")
+    [ -n "$missing" ] || return 0
+    say "installing from the distribution:" $missing
+    as_root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends \
+        $missing >/dev/null
+}
+
+# A Vulkan driver: the machine's own, else the one that runs on the CPU.
+install_driver() {
+    ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1 ||
+        install_packages mesa-vulkan-drivers
+}
+
+# configure_and_build FOLDER OPTIONS...: quick when nothing changed, loud when something fails.
+configure_and_build() {
+    local folder=$1 log
+    shift
+    log=$(mktemp)
+    if [ ! -f "$folder/build.ninja" ]; then
+        say "configuring $folder"
+        meson setup "$folder" "$root" "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+    fi
+    say "building $folder"
+    ninja -C "$folder" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+    rm -f "$log"
+}
