@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+// Gradients of every A and B through whole models against central differences of the loss.
+//
+// For each tensor a random direction d: (L(w + h d) - L(w - h d)) / 2h against g . d. The loss is f32 on
+// the device (relative noise 1e-7), its third derivative gives an error of h^2: with h = 0.01 both are
+// below the bound of 2e-3 of the largest directional derivative.
+#define _GNU_SOURCE
+#include "harness/toy_model.h"
+#include "train/trainer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STEP 0.01
+#define BOUND 2e-3
+
+static void log_message(void *user, inlay_log_level level, const char *message)
+{
+    (void)user;
+    if (level <= INLAY_LOG_WARN)
+        print_message("[%d] %s\n", level, message);
+}
+
+typedef struct run {
+    inl_env env;
+    inl_gpu *gpu;
+    inl_model *model;
+    inl_lora *lora;
+    inl_dataset *dataset;
+    inl_trainer *trainer;
+    float *values, *gradients; // arena images
+    uint64_t floats;
+} run;
+
+static const char prompts[] = "{\"prompt\": \"say it\", \"completion\": \"abcd efg\"}\n"
+                              "{\"prompt\": \"q\", \"completion\": \"r\"}\n"
+                              "{\"prompt\": \"\", \"completion\": \"third one, longer\"}\n";
+
+static void open_run(run *r, const toy_model *shape, const inl_lora_params *lora, int32_t checkpointed,
+                     const inl_format *quantize)
+{
+    char path[] = "/tmp/inlay-grad-XXXXXX", data[] = "/tmp/inlay-data-XXXXXX.jsonl";
+    close(mkstemp(path));
+    close(mkstemps(data, 6));
+    FILE *f = fopen(data, "wb");
+    fwrite(prompts, 1, sizeof(prompts) - 1, f);
+    fclose(f);
+    assert_int_equal(toy_model_write(path, shape), 0);
+    *r = (run){.env = inl_env_resolve(&(inlay_env){.log = log_message})};
+    inl_gpu_params device = {.validation = getenv("INLAY_TEST_VALIDATION") != NULL};
+    assert_int_equal(inl_gpu_create(&r->env, &device, &r->gpu), INLAY_OK);
+    inl_model_params model = {.quantize = quantize};
+    assert_int_equal(inl_model_open(&r->env, path, &model, &r->model), INLAY_OK);
+    inl_dataset_params rows = {.max_length = 29};
+    assert_int_equal(inl_dataset_open(&r->env, r->model->tokenizer, data, &rows, &r->dataset),
+                     INLAY_OK);
+    assert_int_equal(inl_lora_create(&r->env, &r->model->modules.list, lora, &r->lora), INLAY_OK);
+    inl_train_params params = {.batch_size = 2,
+                               .accumulation = 1,
+                               .max_steps = 10,
+                               .epochs = 1,
+                               .learning_rate = 1e-3f,
+                               .beta1 = 0.9f,
+                               .beta2 = 0.999f,
+                               .epsilon = 1e-8f,
+                               .checkpointing = checkpointed};
+    for (uint32_t i = 0; i < r->lora->pair_count; i++) // B starts at zero, which would hide A
+        for (uint32_t k = 0; k < r->lora->pairs[i].out * r->lora->pairs[i].r; k++)
+            r->lora->pairs[i].b[k] = 0.5f * (inl_rng_f32(77, i, k) - 0.5f);
+    assert_int_equal(inl_trainer_create(&r->env, r->gpu, r->model, r->lora, r->dataset, &params,
+                                        &r->trainer),
+                     INLAY_OK);
+    r->floats = r->trainer->slots.floats;
+    r->values = calloc(r->floats, sizeof(float));
+    r->gradients = calloc(r->floats, sizeof(float));
+    inl_slots_pack(&r->trainer->slots, r->values);
+    unlink(path);
+    unlink(data);
+}
+
+static void close_run(run *r)
+{
+    inl_trainer_destroy(&r->trainer);
+    inl_lora_destroy(&r->lora);
+    inl_dataset_close(&r->dataset);
+    inl_model_close(&r->model);
+    assert_int_equal(inl_gpu_validation_errors(r->gpu), 0);
+    inl_gpu_destroy(&r->gpu);
+    free(r->values);
+    free(r->gradients);
+}
+
+// The loss with `values` in place of the adapter; `gradients` may be a scratch.
+static double loss_of(run *r, const float *values, float *gradients)
+{
+    assert_int_equal(inl_gpu_upload(r->gpu, r->trainer->arenas[0], 0, values, 4 * r->floats),
+                     INLAY_OK);
+    assert_int_equal(inl_trainer_gradients(r->trainer, gradients), INLAY_OK);
+    return inl_inputs_sum_losses(&r->trainer->inputs) /
+           r->trainer->inputs.scalars->supervised;
+}
+
+typedef struct tensor {
+    const char *path;
+    char side;
+    uint64_t first;
+    uint32_t rows, cols, ld;
+} tensor;
+
+static double directional(run *r, const tensor *t, float *moved, float *scratch, double *analytic)
+{
+    double losses[2], dot = 0.0;
+    for (int sign = 0; sign < 2; sign++) {
+        memcpy(moved, r->values, 4 * r->floats);
+        for (uint32_t row = 0; row < t->rows; row++)
+            for (uint32_t col = 0; col < t->cols; col++) {
+                uint64_t at = t->first + (uint64_t)row * t->ld + col;
+                double d = 2.0 * inl_rng_f32(5, (uint32_t)t->first, row * t->cols + col) - 1.0;
+                moved[at] += (float)((sign ? -STEP : STEP) * d);
+                dot += sign ? 0.0 : d * r->gradients[at];
+            }
+        losses[sign] = loss_of(r, moved, scratch);
+    }
+    *analytic = dot;
+    return (losses[0] - losses[1]) / (2 * STEP);
+}
+
+static uint32_t list_tensors(const run *r, tensor *out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < r->lora->pair_count; i++) {
+        const inl_lora_pair *p = &r->lora->pairs[i];
+        const inl_lora_slot *s = &r->trainer->slots.of_module[p->module];
+        out[count++] = (tensor){p->path, 'A', s->a, p->r, p->in, (uint32_t)inl_round_up(p->in, 8)};
+        out[count++] = (tensor){p->path, 'B', s->b, p->out, p->r, s->rank4 * 4};
+    }
+    return count;
+}
+
+static void check_all(run *r)
+{
+    tensor tensors[128];
+    double numeric[128], analytic[128], largest = 0.0;
+    float *moved = malloc(4 * r->floats), *scratch = malloc(4 * r->floats);
+    assert_true(isfinite(loss_of(r, r->values, r->gradients)));
+    uint32_t count = list_tensors(r, tensors);
+    for (uint32_t i = 0; i < count; i++) {
+        numeric[i] = directional(r, &tensors[i], moved, scratch, &analytic[i]);
+        largest = fmax(largest, fabs(numeric[i]));
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (!(fabs(numeric[i] - analytic[i]) <= BOUND * largest))
+            fail_msg("%s lora_%c: central difference %.8f, gradient %.8f (largest %.4f)",
+                     tensors[i].path, tensors[i].side, numeric[i], analytic[i], largest);
+    assert_true(largest > 1e-3);
+    free(moved);
+    free(scratch);
+}
+
+static const toy_model grouped = {.dim = 40, .ffn = 52, .layers = 2, .heads = 4, .kv_heads = 2,
+                                  .head_dim = 12, .vocab = 261, .seed = 3, .biases = 1,
+                                  .rope_factors = 1};
+
+static void all_linear(void **state)
+{
+    (void)state;
+    run r;
+    open_run(&r, &grouped, &(inl_lora_params){.r = 3, .alpha = 6}, 0, NULL);
+    check_all(&r);
+    close_run(&r);
+}
+
+static void head_too_with_dropout_and_checkpointing(void **state)
+{
+    (void)state;
+    run r;
+    toy_model tied = grouped;
+    tied.tied = 1;
+    tied.biases = 0;
+    open_run(&r, &tied,
+             &(inl_lora_params){.r = 5, .alpha = 5, .dropout = 0.3f,
+                                .target_modules = "q_proj,v_proj,o_proj,up_proj,lm_head"},
+             INL_CHECKPOINT_ALL, NULL);
+    check_all(&r);
+    close_run(&r);
+}
+
+static void quantized(void **state)
+{
+    (void)state;
+    static const inl_format_id formats[] = {INL_FORMAT_Q8_0, INL_FORMAT_Q4_0, INL_FORMAT_F16};
+    toy_model shape = {.dim = 64, .ffn = 96, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 32,
+                       .vocab = 264, .seed = 9};
+    for (size_t i = 0; i < INL_COUNT(formats); i++) {
+        run r;
+        shape.format = formats[i];
+        open_run(&r, &shape, &(inl_lora_params){.r = 4, .alpha = 8}, 1, NULL);
+        check_all(&r);
+        close_run(&r);
+    }
+}
+
+static void nf4_with_straddling_blocks(void **state)
+{
+    (void)state;
+    run r;
+    open_run(&r, &grouped, &(inl_lora_params){.r = 2, .alpha = 4}, 0,
+             inl_format_by_id(INL_FORMAT_NF4));
+    check_all(&r);
+    close_run(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_linear),
+        cmocka_unit_test(head_too_with_dropout_and_checkpointing),
+        cmocka_unit_test(quantized),
+        cmocka_unit_test(nf4_with_straddling_blocks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

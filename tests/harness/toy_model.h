@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// A small random llama as a GGUF file, with a SentencePiece-style tokenizer of bytes, for tests that
+// run a whole model. Header only.
+#ifndef HARNESS_TOY_MODEL_H
+#define HARNESS_TOY_MODEL_H
+
+#include "base/rng.h"
+#include "harness/gguf_bytes.h"
+#include "quant/format.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define TOY_VOCAB 259 // <unk>, <s>, </s>, 256 bytes
+
+typedef struct toy_model {
+    uint32_t dim, ffn, layers, heads, kv_heads, head_dim, vocab; // vocab >= TOY_VOCAB
+    inl_format_id format; // of the matrices
+    int tied, biases, rope_factors;
+    uint32_t seed;
+} toy_model;
+
+static inline void toy_matrix(gguf_bytes *g, const toy_model *m, const char *name, uint32_t rows,
+                              uint32_t cols, float scale, float center, inl_format_id id,
+                              uint32_t *stream)
+{
+    uint64_t count = (uint64_t)(rows ? rows : 1) * cols;
+    float *values = malloc(count * sizeof(float));
+    for (uint32_t i = 0; i < count; i++)
+        values[i] = center + scale * (2.0f * inl_rng_f32(m->seed, *stream, i) - 1.0f);
+    ++*stream;
+    const inl_format *format = inl_format_by_id(id);
+    uint64_t bytes = count / format->block_elements * format->block_bytes;
+    void *blocks = malloc(bytes);
+    format->encode(values, blocks, count);
+    uint64_t shape[2] = {cols, rows};
+    gguf_bytes_tensor(g, name, format->ggml_type, rows ? 2 : 1, shape, blocks, bytes);
+    free(values);
+    free(blocks);
+}
+
+static inline void toy_layer(gguf_bytes *g, const toy_model *m, uint32_t layer, uint32_t *stream)
+{
+    uint32_t q = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
+    const struct {
+        const char *name;
+        uint32_t rows, cols;
+    } matrices[] = {{"attn_q", q, m->dim},     {"attn_k", kv, m->dim},    {"attn_v", kv, m->dim},
+                    {"attn_output", m->dim, q}, {"ffn_gate", m->ffn, m->dim},
+                    {"ffn_up", m->ffn, m->dim}, {"ffn_down", m->dim, m->ffn}};
+    char name[64];
+    for (size_t i = 0; i < sizeof(matrices) / sizeof(matrices[0]); i++) {
+        snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, matrices[i].name);
+        toy_matrix(g, m, name, matrices[i].rows, matrices[i].cols,
+                   1.5f / sqrtf((float)matrices[i].cols), 0.0f, m->format, stream);
+        snprintf(name, sizeof(name), "blk.%u.%s.bias", layer, matrices[i].name);
+        if (m->biases)
+            toy_matrix(g, m, name, 0, matrices[i].rows, 0.3f, 0.0f, INL_FORMAT_F32, stream);
+    }
+    snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", layer);
+    toy_matrix(g, m, name, 0, m->dim, 0.3f, 1.0f, INL_FORMAT_F32, stream);
+    snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", layer);
+    toy_matrix(g, m, name, 0, m->dim, 0.3f, 1.0f, INL_FORMAT_F32, stream);
+}
+
+static inline void toy_tokenizer(gguf_bytes *g, uint32_t vocab)
+{
+    char(*texts)[16] = calloc(vocab, 16);
+    const char **pointers = calloc(vocab, sizeof(*pointers));
+    float *scores = calloc(vocab, sizeof(*scores));
+    int32_t *kinds = calloc(vocab, sizeof(*kinds));
+    for (uint32_t i = 0; i < vocab; i++) {
+        static const char *const control[] = {"<unk>", "<s>", "</s>"};
+        if (i < 3)
+            snprintf(texts[i], 16, "%s", control[i]);
+        else if (i < TOY_VOCAB)
+            snprintf(texts[i], 16, "<0x%02X>", i - 3);
+        else
+            snprintf(texts[i], 16, "filler%u", i);
+        kinds[i] = i == 0 ? 2 : i < 3 ? 3 : i < TOY_VOCAB ? 6 : 1;
+        scores[i] = -(float)i;
+        pointers[i] = texts[i];
+    }
+    gguf_bytes_string(g, "tokenizer.ggml.model", "llama");
+    gguf_bytes_strings(g, "tokenizer.ggml.tokens", pointers, vocab);
+    gguf_bytes_f32s(g, "tokenizer.ggml.scores", scores, vocab);
+    gguf_bytes_i32s(g, "tokenizer.ggml.token_type", kinds, vocab);
+    gguf_bytes_u32(g, "tokenizer.ggml.bos_token_id", 1);
+    gguf_bytes_u32(g, "tokenizer.ggml.eos_token_id", 2);
+    free(texts);
+    free(pointers);
+    free(scores);
+    free(kinds);
+}
+
+static inline void toy_model_build(gguf_bytes *g, const toy_model *m)
+{
+    uint32_t stream = 1;
+    gguf_bytes_begin(g);
+    gguf_bytes_string(g, "general.architecture", "llama");
+    gguf_bytes_u32(g, "llama.context_length", 256);
+    gguf_bytes_u32(g, "llama.embedding_length", m->dim);
+    gguf_bytes_u32(g, "llama.feed_forward_length", m->ffn);
+    gguf_bytes_u32(g, "llama.block_count", m->layers);
+    gguf_bytes_u32(g, "llama.attention.head_count", m->heads);
+    gguf_bytes_u32(g, "llama.attention.head_count_kv", m->kv_heads);
+    gguf_bytes_u32(g, "llama.attention.key_length", m->head_dim);
+    gguf_bytes_u32(g, "llama.attention.value_length", m->head_dim);
+    gguf_bytes_f32(g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    toy_tokenizer(g, m->vocab);
+    toy_matrix(g, m, "token_embd.weight", m->vocab, m->dim, 1.0f, 0.0f, m->format, &stream);
+    toy_matrix(g, m, "output_norm.weight", 0, m->dim, 0.3f, 1.0f, INL_FORMAT_F32, &stream);
+    if (!m->tied)
+        toy_matrix(g, m, "output.weight", m->vocab, m->dim, 2.0f / sqrtf((float)m->dim), 0.0f,
+                   m->format, &stream);
+    if (m->rope_factors)
+        toy_matrix(g, m, "rope_freqs.weight", 0, m->head_dim / 2, 0.8f, 2.0f, INL_FORMAT_F32,
+                   &stream);
+    for (uint32_t i = 0; i < m->layers; i++)
+        toy_layer(g, m, i, &stream);
+    gguf_bytes_end(g);
+}
+
+// Writes the model under `path`; 0 on success.
+static inline int toy_model_write(const char *path, const toy_model *m)
+{
+    gguf_bytes g;
+    toy_model_build(&g, m);
+    FILE *f = fopen(path, "wb");
+    int bad = !f || fwrite(g.data, 1, g.size, f) != g.size;
+    if (f)
+        bad |= fclose(f) != 0;
+    gguf_bytes_free(&g);
+    return bad;
+}
+
+#endif

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+#include "ref.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+// ---- products
+
+void ref_nt(const double *a, const double *b, uint32_t rows, uint32_t inner, uint32_t cols,
+            double scale, double *out)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t m = 0; m < cols; m++) {
+            double sum = 0.0;
+            for (uint32_t k = 0; k < inner; k++)
+                sum += a[(size_t)r * inner + k] * b[(size_t)m * inner + k];
+            out[(size_t)r * cols + m] += scale * sum;
+        }
+}
+
+void ref_nn(const double *a, const double *b, uint32_t rows, uint32_t inner, uint32_t cols,
+            double scale, double *out)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t k = 0; k < inner; k++)
+            for (uint32_t m = 0; m < cols; m++)
+                out[(size_t)r * cols + m] +=
+                    scale * a[(size_t)r * inner + k] * b[(size_t)k * cols + m];
+}
+
+void ref_tn(const double *a, const double *b, uint32_t rows, uint32_t inner, uint32_t cols,
+            double scale, double *out)
+{
+    for (uint32_t k = 0; k < inner; k++)
+        for (uint32_t r = 0; r < rows; r++)
+            for (uint32_t m = 0; m < cols; m++)
+                out[(size_t)r * cols + m] +=
+                    scale * a[(size_t)k * rows + r] * b[(size_t)k * cols + m];
+}
+
+void ref_gemm(const ref_linear *l, const double *x, double *y)
+{
+    for (uint32_t t = 0; t < l->rows; t++)
+        for (uint32_t n = 0; n < l->out; n++) {
+            size_t at = (size_t)t * l->out + n;
+            y[at] = (l->bias ? l->bias[n] : 0.0) + (l->residual ? l->residual[at] : 0.0);
+        }
+    ref_nt(x, l->w, l->rows, l->in, l->out, 1.0, y);
+    if (l->narrow)
+        ref_nt(l->narrow, l->matrix, l->rows, l->rank, l->out, l->scale, y);
+}
+
+void ref_gemm_dx(const ref_linear *l, const double *dy, double *dx)
+{
+    size_t count = (size_t)l->rows * l->in;
+    memset(dx, 0, count * sizeof(*dx));
+    if (l->narrow)
+        ref_nn(l->narrow, l->matrix, l->rows, l->rank, l->in, 1.0, dx);
+    for (size_t i = 0; i < count; i++)
+        dx[i] = dx[i] * (l->mask ? l->mask[i] : 1.0) + (l->residual ? l->residual[i] : 0.0);
+    ref_nn(dy, l->w, l->rows, l->out, l->in, 1.0, dx);
+}
+
+void ref_dropout_mask(uint32_t seed, uint32_t stream, uint32_t rows, uint32_t cols, float p,
+                      double *mask)
+{
+    for (uint32_t i = 0; i < rows * cols; i++)
+        mask[i] = inl_rng_f32(seed, stream, i) < p ? 0.0 : 1.0 / (1.0 - (double)p);
+}
+
+static double *masked(const double *x, const double *mask, size_t count)
+{
+    double *copy = malloc(count * sizeof(*copy) + 1);
+    if (!copy)
+        abort();
+    for (size_t i = 0; i < count; i++)
+        copy[i] = x[i] * (mask ? mask[i] : 1.0);
+    return copy;
+}
+
+void ref_lora_down(const double *x, const double *mask, const double *a, uint32_t rows, uint32_t in,
+                   uint32_t rank, double *h)
+{
+    double *kept = masked(x, mask, (size_t)rows * in);
+    memset(h, 0, (size_t)rows * rank * sizeof(*h));
+    ref_nt(kept, a, rows, in, rank, 1.0, h);
+    free(kept);
+}
+
+void ref_lora_up(const double *dy, const double *b, uint32_t rows, uint32_t out, uint32_t rank,
+                 double scale, double *g)
+{
+    memset(g, 0, (size_t)rows * rank * sizeof(*g));
+    ref_nn(dy, b, rows, out, rank, scale, g);
+}
+
+void ref_lora_db(const double *dy, const double *h, uint32_t rows, uint32_t out, uint32_t rank,
+                 double scale, double *db)
+{
+    ref_tn(dy, h, out, rows, rank, scale, db);
+}
+
+void ref_lora_da(const double *g, const double *x, const double *mask, uint32_t rows, uint32_t in,
+                 uint32_t rank, double *da)
+{
+    double *kept = masked(x, mask, (size_t)rows * in);
+    ref_tn(g, kept, rank, rows, in, 1.0, da);
+    free(kept);
+}
+
+void ref_embed(const double *table, const uint32_t *tokens, uint32_t rows, uint32_t cols, double *y)
+{
+    for (uint32_t t = 0; t < rows; t++)
+        memcpy(y + (size_t)t * cols, table + (size_t)tokens[t] * cols, cols * sizeof(*y));
+}
+
+// ---- layers
+
+static double row_rstd(const double *x, uint32_t cols, double eps)
+{
+    double sum = 0.0;
+    for (uint32_t c = 0; c < cols; c++)
+        sum += x[c] * x[c];
+    return 1.0 / sqrt(sum / cols + eps);
+}
+
+void ref_rmsnorm(const double *x, const double *weight, const uint32_t *index, uint32_t rows,
+                 uint32_t cols, double eps, double *y, double *rstd)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        const double *from = x + (size_t)(index ? index[r] : r) * cols;
+        rstd[r] = row_rstd(from, cols, eps);
+        for (uint32_t c = 0; c < cols; c++)
+            y[(size_t)r * cols + c] = from[c] * rstd[r] * weight[c];
+    }
+}
+
+void ref_rmsnorm_bwd(const double *x, const double *weight, const double *dy, const uint32_t *index,
+                     const double *residual, uint32_t rows, uint32_t cols, double eps, double *dx)
+{
+    for (uint32_t r = 0; r < rows; r++) {
+        size_t at = (size_t)(index ? index[r] : r) * cols;
+        double s = row_rstd(x + at, cols, eps);
+        for (uint32_t c = 0; c < cols; c++) {
+            // d y[j] / d x[c] = weight[j] (s [j = c] - s^3 x[j] x[c] / cols)
+            double sum = residual ? residual[at + c] : 0.0;
+            for (uint32_t j = 0; j < cols; j++) {
+                double turn = (j == c ? s : 0.0) - s * s * s * x[at + j] * x[at + c] / cols;
+                sum += dy[(size_t)r * cols + j] * weight[j] * turn;
+            }
+            dx[at + c] = sum;
+        }
+    }
+}
+
+void ref_rope(const double *x, const double *table, const uint32_t *positions, uint32_t rows,
+              uint32_t heads, uint32_t head_dim, uint32_t rope_dim, double sign, uint32_t first,
+              double *y)
+{
+    uint32_t cols = heads * head_dim;
+    for (uint32_t t = 0; t < rows; t++)
+        for (uint32_t i = 0; i < cols; i += 2) {
+            const double *from = x + (size_t)t * cols + i;
+            double *to = y + (size_t)(first + t) * cols + i;
+            double c = 1.0, s = 0.0;
+            if (table && i % head_dim < rope_dim) {
+                const double *pair = table + (size_t)positions[t] * rope_dim + i % head_dim;
+                c = pair[0];
+                s = sign * pair[1];
+            }
+            to[0] = from[0] * c - from[1] * s;
+            to[1] = from[0] * s + from[1] * c;
+        }
+}
+
+static double sigmoid(double x)
+{
+    return 1.0 / (1.0 + exp(-x));
+}
+
+void ref_swiglu(const double *gate, const double *up, uint64_t count, double *y)
+{
+    for (uint64_t i = 0; i < count; i++)
+        y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+void ref_swiglu_bwd(const double *gate, const double *up, const double *dy, uint64_t count,
+                    double *dgate, double *dup)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        double s = sigmoid(gate[i]), slope = s * sigmoid(-gate[i]);
+        dgate[i] = dy[i] * up[i] * (s + gate[i] * slope);
+        dup[i] = dy[i] * gate[i] * s;
+    }
+}
+
+static bool sees(const ref_attention *a, uint32_t t, uint32_t key)
+{
+    uint32_t own = a->first + t;
+    return key >= a->starts[t] && key <= own && own - key < a->window;
+}
+
+// The row of probabilities of query t and head h over keys 0 .. own; returns its log-sum-exp.
+static double probabilities(const ref_attention *a, const double *q, const double *k, uint32_t t,
+                            uint32_t h, double *p)
+{
+    uint32_t d = a->head_dim, kv_head = h / (a->heads / a->kv_heads), own = a->first + t;
+    double most = -INFINITY, sum = 0.0;
+    for (uint32_t j = 0; j <= own; j++) {
+        double dot = 0.0;
+        for (uint32_t i = 0; i < d; i++)
+            dot += q[((size_t)t * a->heads + h) * d + i] *
+                   k[((size_t)j * a->kv_heads + kv_head) * d + i];
+        p[j] = sees(a, t, j) ? a->scale * dot : -INFINITY;
+        most = fmax(most, p[j]);
+    }
+    for (uint32_t j = 0; j <= own; j++)
+        sum += exp(p[j] - most);
+    double lse = most + log(sum);
+    for (uint32_t j = 0; j <= own; j++)
+        p[j] = exp(p[j] - lse);
+    return lse;
+}
+
+static double *row_of_keys(const ref_attention *a)
+{
+    double *row = calloc((size_t)a->first + a->rows, sizeof(*row));
+    if (!row)
+        abort();
+    return row;
+}
+
+void ref_attention_fwd(const ref_attention *a, const double *q, const double *k, const double *v,
+                       double *o, double *lse)
+{
+    double *p = row_of_keys(a);
+    uint32_t d = a->head_dim;
+    for (uint32_t t = 0; t < a->rows; t++)
+        for (uint32_t h = 0; h < a->heads; h++) {
+            uint32_t kv_head = h / (a->heads / a->kv_heads);
+            lse[(size_t)t * a->heads + h] = probabilities(a, q, k, t, h, p);
+            for (uint32_t i = 0; i < d; i++) {
+                double sum = 0.0;
+                for (uint32_t j = 0; j <= a->first + t; j++)
+                    sum += p[j] * v[((size_t)j * a->kv_heads + kv_head) * d + i];
+                o[((size_t)t * a->heads + h) * d + i] = sum;
+            }
+        }
+    free(p);
+}
+
+// One query of one head, with p its probabilities and dp room for their gradient.
+static void attention_row_bwd(const ref_attention *a, const double *k, const double *v,
+                              const double *q_row, const double *do_row, uint32_t kv_head,
+                              uint32_t own, const double *p, double *dp, double *dq_row, double *dk,
+                              double *dv)
+{
+    uint32_t d = a->head_dim;
+    double mean = 0.0; // sum_j p_j dp_j
+    for (uint32_t j = 0; j <= own; j++) {
+        size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
+        dp[j] = 0.0;
+        for (uint32_t i = 0; i < d; i++) {
+            dp[j] += do_row[i] * v[at + i];
+            dv[at + i] += p[j] * do_row[i];
+        }
+        mean += p[j] * dp[j];
+    }
+    for (uint32_t j = 0; j <= own; j++) {
+        size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
+        double ds = a->scale * p[j] * (dp[j] - mean);
+        for (uint32_t i = 0; i < d; i++) {
+            dq_row[i] += ds * k[at + i];
+            dk[at + i] += ds * q_row[i];
+        }
+    }
+}
+
+void ref_attention_bwd(const ref_attention *a, const double *q, const double *k, const double *v,
+                       const double *d_o, double *dq, double *dk, double *dv)
+{
+    double *p = row_of_keys(a), *dp = row_of_keys(a);
+    size_t d = a->head_dim, keys = (size_t)a->first + a->rows;
+    memset(dq, 0, a->rows * a->heads * d * sizeof(*dq));
+    memset(dk, 0, keys * a->kv_heads * d * sizeof(*dk));
+    memset(dv, 0, keys * a->kv_heads * d * sizeof(*dv));
+    for (uint32_t t = 0; t < a->rows; t++)
+        for (uint32_t h = 0; h < a->heads; h++) {
+            size_t at = ((size_t)t * a->heads + h) * d;
+            (void)probabilities(a, q, k, t, h, p);
+            attention_row_bwd(a, k, v, q + at, d_o + at, h / (a->heads / a->kv_heads),
+                              a->first + t, p, dp, dq + at, dk, dv);
+        }
+    free(p);
+    free(dp);
+}
+
+// ---- loss and update
+
+double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor, double *dlogits)
+{
+    double most = -INFINITY, sum = 0.0;
+    for (uint32_t c = 0; c < cols; c++)
+        most = fmax(most, logits[c]);
+    for (uint32_t c = 0; c < cols; c++)
+        sum += exp(logits[c] - most);
+    double loss = most + log(sum) - logits[label];
+    for (uint32_t c = 0; c < cols && dlogits; c++)
+        dlogits[c] = factor * (exp(logits[c] - most) / sum - (c == label ? 1.0 : 0.0));
+    return loss;
+}
+
+double ref_norm(const double *gradient, uint64_t count)
+{
+    double sum = 0.0;
+    for (uint64_t i = 0; i < count; i++)
+        sum += gradient[i] * gradient[i];
+    return sqrt(sum);
+}
+
+void ref_adamw(const ref_adamw_params *p, uint64_t count, double *w, double *g, double *m, double *v)
+{
+    double clip = 1.0;
+    if (p->max_grad_norm > 0.0)
+        clip = fmin(1.0, p->max_grad_norm / (p->norm + 1e-6));
+    for (uint64_t i = 0; i < count; i++) {
+        double grad = g[i] * clip;
+        m[i] = p->beta1 * m[i] + (1.0 - p->beta1) * grad;
+        v[i] = p->beta2 * v[i] + (1.0 - p->beta2) * grad * grad;
+        double m_hat = m[i] / p->correction1, v_hat = v[i] / p->correction2;
+        w[i] -= p->learning_rate * p->weight_decay * w[i];
+        w[i] -= p->learning_rate * m_hat / (sqrt(v_hat) + p->epsilon);
+        g[i] = 0.0;
+    }
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+// The first steps of every command.
+#define _POSIX_C_SOURCE 200809L
+#include "cli.h"
+#include "files.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const quantize_names[] = {"none", "nf4", "q8_0", "q4_0", NULL};
+
+bool setup_args(args *a, const command *c, int argc, char **argv, int *code)
+{
+    switch (args_parse(a, argc, argv)) {
+    case ARGS_DONE: return true;
+    case ARGS_HELP:
+        printf("usage: inlay %s\n\n%s.\n", c->usage, c->summary);
+        args_print_help(a);
+        if (c->notes)
+            printf("\n%s", c->notes);
+        *code = EXIT_OK;
+        return false;
+    default: *code = EXIT_BAD_INPUT; return false;
+    }
+}
+
+void setup_log(const common_options *common)
+{
+    if (common->verbose)
+        cli_set_level(INLAY_LOG_DEBUG);
+    else if (common->quiet)
+        cli_set_level(INLAY_LOG_WARN);
+}
+
+bool setup_require(const args *a, const char *const *names, int *code)
+{
+    for (size_t i = 0; names[i]; i++) {
+        int row = args_find(a, names[i]);
+        if (a->set[row])
+            continue;
+        if (a->table[row].letter)
+            cli_error("-%c, --%s %s is missing", a->table[row].letter, names[i],
+                      a->table[row].value);
+        else
+            cli_error("--%s %s is missing", names[i], a->table[row].value);
+        *code = EXIT_BAD_INPUT;
+        return false;
+    }
+    return true;
+}
+
+// Where compiled pipelines are kept; NULL when there is no such place. Allocated.
+static char *cache_path(void)
+{
+    const char *base = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    char *folder = NULL;
+    if (base && base[0] == '/') // a relative one is to be ignored, says the XDG specification
+        folder = path_join(base, "inlay");
+    else if (home && home[0] == '/')
+        folder = path_join(home, ".cache/inlay");
+    if (!folder)
+        return NULL;
+    char *path = NULL;
+    if (folder_make(folder, true) && access(folder, W_OK | X_OK) == 0)
+        path = path_join(folder, "pipelines.bin");
+    free(folder);
+    return path;
+}
+
+inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common)
+{
+    char *cache = cache_path();
+    inlay_device_params params = {.select = common->device,
+                                  .validation = common->validation,
+                                  .pipeline_cache_path = cache};
+    inlay_result result = inlay_device_create(out, env, &params);
+    free(cache);
+    return result;
+}
