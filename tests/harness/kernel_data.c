@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: MIT
+// The data of a case: regions of the heap, tensors, weights in their formats, adapters; comparison.
+#include "harness/kernel_case.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "quant/tile.h"
+
+// A new region; its bytes are the guard word until they are written. Alignment is what any device takes.
+static uint32_t add_region(kt *k, const char *name, uint64_t bytes, bool output)
+{
+    uint64_t from = k->heap_used;
+    uint64_t offset = inl_round_up(from + KT_GUARD_BYTES, 256);
+    uint64_t end = offset + inl_round_up(bytes, 16) + 2 * KT_GUARD_BYTES;
+    if (end > KT_HEAP_BYTES || k->region_count == KT_MAX_REGIONS) {
+        printf("%s does not fit the heap of the tests\n", name);
+        exit(1);
+    }
+    const uint32_t guard = KT_GUARD_WORD;
+    for (uint64_t at = from; at < end; at += 4)
+        memcpy(k->suite->image + at, &guard, 4);
+    k->regions[k->region_count] = (kt_region){name, offset, bytes, output};
+    k->heap_used = end;
+    return k->region_count++;
+}
+
+static inl_range range_of(const kt *k, uint32_t region)
+{
+    const kt_region *r = &k->regions[region];
+    return (inl_range){k->suite->heap, r->offset, inl_round_up(r->bytes, 16) + KT_GUARD_BYTES};
+}
+
+static void *image_of(const kt *k, uint32_t region)
+{
+    return k->suite->image + k->regions[region].offset;
+}
+
+static const float *result_of(const kt *k, uint32_t region)
+{
+    return (const float *)(k->suite->after + k->regions[region].offset);
+}
+
+// ---- inputs
+
+static uint32_t *input_words(kt *k, const char *name, uint32_t count, inl_buf *buf)
+{
+    uint32_t region = add_region(k, name, 4ull * count, false);
+    *buf = inl_op_external(k->plan, range_of(k, region));
+    return memset(image_of(k, region), 0, 4ull * count);
+}
+
+kt_inputs kt_make_inputs(kt *k, uint32_t tokens)
+{
+    kt_inputs i = {.tokens_count = tokens};
+    i.scalars = (struct step_scalars *)input_words(k, "scalars", sizeof(*i.scalars) / 4,
+                                                   &i.in.scalars);
+    i.tokens = input_words(k, "tokens", tokens, &i.in.tokens);
+    i.positions = input_words(k, "positions", tokens, &i.in.positions);
+    i.starts = input_words(k, "starts", tokens, &i.in.starts);
+    i.ends = input_words(k, "ends", tokens, &i.in.ends);
+    i.rows = input_words(k, "rows", tokens, &i.in.rows);
+    i.labels = input_words(k, "labels", tokens, &i.in.labels);
+    i.scalars->seed = kt_u32(k);
+    kt_pack(&i, (const uint32_t[]){0});
+    return i;
+}
+
+void kt_pack(kt_inputs *inputs, const uint32_t *lengths)
+{
+    for (uint32_t at = 0; at < inputs->tokens_count;) {
+        uint32_t left = inputs->tokens_count - at;
+        uint32_t length = *lengths ? INL_MIN(*lengths, left) : left;
+        lengths += *lengths != 0;
+        for (uint32_t t = at; t < at + length; t++) {
+            inputs->starts[t] = at;
+            inputs->ends[t] = at + length;
+            inputs->positions[t] = t - at;
+        }
+        at += length;
+    }
+}
+
+// ---- tensors
+
+static kt_mat make(kt *k, kt_kind kind, const char *name, uint32_t rows, uint32_t cols,
+                   uint32_t rows_padded, uint32_t ld, float scale)
+{
+    kt_mat m = {.rows = rows, .cols = cols, .ld = ld};
+    m.region = add_region(k, name, 4ull * rows_padded * ld, kind != KT_IN);
+    m.v = kt_doubles(k, (uint64_t)rows * cols);
+    m.t = (inl_tensor){.buf = inl_op_external(k->plan, range_of(k, m.region)),
+                       .rows = rows,
+                       .cols = cols,
+                       .ld = ld};
+    float *image = image_of(k, m.region);
+    for (uint32_t r = 0; r < rows_padded && kind != KT_OUT; r++)
+        for (uint32_t c = 0; c < ld; c++) {
+            float value = c < cols ? kt_f32(k, r < rows ? scale : 1000.0f) : 0.0f;
+            image[(size_t)r * ld + c] = value;
+            if (r < rows && c < cols)
+                m.v[(size_t)r * cols + c] = (double)value;
+        }
+    return m;
+}
+
+kt_mat kt_tensor(kt *k, kt_kind kind, const char *name, uint32_t rows, uint32_t cols, float scale)
+{
+    return make(k, kind, name, rows, cols, (uint32_t)inl_round_up(rows, 8),
+                (uint32_t)inl_round_up(cols, 8), scale);
+}
+
+kt_mat kt_array(kt *k, kt_kind kind, const char *name, uint32_t count, uint32_t pad, float scale)
+{
+    return make(k, kind, name, 1, count, 1, (uint32_t)inl_round_up(count, pad), scale);
+}
+
+void kt_set(kt *k, kt_mat *m, const double *values)
+{
+    float *image = image_of(k, m->region);
+    for (uint32_t r = 0; r < m->rows; r++)
+        for (uint32_t c = 0; c < m->cols; c++) {
+            size_t at = (size_t)r * m->cols + c;
+            float value = (float)values[at];
+            image[(size_t)r * m->ld + c] = value;
+            m->v[at] = (double)value;
+        }
+}
+
+inl_range kt_range(kt *k, const kt_mat *m)
+{
+    return range_of(k, m->region);
+}
+
+float kt_get(kt *k, const kt_mat *m, uint32_t row, uint32_t col)
+{
+    return result_of(k, m->region)[(size_t)row * m->ld + col];
+}
+
+// ---- comparison
+
+static void check_padding(kt *k, const kt_mat *m, uint32_t rows)
+{
+    for (uint32_t r = 0; r < rows && !m->any_padding; r++)
+        for (uint32_t c = m->cols; c < m->ld; c++)
+            if (kt_get(k, m, r, c) != 0.0f) {
+                kt_fail(k, "%s: padding column %u of row %u is %g", k->regions[m->region].name, c, r,
+                        (double)kt_get(k, m, r, c));
+                return;
+            }
+}
+
+void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound)
+{
+    const char *name = k->regions[m->region].name;
+    double wrong = 0.0, energy = 0.0, most = 0.0;
+    uint32_t worst_row = 0, worst_col = 0;
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t c = 0; c < m->cols; c++) {
+            double expected = m->v[(size_t)r * m->cols + c];
+            double d = fabs((double)kt_get(k, m, r, c) - expected);
+            wrong += d * d;
+            energy += expected * expected;
+            if (!(d <= most)) { // NaN comes in here and stays
+                most = d;
+                worst_row = r;
+                worst_col = c;
+                if (isnan(d))
+                    goto report;
+            }
+        }
+report:;
+    double nmse = wrong / (energy > 0.0 ? energy : 1.0);
+    double rms = sqrt((energy > 0.0 ? energy : 1.0) / ((double)rows * m->cols));
+    k->worst = fmax(k->worst, isnan(most) ? INFINITY : nmse);
+    if (isnan(most) || nmse > bound || most > 1000.0 * sqrt(bound) * rms)
+        kt_fail(k, "%s: NMSE %.3g (bound %.3g), worst at row %u column %u: %.9g instead of %.9g", name,
+                nmse, bound, worst_row, worst_col, (double)kt_get(k, m, worst_row, worst_col),
+                m->v[(size_t)worst_row * m->cols + worst_col]);
+    check_padding(k, m, rows);
+}
+
+void kt_expect(kt *k, const kt_mat *m, double bound)
+{
+    kt_expect_rows(k, m, m->rows, bound);
+}
+
+void kt_expect_exact(kt *k, const kt_mat *m)
+{
+    for (uint32_t r = 0; r < m->rows; r++)
+        for (uint32_t c = 0; c < m->cols; c++) {
+            float expected = (float)m->v[(size_t)r * m->cols + c], got = kt_get(k, m, r, c);
+            if (got == expected)
+                continue;
+            kt_fail(k, "%s: row %u column %u is 0x%08x (%.9g), not 0x%08x (%.9g)",
+                    k->regions[m->region].name, r, c, inl_f32_bits(got), (double)got,
+                    inl_f32_bits(expected), (double)expected);
+            return;
+        }
+    check_padding(k, m, m->rows);
+}
+
+// ---- weights
+
+static uint16_t random_half(kt *k)
+{
+    // Any sign, subnormals too, nothing near overflow after a product with 127.
+    return (uint16_t)((kt_u32(k) & 0x8000u) | (kt_below(k, 24) << 10) | (kt_u32(k) & 0x3ffu));
+}
+
+// A block of the format with any bits that decode to normal, finite f32.
+static void random_block(kt *k, const inl_format *f, uint8_t *block)
+{
+    uint16_t half = random_half(k);
+    uint32_t exponent = 1 + kt_below(k, 253), word = kt_u32(k);
+    word = (word & 0x807fffffu) | exponent << 23;
+    switch (f->id) {
+    case INL_FORMAT_F32: memcpy(block, &word, 4); break;
+    case INL_FORMAT_F16: memcpy(block, &half, 2); break;
+    case INL_FORMAT_BF16: memcpy(block, (uint8_t *)&word + 2, 2); break;
+    default:
+        for (uint32_t i = 2; i < f->block_bytes; i++)
+            block[i] = (uint8_t)kt_u32(k);
+        memcpy(block, &half, 2);
+    }
+}
+
+static void set_values(kt *k, kt_weight *out, const float *decoded)
+{
+    uint64_t count = (uint64_t)out->w.rows * out->w.cols;
+    out->v = kt_doubles(k, count);
+    for (uint64_t i = 0; i < count; i++)
+        out->v[i] = (double)decoded[i];
+}
+
+static inl_weight_part make_part(kt *k, const kt_weight *out, uint32_t index, uint32_t parts,
+                                 uint32_t *quants)
+{
+    uint32_t tiles = inl_div_up(out->w.rows, 8);
+    uint32_t row0 = tiles * index / parts * 8, end = tiles * (index + 1) / parts * 8;
+    inl_weight_part part = {.row0 = row0, .rows = INL_MIN(end, out->w.rows) - row0};
+    uint64_t bytes = inl_tile_quant_bytes(out->w.format, part.rows, out->w.cols);
+    *quants = add_region(k, "quants", bytes, false);
+    memset(image_of(k, *quants), 0, bytes);
+    part.quants = range_of(k, *quants);
+    return part;
+}
+
+static void make_blocks(kt *k, kt_weight *out, uint32_t parts, bool raw)
+{
+    const inl_format *f = out->w.format;
+    uint32_t cols = out->w.cols;
+    uint64_t count = (uint64_t)out->w.rows * cols, blocks = count / f->block_elements;
+    float *values = malloc(count * sizeof(*values));
+    uint8_t *data = malloc(blocks * f->block_bytes);
+    if (!values || !data)
+        exit(1);
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = kt_f32(k, 0.25f + (float)(i / 32 % 7)); // blocks of different scales
+    f->encode(values, data, count);
+    for (uint64_t i = 0; raw && i < blocks; i++)
+        random_block(k, f, data + i * f->block_bytes);
+    f->decode(data, values, count);
+    set_values(k, out, values);
+    for (uint32_t i = 0; i < parts; i++) {
+        uint32_t quants, scales = UINT32_MAX;
+        inl_weight_part part = make_part(k, out, i, parts, &quants);
+        uint64_t bytes = inl_tile_scale_bytes(f, part.rows, cols);
+        if (bytes > 0) {
+            scales = add_region(k, "scales", bytes, false);
+            memset(image_of(k, scales), 0, bytes);
+            part.scales = range_of(k, scales);
+        }
+        inl_tile_pack(f, data + (uint64_t)part.row0 * cols / f->block_elements * f->block_bytes,
+                      part.rows, cols, image_of(k, quants), bytes ? image_of(k, scales) : NULL);
+        out->parts[i] = part;
+    }
+    free(values);
+    free(data);
+}
+
+static void make_nf4(kt *k, kt_weight *out, uint32_t parts)
+{
+    const inl_format *f = out->w.format;
+    uint32_t rows = out->w.rows, cols = out->w.cols;
+    uint64_t count = (uint64_t)rows * cols;
+    float *values = malloc(count * sizeof(*values));
+    inl_nf4 nf4;
+    if (!values)
+        exit(1);
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = kt_f32(k, 0.25f + (float)(i / 64 % 7));
+    if (inl_nf4_encode(&k->suite->env, values, count, &nf4) != INLAY_OK)
+        exit(1);
+    inl_nf4_decode(&nf4, values);
+    set_values(k, out, values);
+    uint64_t bytes = inl_tile_scale_bytes(f, rows, cols);
+    uint32_t scales = add_region(k, "scales", bytes, false);
+    inl_tile_pack_nf4_scales(&nf4, rows, cols, memset(image_of(k, scales), 0, bytes));
+    for (uint32_t i = 0; i < parts; i++) {
+        uint32_t quants;
+        out->parts[i] = make_part(k, out, i, parts, &quants);
+        out->parts[i].scales = range_of(k, scales);
+        inl_tile_pack_nf4_quants(&nf4, out->parts[i].row0, out->parts[i].rows, cols,
+                                 image_of(k, quants));
+    }
+    inl_nf4_free(&k->suite->env, &nf4);
+    free(values);
+}
+
+void kt_make_weight(kt *k, inl_format_id format, uint32_t rows, uint32_t cols, uint32_t parts,
+                    bool raw, kt_weight *out)
+{
+    parts = INL_MIN(INL_MIN(parts, KT_MAX_PARTS), inl_div_up(rows, 8));
+    *out = (kt_weight){.w = {.format = inl_format_by_id(format),
+                             .rows = rows,
+                             .cols = cols,
+                             .part_count = parts,
+                             .parts = out->parts}};
+    if (format == INL_FORMAT_NF4)
+        make_nf4(k, out, parts);
+    else
+        make_blocks(k, out, parts, raw);
+}
+
+// ---- adapters
+
+// Scatters a dense matrix into the arena's image or gathers from it.
+static void place_dense(float *arena, uint64_t at, uint32_t rows, uint32_t cols, uint32_t ld,
+                        const double *dense)
+{
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t c = 0; c < cols; c++)
+            arena[at + (uint64_t)r * ld + c] = (float)dense[(size_t)r * cols + c];
+}
+
+static double *random_dense(kt *k, uint64_t count, float scale)
+{
+    double *v = kt_doubles(k, count);
+    for (uint64_t i = 0; i < count; i++)
+        v[i] = (double)kt_f32(k, scale);
+    return v;
+}
+
+static uint64_t lay_out(kt_lora *l)
+{
+    uint64_t floats = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        l->slots[i].a = floats;
+        floats += 4ull * l->slots[i].rank4 * inl_round_up(l->slots[i].in, 8);
+    }
+    for (uint32_t i = 0; i < l->count; i++) {
+        l->slots[i].b = floats = inl_round_up(floats, 64); // may be bound alone
+        floats += 4ull * l->slots[i].rank4 * inl_round_up(l->slots[i].out, 8);
+    }
+    return inl_round_up(floats, 64);
+}
+
+// The whole arena is one array, zero but for the dense matrices in it.
+static kt_mat make_arena(kt *k, kt_kind kind, const char *name, const kt_lora *l, uint64_t floats,
+                         double *const *a, double *const *b)
+{
+    kt_mat m = kt_array(k, kind, name, (uint32_t)floats, 4, 0.0f);
+    float *image = image_of(k, m.region);
+    memset(image, 0, floats * 4);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const inl_lora_slot *s = &l->slots[i];
+        place_dense(image, s->a, s->rank, s->in, (uint32_t)inl_round_up(s->in, 8), a[i]);
+        place_dense(image, s->b, s->out, s->rank, 4 * s->rank4, b[i]);
+    }
+    for (uint64_t i = 0; i < floats; i++)
+        m.v[i] = (double)image[i];
+    return m;
+}
+
+void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, uint32_t in, const uint32_t *outs,
+                  float dropout, kt_lora *l)
+{
+    *l = (kt_lora){.count = count};
+    double *ga[KT_MAX_SLOTS], *gb[KT_MAX_SLOTS];
+    for (uint32_t i = 0; i < count; i++) {
+        l->slots[i] = (inl_lora_slot){.in = in,
+                                      .out = outs[i],
+                                      .rank = ranks[i],
+                                      .rank4 = inl_div_up(ranks[i], 4),
+                                      .scale = 0.5f + (float)i,
+                                      .stream = 7 + 3 * i};
+        l->column4[i] = l->columns4;
+        l->columns4 += l->slots[i].rank4;
+        l->a[i] = random_dense(k, (uint64_t)ranks[i] * in, 1.0f);
+        l->b[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
+        ga[i] = random_dense(k, (uint64_t)ranks[i] * in, 1.0f);
+        gb[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
+    }
+    uint64_t floats = lay_out(l);
+    l->weights = make_arena(k, KT_IN, "adapter", l, floats, l->a, l->b);
+    l->gradients = make_arena(k, KT_ADD, "adapter gradient", l, floats, ga, gb);
+    l->arena = (inl_lora_arena){.weights = range_of(k, l->weights.region),
+                                .gradients = range_of(k, l->gradients.region),
+                                .dropout = dropout};
+}
+
+void kt_lora_expect_add(kt_lora *l, uint32_t slot, const double *da, const double *db)
+{
+    const inl_lora_slot *s = &l->slots[slot];
+    double *v = l->gradients.v;
+    uint64_t lda = inl_round_up(s->in, 8);
+    for (uint32_t r = 0; r < s->rank && da; r++)
+        for (uint32_t c = 0; c < s->in; c++)
+            v[s->a + r * lda + c] += da[(size_t)r * s->in + c];
+    for (uint32_t n = 0; n < s->out && db; n++)
+        for (uint32_t r = 0; r < s->rank; r++)
+            v[s->b + n * 4ull * s->rank4 + r] += db[(size_t)n * s->rank + r];
+}
+
+// Marks what is not padding with 1.
+static double *arena_mask(kt *k, const kt_lora *l)
+{
+    double *mask = kt_doubles(k, l->gradients.cols);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const inl_lora_slot *s = &l->slots[i];
+        for (uint32_t r = 0; r < s->rank; r++)
+            for (uint32_t c = 0; c < s->in; c++)
+                mask[s->a + r * inl_round_up(s->in, 8) + c] = 1.0;
+        for (uint32_t n = 0; n < s->out; n++)
+            for (uint32_t r = 0; r < s->rank; r++)
+                mask[s->b + n * 4ull * s->rank4 + r] = 1.0;
+    }
+    return mask;
+}
+
+void kt_lora_expect(kt *k, const kt_lora *l, double bound)
+{
+    kt_expect(k, &l->gradients, bound);
+    const double *mask = arena_mask(k, l);
+    for (uint32_t i = 0; i < l->gradients.cols; i++)
+        if (mask[i] == 0.0 && kt_get(k, &l->gradients, 0, i) != 0.0f) {
+            kt_fail(k, "adapter gradient: float %u is padding and came out as %g", i,
+                    (double)kt_get(k, &l->gradients, 0, i));
+            return;
+        }
+}
+
+double *kt_lora_narrow(kt *k, const kt_lora *l, uint32_t slot, const double *h, uint32_t rows)
+{
+    uint32_t rank = l->slots[slot].rank, cols = 4 * l->columns4;
+    double *narrow = kt_doubles(k, (uint64_t)rows * rank);
+    for (uint32_t t = 0; t < rows; t++)
+        memcpy(narrow + (size_t)t * rank, h + (size_t)t * cols + 4 * l->column4[slot],
+               rank * sizeof(*narrow));
+    return narrow;
+}
+
+void kt_lora_widen(const kt_lora *l, uint32_t slot, const double *narrow, uint32_t rows, double *h)
+{
+    uint32_t rank = l->slots[slot].rank, cols = 4 * l->columns4;
+    for (uint32_t t = 0; t < rows; t++)
+        memcpy(h + (size_t)t * cols + 4 * l->column4[slot], narrow + (size_t)t * rank,
+               rank * sizeof(*narrow));
+}

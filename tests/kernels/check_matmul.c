@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT
+// Products with frozen weights in every format and both directions, and the embedding.
+#include "kernels/families.h"
+#include "ref/ref.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BOUND 1e-12 // f32 sums of up to 260 products come to 1e-14
+
+static const uint32_t some_rows[] = {1, 2, 7, 8, 9, 33, 64};
+static const uint32_t some_outs[] = {1, 3, 8, 9, 65, 172};
+// Multiples of 64 but for NF4 would make another pipeline of the same code.
+static const uint32_t dense_ins[] = {4, 20, 36, 37, 172, 260};
+static const uint32_t block_ins[] = {32, 96, 160};
+static const uint32_t nf4_ins[] = {36, 64, 100, 128, 172};
+
+typedef enum residual_kind { NO_RESIDUAL, OTHER, IN_PLACE } residual_kind;
+
+typedef struct options {
+    const char *name;
+    bool bias, tail;
+    residual_kind residual;
+    float dropout; // of the backward tail
+    uint32_t parts;
+    bool limit;
+    uint32_t first, supervised; // of the list of supervised tokens, with `limit`
+} options;
+
+typedef struct shape {
+    inl_format_id format;
+    uint32_t t, n, k;
+} shape;
+
+// Everything of one product, forward (in = K, out = N) or backward (in = N, out = K).
+typedef struct product {
+    kt_inputs inputs;
+    kt_weight w;
+    kt_lora lora;
+    kt_mat x, y, residual, bias, h;
+    inl_gemm_args args;
+    ref_linear ref;
+} product;
+
+static uint32_t ins_of(inl_format_id format, const uint32_t **ins)
+{
+    if (format == INL_FORMAT_NF4)
+        return *ins = nf4_ins, INL_COUNT(nf4_ins);
+    if (format == INL_FORMAT_Q8_0 || format == INL_FORMAT_Q4_0)
+        return *ins = block_ins, INL_COUNT(block_ins);
+    return *ins = dense_ins, INL_COUNT(dense_ins);
+}
+
+// The tail is the second of two slots, so that it starts in the middle of h and of the arena.
+static void add_tail(kt *k, const shape *s, const options *o, bool dx, product *p)
+{
+    static const uint32_t ranks[] = {1, 3, 4, 8, 16, 33};
+    uint32_t rank = ranks[(s->t + s->n + s->k) % INL_COUNT(ranks)];
+    kt_make_lora(k, 2, (const uint32_t[]){5, rank}, s->k, (const uint32_t[]){s->n, s->n}, o->dropout,
+                 &p->lora);
+    p->h = kt_tensor(k, KT_IN, "h", s->t, 4 * p->lora.columns4, 1.0f);
+    p->args.tail = (inl_tail){.slot = &p->lora.slots[1],
+                              .arena = &p->lora.arena,
+                              .h = p->h.t,
+                              .column4 = p->lora.column4[1]};
+    p->ref.narrow = kt_lora_narrow(k, &p->lora, 1, p->h.v, s->t);
+    p->ref.matrix = dx ? p->lora.a[1] : p->lora.b[1];
+    p->ref.rank = rank;
+    p->ref.scale = (double)p->lora.slots[1].scale;
+    if (dx && o->dropout > 0.0f) {
+        double *mask = kt_doubles(k, (uint64_t)s->t * s->k);
+        ref_dropout_mask(p->inputs.scalars->seed, p->lora.slots[1].stream, s->t, s->k, o->dropout,
+                         mask);
+        p->ref.mask = mask;
+    }
+}
+
+static void make_product(kt *k, const shape *s, const options *o, bool dx, bool raw, product *p)
+{
+    *p = (product){0};
+    p->inputs = kt_make_inputs(k, s->t);
+    p->inputs.scalars->supervised = o->supervised;
+    kt_make_weight(k, s->format, s->n, s->k, INL_MAX(o->parts, 1), raw, &p->w);
+    uint32_t in = dx ? s->n : s->k, out = dx ? s->k : s->n;
+    p->x = kt_tensor(k, KT_IN, "x", s->t, in, 1.0f);
+    p->y = kt_tensor(k, o->residual == IN_PLACE ? KT_ADD : KT_OUT, "y", s->t, out, 1.0f);
+    p->ref = (ref_linear){.rows = s->t, .in = s->k, .out = s->n, .w = p->w.v};
+    p->args = (inl_gemm_args){.w = &p->w.w,
+                              .x = p->x.t,
+                              .y = p->y.t,
+                              .bias = INL_BUF_NONE,
+                              .residual = INL_BUF_NONE,
+                              .limit = o->limit,
+                              .first = o->first,
+                              .tag = "test"};
+    if (o->bias && !dx) {
+        p->bias = kt_array(k, KT_IN, "bias", out, 8, 1.0f);
+        p->args.bias = p->bias.t.buf;
+        p->ref.bias = p->bias.v;
+    }
+    if (o->residual == OTHER) {
+        p->residual = kt_tensor(k, KT_IN, "residual", s->t, out, 1.0f);
+        p->args.residual = p->residual.t.buf;
+        p->ref.residual = p->residual.v;
+    } else if (o->residual == IN_PLACE) {
+        p->args.residual = p->y.t.buf;
+        p->ref.residual = kt_copy(k, p->y.v, (uint64_t)s->t * out);
+    }
+    if (o->tail)
+        add_tail(k, s, o, dx, p);
+}
+
+static void emit(kt *k, const product *p, bool dx)
+{
+    if (dx)
+        inl_op_gemm_dx(kt_plan(k), &p->inputs.in, &p->args);
+    else
+        inl_op_gemm(kt_plan(k), &p->inputs.in, &p->args);
+}
+
+static const char *direction(bool dx)
+{
+    return dx ? "gemm_dx" : "gemm";
+}
+
+static void check_product(kt_suite *suite, shape s, options o, bool dx)
+{
+    kt *k = kt_begin(suite, "%s %s T%u N%u K%u %s", direction(dx), inl_format_by_id(s.format)->name,
+                     s.t, s.n, s.k, o.name);
+    if (!k)
+        return;
+    product p;
+    make_product(k, &s, &o, dx, false, &p);
+    if (dx)
+        ref_gemm_dx(&p.ref, p.x.v, p.y.v);
+    else
+        ref_gemm(&p.ref, p.x.v, p.y.v);
+    emit(k, &p, dx);
+    if (kt_run(k))
+        kt_expect_rows(k, &p.y, o.limit ? INL_MIN(o.supervised - o.first, s.t) : s.t, BOUND);
+    kt_end(k);
+}
+
+// Rows of x that pick one column (or row) of W each: the result is W itself, bit for bit.
+static void check_decode(kt_suite *suite, shape s, bool dx, uint32_t parts)
+{
+    kt *k = kt_begin(suite, "decode through %s %s T%u N%u K%u in %u", direction(dx),
+                     inl_format_by_id(s.format)->name, s.t, s.n, s.k, parts);
+    if (!k)
+        return;
+    product p;
+    make_product(k, &s, &(options){.parts = parts}, dx, true, &p);
+    uint32_t in = dx ? s.n : s.k, out = dx ? s.k : s.n;
+    double *one_hot = kt_doubles(k, (uint64_t)s.t * in);
+    for (uint32_t t = 0; t < s.t; t++) {
+        uint32_t pick = s.t >= in ? t % in : kt_below(k, in);
+        one_hot[(size_t)t * in + pick] = 1.0;
+        for (uint32_t c = 0; c < out; c++)
+            p.y.v[(size_t)t * out + c] = p.w.v[dx ? (size_t)pick * s.k + c : (size_t)c * s.k + pick];
+    }
+    kt_set(k, &p.x, one_hot);
+    emit(k, &p, dx);
+    if (kt_run(k))
+        kt_expect_exact(k, &p.y);
+    kt_end(k);
+}
+
+static void check_embed(kt_suite *suite, inl_format_id format, uint32_t t, uint32_t vocab,
+                        uint32_t dim, uint32_t parts)
+{
+    kt *k = kt_begin(suite, "embed %s T%u V%u D%u in %u", inl_format_by_id(format)->name, t, vocab,
+                     dim, parts);
+    if (!k)
+        return;
+    kt_inputs inputs = kt_make_inputs(k, t);
+    kt_weight w;
+    kt_make_weight(k, format, vocab, dim, parts, true, &w);
+    for (uint32_t i = 0; i < t; i++)
+        inputs.tokens[i] = i == 0 ? vocab - 1 : i == 1 ? 0 : kt_below(k, vocab);
+    kt_mat y = kt_tensor(k, KT_OUT, "y", t, dim, 0.0f);
+    ref_embed(w.v, inputs.tokens, t, dim, y.v);
+    inl_op_embed(kt_plan(k), &inputs.in, &w.w, y.t);
+    if (kt_run(k))
+        kt_expect_exact(k, &y);
+    kt_end(k);
+}
+
+static void check_shapes(kt_suite *suite, inl_format_id format)
+{
+    static const options plain = {.name = "plain"};
+    static const options full = {.name = "bias+residual+tail",
+                                 .bias = true,
+                                 .tail = true,
+                                 .residual = OTHER,
+                                 .dropout = 0.3f};
+    const uint32_t *ins;
+    uint32_t in_count = ins_of(format, &ins), turn = 0;
+    for (uint32_t i = 0; i < INL_COUNT(some_rows); i++)
+        for (uint32_t j = 0; j < INL_COUNT(some_outs); j++, turn++) {
+            shape s = {format, some_rows[i], some_outs[j], ins[(turn + i) % in_count]};
+            check_product(suite, s, turn % 2 ? full : plain, false);
+            check_product(suite, s, turn % 2 ? plain : full, true);
+        }
+}
+
+// Weights in parts: backward's parts add up, each on what the one before left.
+static void check_parts(kt_suite *suite, inl_format_id format)
+{
+    static const options parts[] = {
+        {.name = "in 2", .parts = 2},
+        {.name = "bias+residual+tail in 3",
+         .parts = 3,
+         .bias = true,
+         .tail = true,
+         .residual = OTHER,
+         .dropout = 0.3f},
+    };
+    const uint32_t *ins;
+    uint32_t in_count = ins_of(format, &ins);
+    for (uint32_t i = 0; i < INL_COUNT(parts); i++) {
+        shape s = {format, i ? 33 : 7, i ? 65 : 172, ins[(i + 1) % in_count]};
+        check_product(suite, s, parts[i], false);
+        check_product(suite, s, parts[i], true);
+    }
+}
+
+static void check_exact(kt_suite *suite, inl_format_id format)
+{
+    const uint32_t *ins;
+    uint32_t in_count = ins_of(format, &ins);
+    for (uint32_t i = 0; i < in_count; i++) {
+        check_decode(suite, (shape){format, ins[i], 37, ins[i]}, false, 1 + i % 3);
+        check_decode(suite, (shape){format, 37, 37, ins[i]}, true, 1);
+    }
+    check_decode(suite, (shape){format, 7, 65, ins[in_count - 1]}, false, 1);
+    check_decode(suite, (shape){format, 7, 65, ins[in_count - 1]}, true, 1);
+    if (format == INL_FORMAT_NF4)
+        return; // no embedding is kept in it
+    check_embed(suite, format, 1, 1, ins[0], 1);
+    check_embed(suite, format, 9, 65, ins[1], 1);
+    check_embed(suite, format, 64, 172, ins[in_count - 1], 3);
+}
+
+// The options one by one, in the format that is quickest to compile.
+static void check_options(kt_suite *suite)
+{
+    static const options each[] = {
+        {.name = "bias", .bias = true},
+        {.name = "residual", .residual = OTHER},
+        {.name = "residual in place", .residual = IN_PLACE},
+        {.name = "tail", .tail = true},
+        {.name = "limit 0 of 20", .limit = true, .supervised = 20},
+        {.name = "limit 16 of 33", .limit = true, .first = 16, .supervised = 33},
+        {.name = "limit 16 of 200", .limit = true, .first = 16, .supervised = 200},
+    };
+    for (uint32_t i = 0; i < INL_COUNT(each); i++) {
+        shape s = {INL_FORMAT_F32, 33, 65, 36};
+        check_product(suite, s, each[i], false);
+        if (!each[i].bias)
+            check_product(suite, s, each[i], true);
+    }
+}
+
+void check_matmul(kt_suite *suite)
+{
+    for (inl_format_id f = 0; f < INL_FORMAT_COUNT; f++) {
+        check_exact(suite, f);
+        check_shapes(suite, f);
+        check_parts(suite, f);
+    }
+    check_options(suite);
+}

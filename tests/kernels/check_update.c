@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// Loss and its gradient, the norm of the gradients, the optimizer.
+#include "kernels/families.h"
+#include "ref/ref.h"
+
+#include <math.h>
+
+#include "gpu/vk.h" // caps are changed below
+
+#define BOUND 1e-12
+
+// ---- loss
+
+typedef struct loss_case {
+    uint32_t rows, vocab, first, supervised;
+    float scale;
+    bool gradient;
+} loss_case;
+
+static void check_loss(kt_suite *suite, loss_case c)
+{
+    kt *k = kt_begin(suite, "loss of rows %u to %u, %u supervised, V%u within %g%s", c.first,
+                     c.first + c.rows, c.supervised, c.vocab, (double)c.scale,
+                     c.gradient ? " gradient" : "");
+    if (!k)
+        return;
+    uint32_t tokens = c.first + c.rows;
+    kt_inputs inputs = kt_make_inputs(k, tokens);
+    inputs.scalars->supervised = c.supervised;
+    inputs.scalars->inv_tokens = 1.0f / 37.0f;
+    kt_mat z = kt_tensor(k, KT_ADD, "logits", c.rows, c.vocab, c.scale);
+    kt_mat losses = kt_array(k, KT_ADD, "losses", tokens, 1, 1.0f);
+    for (uint32_t i = 0; i < tokens; i++)
+        inputs.labels[i] = i < c.supervised ? kt_below(k, c.vocab) : 0xffffffffu;
+    for (uint32_t r = 0; r < c.rows; r++) {
+        double *row = z.v + (size_t)r * c.vocab;
+        bool live = c.first + r < c.supervised;
+        const double *logits = kt_copy(k, row, c.vocab);
+        losses.v[c.first + r] = live ? ref_loss(logits, c.vocab, inputs.labels[c.first + r],
+                                                (double)inputs.scalars->inv_tokens,
+                                                c.gradient ? row : NULL)
+                                     : 0.0;
+        for (uint32_t i = 0; i < c.vocab && !live && c.gradient; i++)
+            row[i] = 0.0;
+    }
+    inl_op_loss(kt_plan(k), &inputs.in, z.t, kt_range(k, &losses), c.first, c.gradient);
+    if (kt_run(k)) {
+        if (c.gradient)
+            kt_expect(k, &z, BOUND);
+        else
+            kt_expect_exact(k, &z);
+        kt_expect(k, &losses, BOUND);
+    }
+    kt_end(k);
+}
+
+static void check_losses(kt_suite *suite)
+{
+    static const uint32_t rows[] = {1, 2, 7, 8, 9, 33};
+    static const uint32_t vocabs[] = {1, 3, 37, 64, 172, 1000, 4099};
+    static const float scales[] = {2.0f, 90.0f, 1e4f};
+    for (uint32_t i = 0; i < INL_COUNT(rows); i++)
+        for (uint32_t j = 0; j < INL_COUNT(vocabs); j++) {
+            uint32_t first = (i + j) % 3 * 4, end = first + rows[i];
+            uint32_t supervised = (i + j) % 4 == 0 ? end - INL_MIN(rows[i], 3) : end + j;
+            check_loss(suite, (loss_case){rows[i], vocabs[j], first, supervised,
+                                          scales[(i + 2 * j) % 3], (i + j) % 5 != 0});
+        }
+}
+
+// ---- gradient norm
+
+static void check_grad_norm(kt_suite *suite, uint32_t floats, float scale)
+{
+    kt *k = kt_begin(suite, "grad_norm of %u floats within %g", floats, (double)scale);
+    if (!k)
+        return;
+    kt_mat g = kt_array(k, KT_IN, "gradients", floats, 4, scale);
+    kt_mat norm = kt_array(k, KT_OUT, "norm", 1, 1, 0.0f);
+    norm.v[0] = ref_norm(g.v, floats);
+    inl_op_grad_norm(kt_plan(k), kt_range(k, &g), floats, kt_range(k, &norm));
+    if (kt_run(k))
+        kt_expect(k, &norm, BOUND);
+    kt_end(k);
+}
+
+// ---- AdamW
+
+typedef struct adamw_case {
+    uint32_t floats, step;
+    float learning_rate, weight_decay, max_grad_norm, norm;
+} adamw_case;
+
+static void fill_scalars(kt_inputs *in, const adamw_case *c, ref_adamw_params *ref)
+{
+    struct step_scalars *s = in->scalars;
+    s->learning_rate = c->learning_rate;
+    s->beta1 = 0.9f;
+    s->beta2 = 0.999f;
+    s->epsilon = 1e-8f;
+    s->weight_decay = c->weight_decay;
+    s->max_grad_norm = c->max_grad_norm;
+    s->correction1 = (float)(1.0 - pow(0.9, c->step));
+    s->correction2 = (float)(1.0 - pow(0.999, c->step));
+    *ref = (ref_adamw_params){.learning_rate = (double)s->learning_rate,
+                              .beta1 = (double)s->beta1,
+                              .beta2 = (double)s->beta2,
+                              .epsilon = (double)s->epsilon,
+                              .weight_decay = (double)s->weight_decay,
+                              .max_grad_norm = (double)s->max_grad_norm,
+                              .correction1 = (double)s->correction1,
+                              .correction2 = (double)s->correction2,
+                              .norm = (double)c->norm};
+}
+
+static void check_adamw(kt_suite *suite, adamw_case c)
+{
+    kt *k = kt_begin(suite, "adamw of %u floats, step %u, rate %g, decay %g, norm %g of %g", c.floats,
+                     c.step, (double)c.learning_rate, (double)c.weight_decay, (double)c.norm,
+                     (double)c.max_grad_norm);
+    if (!k)
+        return;
+    kt_inputs inputs = kt_make_inputs(k, 1);
+    ref_adamw_params ref;
+    fill_scalars(&inputs, &c, &ref);
+    kt_mat w = kt_array(k, KT_ADD, "weights", c.floats, 4, 0.5f);
+    kt_mat g = kt_array(k, KT_ADD, "gradients", c.floats, 4, 1.0f);
+    kt_mat m = kt_array(k, KT_ADD, "m", c.floats, 4, 0.3f);
+    kt_mat v = kt_array(k, KT_ADD, "v", c.floats, 4, 0.3f);
+    kt_mat norm = kt_array(k, KT_IN, "norm", 1, 1, 1.0f);
+    double norm_value = (double)c.norm;
+    kt_set(k, &norm, &norm_value);
+    for (uint32_t i = 0; i < c.floats; i++)
+        v.v[i] = fabs(v.v[i]) * (c.step > 1);
+    kt_set(k, &v, v.v);
+    bool finite = isfinite(c.norm);
+    if (finite)
+        ref_adamw(&ref, c.floats, w.v, g.v, m.v, v.v);
+    inl_op_adamw(kt_plan(k), &inputs.in, kt_range(k, &w), kt_range(k, &g), kt_range(k, &m),
+                 kt_range(k, &v), c.floats, kt_range(k, &norm));
+    if (kt_run(k)) {
+        const kt_mat *all[] = {&w, &m, &v};
+        for (uint32_t i = 0; i < 3; i++)
+            if (finite)
+                kt_expect(k, all[i], BOUND);
+            else
+                kt_expect_exact(k, all[i]);
+        kt_expect_exact(k, &g);
+    }
+    kt_end(k);
+}
+
+// An arena larger than one binding is taken in pieces.
+static void check_pieces(kt_suite *suite)
+{
+    inl_gpu *gpu = kt_gpu(suite);
+    uint64_t range = gpu->caps.max_buffer_range_bytes;
+    gpu->caps.max_buffer_range_bytes = 40000;
+    check_grad_norm(suite, 8192, 1.5f);
+    check_grad_norm(suite, 20004, 1.5f);
+    check_adamw(suite, (adamw_case){20004, 3, 0.02f, 0.1f, 1.0f, 4.0f});
+    gpu->caps.max_buffer_range_bytes = range;
+}
+
+// No device has to offer more than 65535 workgroups along x: an arena of any size must stay below, piece
+// by piece. A dry plan shows it without the memory.
+static void check_group_counts(kt_suite *suite)
+{
+    kt *k = kt_begin(suite, "a gradient arena of 2^28 floats in dispatches any device takes");
+    if (!k)
+        return;
+    const uint64_t floats = 1ull << 28, groups = floats / 4 / 64;
+    inl_env env = inl_env_resolve(NULL);
+    inl_range none = {0};
+    inl_inputs in = {0};
+    inl_plan *plan;
+    if (inl_plan_create(&env, NULL, &plan) != INLAY_OK) {
+        kt_fail(k, "no dry plan");
+    } else {
+        inl_op_adamw(plan, &in, none, none, none, none, floats, none);
+        if (inl_plan_node_count(plan) < (groups + 65534) / 65535)
+            kt_fail(k, "%llu workgroups in %u dispatches", (unsigned long long)groups,
+                    inl_plan_node_count(plan));
+        inl_plan_destroy(&plan);
+    }
+    kt_end(k);
+}
+
+void check_update(kt_suite *suite)
+{
+    check_losses(suite);
+    static const uint32_t sizes[] = {4, 60, 256, 4096, 4100, 100000};
+    for (uint32_t i = 0; i < INL_COUNT(sizes); i++) {
+        check_grad_norm(suite, sizes[i], i % 2 ? 1e-6f : 30.0f);
+        check_adamw(suite, (adamw_case){sizes[i], 1, 0.1f, 0.0f, 0.0f, 5.0f});
+        check_adamw(suite, (adamw_case){sizes[i], 100, 0.01f, 0.1f, 1.0f, 5.0f});
+        check_adamw(suite, (adamw_case){sizes[i], 7, 0.01f, 0.1f, 1.0f, 0.5f});
+    }
+    check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, NAN});
+    check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, INFINITY});
+    check_adamw(suite, (adamw_case){260, 3, 0.0f, 0.1f, 1.0f, 0.0f});
+    check_pieces(suite);
+    check_group_counts(suite);
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+// One function per file of this folder.
+#ifndef INL_TEST_KERNELS_FAMILIES_H
+#define INL_TEST_KERNELS_FAMILIES_H
+
+#include "harness/kernel_test.h"
+
+void check_matmul(kt_suite *suite);
+void check_lora(kt_suite *suite);
+void check_layer(kt_suite *suite);
+void check_attention(kt_suite *suite);
+void check_update(kt_suite *suite);
+void check_plan(kt_suite *suite);
+
+#endif

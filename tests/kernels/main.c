@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+// Every kernel against float64. See harness/kernel_test.h for what a case is and for the options.
+#include "kernels/families.h"
+
+int main(int argc, char **argv)
+{
+    static const kt_family families[] = {
+        {"matmul", check_matmul},       {"lora", check_lora},     {"layer", check_layer},
+        {"attention", check_attention}, {"update", check_update}, {"plan", check_plan},
+    };
+    return kt_main(argc, argv, families, INL_COUNT(families));
+}

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+# Every suite that tools/test.sh runs; sourced by it. Uses run, root, build.
+
+for name in quant gguf tokenizer dataset; do
+    run "unit: $name" "$build/tests/test_$name"
+done
+
+# The device suites run with the validation layer on, then at the other subgroup sizes of the CPU driver.
+for name in gradients; do
+    run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
+    for width in 128 512; do
+        run "device: $name, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
+            "$build/tests/test_$name"
+    done
+done
