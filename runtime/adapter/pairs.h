@@ -1,31 +1,21 @@
 // SPDX-License-Identifier: MIT
-// What the readers and writers of adapter files share: building an inl_lora pair by pair, the order
-// of B's rows, scales.
+// What the readers of adapter files share: building an inl_lora pair by pair.
 #ifndef INL_ADAPTER_PAIRS_H
 #define INL_ADAPTER_PAIRS_H
 
 #include "adapter/lora.h"
-
-#define INL_LORA_MAX_RANK (1u << 16)
-#define INL_LORA_MAX_DIM (1u << 24)
 
 // An adapter with room for `pairs`, none yet.
 inlay_result inl_lora_begin(const inl_env *env, uint32_t pairs, const char *format, inl_lora **out);
 // Adds a zeroed pair; on failure the adapter is still to be destroyed.
 inlay_result inl_lora_add_pair(inl_lora *lora, uint32_t module, const char *path, uint32_t r,
                                uint32_t in, uint32_t out, inl_lora_pair **pair);
-// After the last pair: module order, and lora->targets from the pairs. Without modules the file's
-// order is kept and there are no targets.
-inlay_result inl_lora_finish(inl_lora *lora, const inl_module_list *modules);
-// NOT_FINITE names the file and the tensor.
-inlay_result inl_lora_check_finite(const inl_env *env, const char *file, const char *tensor,
-                                   const float *values, uint64_t count);
-// What a load with modules NULL gives cannot be written: the files' names and row order are the base's.
-inlay_result inl_lora_check_writable(const inl_lora *lora, const inl_module_list *modules);
+// Fills lora->targets from the pairs.
+inlay_result inl_lora_name_targets(inl_lora *lora, const inl_module_list *modules);
+// NOT_FINITE names the tensor.
+inlay_result inl_lora_check_finite(const inl_lora *lora, const char *file);
 // alpha / r, or alpha / sqrt(r).
-float inl_lora_scale(double alpha, uint32_t r, bool rslora);
-// The alpha for which inl_lora_scale gives `scale` again.
-double inl_lora_alpha(float scale, uint32_t r, bool rslora);
+float inl_lora_scale(float alpha, uint32_t r, bool rslora);
 // Copies B [out, r] between the base file's row order and Hugging Face's.
 void inl_lora_permute_b(const inl_module *module, uint32_t r, const float *from, float *to,
                         bool to_hf);

@@ -5,11 +5,10 @@
 
 #include "adapter/lora.h"
 
-// Sets selected[i] for each module of the list. NOT_FOUND when nothing matches, naming what could;
-// INVALID_ARGUMENT for a regular expression that does not compile.
+// Sets selected[i] for each module of the list. NOT_FOUND when nothing matches, naming what could.
 inlay_result inl_targets_match(const inl_env *env, const inl_module_list *modules,
                                const char *targets, bool *selected);
 // PEFT's rule for rank_pattern and alpha_pattern keys: (.*\.)?(KEY)$ on the path.
-inlay_result inl_targets_pattern(const inl_env *env, const char *key, const char *path, bool *found);
+bool inl_targets_pattern(const char *key, const char *path);
 
 #endif
