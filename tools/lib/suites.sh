@@ -5,6 +5,12 @@ for name in quant gguf tokenizer dataset; do
     run "unit: $name" "$build/tests/test_$name"
 done
 
+run "guard: layers" python3 "$root/tools/check_layers.py" --self-test
+run "guard: headers" python3 "$root/tests/headers/check_headers.py" "$build"
+run "guard: symbols, planted" python3 "$root/tools/check_symbols.py" --self-test
+run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
+run "guard: install" "$root/tests/install/check_install.sh" "$build"
+
 # The device suites run with the validation layer on, then at the other subgroup sizes of the CPU driver.
 for name in gradients; do
     run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
