@@ -15,9 +15,11 @@ layout(binding = 3) buffer V { vec4 v[]; };
 layout(binding = 4) readonly buffer Norm { float norm[]; };
 layout(binding = 5) readonly buffer Step { step_scalars s; };
 
+#include "lib/linear.glsl"
+
 void main()
 {
-    uint i = gl_GlobalInvocationID.x;
+    uint i = linear_index();
     float n = norm[0];
     if (i >= p.count4 || isnan(n) || isinf(n))
         return;

@@ -18,9 +18,11 @@ layout(binding = 4) writeonly buffer Dup { vec4 dup[]; };
 layout(binding = 2) writeonly buffer Y { vec4 y[]; };
 #endif
 
+#include "lib/linear.glsl"
+
 void main()
 {
-    uint i = gl_GlobalInvocationID.x;
+    uint i = linear_index();
     if (i >= p.count4)
         return;
     vec4 g = gate[i], u = up[i];

@@ -78,14 +78,12 @@ void inl_op_rope(inl_plan *plan, const inl_inputs *in, const inl_rope *rope, uin
 
 static void swiglu(inl_plan *plan, inl_kernel kernel, inl_tensor shape, inl_node *node)
 {
-    // Rows may be more than one dimension of a dispatch allows as elements: whole rows of vec4s.
     uint32_t count4 = (uint32_t)inl_round_up(shape.rows, 8) * inl_ld4(shape);
     node->kernel = kernel;
     node->tag = "activation";
     node->spec[0] = ROW_LANES;
     node->spec_count = 1;
-    node->groups[0] = inl_div_up(count4, ROW_LANES);
-    node->groups[1] = node->groups[2] = 1;
+    inl_node_linear(node, count4, ROW_LANES);
     node->flops = 10ull * shape.rows * shape.cols;
     inl_node_push(node, &(struct push_swiglu){.count4 = count4}, sizeof(struct push_swiglu));
     inl_plan_add(plan, node);

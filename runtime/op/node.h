@@ -24,4 +24,13 @@ static inline uint32_t inl_ld4(inl_tensor t)
     return t.ld / 4;
 }
 
+// For a kernel that takes its element from linear_index(): `count` of them.
+static inline void inl_node_linear(inl_node *node, uint32_t count, uint32_t lanes)
+{
+    uint32_t groups = inl_div_up(count, lanes);
+    node->groups[0] = INL_MIN(groups, LINEAR_GROUPS_X);
+    node->groups[1] = inl_div_up(groups, LINEAR_GROUPS_X);
+    node->groups[2] = 1;
+}
+
 #endif

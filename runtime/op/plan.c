@@ -157,9 +157,23 @@ static void add_node(inl_plan *plan, const plan_node *node)
     plan->nodes[plan->node_count++] = *node;
 }
 
+// What every Vulkan device takes. Few take more, and a plan should not fail on the next machine.
+#define MAX_GROUPS 65535u
+
+static void check_groups(inl_plan *plan, const inl_node *node)
+{
+    const uint32_t *g = node->groups;
+    if (g[0] > MAX_GROUPS || g[1] > MAX_GROUPS || g[2] > MAX_GROUPS)
+        inl_plan_fail(plan, inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
+                                     "a kernel of %s needs %u x %u x %u workgroups, devices take "
+                                     "%u a side: use a shorter --max-length or a smaller batch",
+                                     node->tag, g[0], g[1], g[2], MAX_GROUPS));
+}
+
 void inl_plan_add(inl_plan *plan, const inl_node *node)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
+    check_groups(plan, node);
     for (uint32_t i = 0; i < INL_NODE_BINDINGS && caps; i++)
         if (node->uses[i].access != INL_UNUSED &&
             inl_plan_buf_bytes(plan, node->uses[i].buf) > caps->max_buffer_range_bytes)

@@ -24,13 +24,14 @@ void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_ra
     inl_plan_add(plan, &node);
 }
 
-// Floats of an arena that one binding may hold: whole parts of the norm.
+// Floats of an arena that one dispatch takes: whole parts of the norm, no more than one binding holds,
+// and no more parts than one dimension of a dispatch.
 static uint64_t piece_floats(const inl_plan *plan, uint64_t floats)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
     const uint64_t unit = 4ull * NORM_PART4;
     uint64_t most = caps ? caps->max_buffer_range_bytes / 4 / unit * unit : floats;
-    return INL_MIN(floats, INL_MIN(most, 1ull << 30));
+    return INL_MIN(floats, INL_MIN(most, unit * LINEAR_GROUPS_X));
 }
 
 static inl_buf piece(inl_plan *plan, inl_range arena, uint64_t first, uint64_t floats)
@@ -88,8 +89,8 @@ void inl_op_adamw(inl_plan *plan, const inl_inputs *in, inl_range weights, inl_r
                                   {in->scalars, INL_READ}},
                          .spec = {LANES},
                          .spec_count = 1,
-                         .groups = {inl_div_up(count4, LANES), 1, 1},
                          .flops = 16 * count};
+        inl_node_linear(&node, count4, LANES);
         inl_node_push(&node, &(struct push_adamw){.count4 = count4}, sizeof(struct push_adamw));
         inl_plan_add(plan, &node);
     }

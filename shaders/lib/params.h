@@ -2,6 +2,9 @@
 // Push constants and the step's scalars, one definition for GLSL and C (op/params.h includes it).
 // Leading dimensions and offsets named *4 count vec4s; tiles are 8 x 8 blocks of a weight matrix.
 
+// Workgroups along x of a kernel over single elements; the rest goes on along y (lib/linear.glsl).
+#define LINEAR_GROUPS_X 32768
+
 // Y = X W^T (gemm) or dX = dY W (gemm_dx), and the LoRA tail.
 struct push_gemm {
     uint n_tiles, k_tiles; // tiles of this part of W: rows / 8, columns / 8
