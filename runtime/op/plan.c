@@ -359,7 +359,8 @@ static inlay_result record_range(inl_plan *plan, size_t from, size_t to)
     return inl_commands_end(c);
 }
 
-// Cuts into `pieces` of about equal work. A dispatch counts for something even where its FLOPs do not.
+// Cuts into `pieces` of about equal work, so many exactly where there are nodes enough. A dispatch counts
+// for something even where its FLOPs do not.
 static inlay_result record(inl_plan *plan, uint32_t pieces)
 {
     const uint64_t overhead = 200000;
@@ -372,8 +373,10 @@ static inlay_result record(inl_plan *plan, uint32_t pieces)
     uint64_t work = 0;
     for (size_t i = 0; i < plan->node_count; i++) {
         work += plan->nodes[i].node.flops + overhead;
+        uint32_t cuts_left = pieces - plan->submit_count - 1;
         bool enough = work >= total / pieces * (plan->submit_count + 1);
-        if (i + 1 == plan->node_count || (enough && plan->submit_count + 1 < pieces)) {
+        bool last_chance = plan->node_count - i - 1 <= cuts_left;
+        if (i + 1 == plan->node_count || (cuts_left > 0 && (enough || last_chance))) {
             INL_TRY(record_range(plan, from, i + 1));
             from = i + 1;
         }
