@@ -43,6 +43,12 @@ static uint64_t b_floats(const inl_lora_slot *s)
     return 4ull * s->rank4 * inl_round_up(s->out, 8);
 }
 
+// Only a kernel that decodes NF4 asks: others would be compiled twice for nothing.
+static bool nf4_aligned(const inl_weight *w)
+{
+    return w->format->id == INL_FORMAT_NF4 && w->cols % 64 == 0;
+}
+
 // W's part as f32 tiles, for a format too dear to decode in the loop.
 static inl_buf decode(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
                       inl_buf quants, inl_buf scales)
@@ -52,7 +58,7 @@ static inl_buf decode(inl_plan *plan, const inl_weight *w, const inl_weight_part
     inl_node node = {.kernel = INL_KERNEL_DECODE_NF4,
                      .tag = "decode",
                      .uses = {{quants, INL_READ}, {scales, INL_READ}, {tiles, INL_WRITE}},
-                     .spec = {GEMM_LANES, 0, 0, 0, 0, 0, w->cols % 64 == 0},
+                     .spec = {GEMM_LANES, 0, 0, 0, 0, 0, nf4_aligned(w)},
                      .spec_count = 7,
                      .groups = {inl_div_up(column_tiles, GEMM_LANES), row_tiles, 1}};
     struct push_gemm push = {.n_tiles = row_tiles,
@@ -76,9 +82,11 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     inl_buf quants = inl_op_external(plan, part->quants);
     inl_buf scales = part->scales.size ? inl_op_external(plan, part->scales) : quants;
     inl_kernel kernel = by_format(w, dx);
+    bool aligned = nf4_aligned(w);
     if (w->format->id == INL_FORMAT_NF4 && args->x.rows >= DECODE_ONCE_ROWS) {
         quants = scales = decode(plan, w, part, quants, scales);
         kernel = dx ? INL_KERNEL_GEMM_DX_F32 : INL_KERNEL_GEMM_F32;
+        aligned = false;
     }
     inl_range tail_range = {0};
     if (tail)
@@ -97,7 +105,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
                  inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE, INL_READ),
                  {in->scalars, INL_READ}},
         .spec = {GEMM_LANES, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
-                 dropout, w->cols % 64 == 0, args->limit},
+                 dropout, aligned, args->limit},
         .spec_count = 8,
         .groups = {inl_div_up(dx ? column_tiles : row_tiles, GEMM_LANES),
                    inl_div_up(args->x.rows, rows), 1},
