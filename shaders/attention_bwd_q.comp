@@ -26,15 +26,15 @@ void main()
     uint end = min(first_row + LANES, p.rows) - 1;
     uint from = first_key(t, starts[t]);
 
-    vec4 mine[D4], grad[D4], acc[D4];
-    float d = 0.0;
+    vec4 mine[D4], grad[D4], acc[D4], d4 = vec4(0.0);
     [[unroll]] for (uint i = 0; i < D4; i++) {
         uint at = t * p.ldq4 + head * D4 + i;
         mine[i] = p.scale * q[at];
         grad[i] = d_o[at];
         acc[i] = vec4(0.0);
-        d += dot(grad[i], o[at]);
+        d4 = fma(grad[i], o[at], d4);
     }
+    float d = d4.x + d4.y + d4.z + d4.w; // as dp is: a query that sees one key has dp - d = 0
     float l = lse[t * p.heads + head];
     for (uint j = first_key(first_row, starts[first_row]); j <= end; j++) {
         vec4 s4 = vec4(0.0), p4 = vec4(0.0);

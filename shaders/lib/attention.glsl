@@ -14,14 +14,6 @@ uint first_key(uint key, uint start)
     return key + 1 > p.window ? max(start, key + 1 - p.window) : start;
 }
 
-float dot_head(in vec4 a[D4], in vec4 b[D4])
-{
-    vec4 sum = vec4(0.0);
-    [[unroll]] for (uint i = 0; i < D4; i++)
-        sum = fma(a[i], b[i], sum);
-    return sum.x + sum.y + sum.z + sum.w;
-}
-
 // Columns that only pad a row: the kernels write zero there, once a row.
 #define ZERO_PADDING(buffer_, row, ld4, last)                                                      \
     if (last)                                                                                      \
