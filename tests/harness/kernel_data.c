@@ -156,6 +156,7 @@ static void check_padding(kt *k, const kt_mat *m, uint32_t rows)
 void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound)
 {
     const char *name = k->regions[m->region].name;
+    const double *scale = m->terms ? m->terms : m->v;
     double wrong = 0.0, energy = 0.0, most = 0.0;
     uint32_t worst_row = 0, worst_col = 0;
     for (uint32_t r = 0; r < rows; r++)
@@ -163,7 +164,7 @@ void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound)
             double expected = m->v[(size_t)r * m->cols + c];
             double d = fabs((double)kt_get(k, m, r, c) - expected);
             wrong += d * d;
-            energy += expected * expected;
+            energy += scale[(size_t)r * m->cols + c] * scale[(size_t)r * m->cols + c];
             if (!(d <= most)) { // NaN comes in here and stays
                 most = d;
                 worst_row = r;

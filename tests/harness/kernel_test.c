@@ -49,6 +49,10 @@ kt *kt_begin(kt_suite *s, const char *format, ...)
     va_end(args);
     if (s->filter && !strstr(name, s->filter))
         return NULL;
+    if (s->list) {
+        printf("%s\n", name);
+        return NULL;
+    }
     kt *k = checked(calloc(1, sizeof(*k)));
     k->suite = s;
     memcpy(k->name, name, sizeof(name));
@@ -106,6 +110,11 @@ inl_plan *kt_plan(kt *k)
 inl_gpu *kt_gpu(kt_suite *suite)
 {
     return suite->gpu;
+}
+
+bool kt_quick(const kt_suite *suite)
+{
+    return suite->quick;
 }
 
 uint32_t kt_u32(kt *k)
@@ -231,12 +240,17 @@ static void parse(int argc, char **argv, kt_suite *s)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--verbose") == 0) {
             s->verbose = true;
+        } else if (strcmp(argv[i], "--list") == 0) {
+            s->list = true;
+        } else if (strcmp(argv[i], "--quick") == 0) {
+            s->quick = true;
         } else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
             s->filter = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             s->seed = (uint32_t)strtoul(argv[++i], NULL, 0);
         } else {
-            printf("usage: %s [--filter PART_OF_NAME] [--seed N] [--verbose]\n", argv[0]);
+            printf("usage: %s [--list] [--filter PART_OF_NAME] [--seed N] [--verbose] [--quick]\n",
+                   argv[0]);
             exit(2);
         }
     }
@@ -255,6 +269,8 @@ static bool open_suite(kt_suite *s)
     s->image = checked(malloc(KT_HEAP_BYTES));
     s->after = checked(malloc(KT_HEAP_BYTES));
     const inl_gpu_caps *caps = inl_gpu_get_caps(s->gpu);
+    if (s->list)
+        return true;
     printf("device: %s (%s), subgroups of %u, validation %s, seed %u\n", caps->name,
            caps->driver_info, caps->subgroup_size, params.validation ? "on" : "off", s->seed);
     return true;
@@ -283,6 +299,8 @@ static void run_family(kt_suite *s, const kt_family *family)
     s->family = family->name;
     s->worst = 0.0;
     family->check(s);
+    if (s->list)
+        return;
     printf("%-10s %5u cases, %3zu pipelines, worst NMSE %.2g, %.1f s\n", family->name,
            s->cases - before, s->gpu->pipeline_count - pipelines, s->worst, now() - from);
     fflush(stdout);
@@ -298,12 +316,14 @@ int kt_main(int argc, char **argv, const kt_family *families, uint32_t count)
     }
     for (uint32_t i = 0; i < count; i++)
         run_family(&s, &families[i]);
-    uint32_t unused = s.filter ? 0 : count_unused(s.gpu);
+    uint32_t unused = s.filter || s.list ? 0 : count_unused(s.gpu);
     uint32_t errors = inl_gpu_validation_errors(s.gpu);
     inl_buffer_destroy(s.gpu, &s.heap);
     inl_gpu_destroy(&s.gpu);
     free(s.image);
     free(s.after);
+    if (s.list)
+        return 0;
     printf("%u cases, %u failed, %u kernels never run, %u validation errors\n", s.cases, s.failures,
            unused, errors);
     if (s.cases == 0)

@@ -33,6 +33,7 @@ void kt_fail(kt *k, const char *format, ...) INL_PRINTF(2, 3);
 kt_suite *kt_suite_of(kt *k);
 inl_plan *kt_plan(kt *k);
 inl_gpu *kt_gpu(kt_suite *suite);
+bool kt_quick(const kt_suite *suite); // --quick
 uint32_t kt_u32(kt *k);                        // random
 uint32_t kt_below(kt *k, uint32_t n);          // in [0, n)
 float kt_f32(kt *k, float scale);              // in [-scale, scale)
@@ -67,7 +68,8 @@ typedef struct kt_mat {
     uint32_t region;
     uint32_t rows, cols, ld; // ld in floats
     double *v;               // [rows, cols]: what was uploaded; of outputs, what is expected
-    bool any_padding;        // padding columns are not compared
+    const double *terms; // what errors are relative to where it is not v: [rows, cols], or NULL
+    bool any_padding;    // padding columns are not compared
 } kt_mat;
 
 // Padded as the plan's tensors are. Random values in [-scale, scale).
@@ -133,8 +135,8 @@ typedef struct kt_family {
     void (*check)(kt_suite *suite);
 } kt_family;
 
-// Options: --filter PART_OF_NAME, --seed N, --verbose. Environment: INLAY_TEST_VALIDATION=1,
-// INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the validation layer said
+// Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what mostly costs the
+// CPU driver's compiler time). Environment: INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the validation layer said
 // something, and, without a filter, when a kernel of shaders/kernels.txt was never run.
 int kt_main(int argc, char **argv, const kt_family *families, uint32_t count);
 

@@ -58,13 +58,13 @@ static void check_losses(kt_suite *suite)
 {
     static const uint32_t rows[] = {1, 2, 7, 8, 9, 33};
     static const uint32_t vocabs[] = {1, 3, 37, 64, 172, 1000, 4099};
-    static const float scales[] = {2.0f, 90.0f, 1e4f};
+    static const float scales[] = {2.0f, 90.0f, 1e4f, 1e37f};
     for (uint32_t i = 0; i < INL_COUNT(rows); i++)
         for (uint32_t j = 0; j < INL_COUNT(vocabs); j++) {
             uint32_t first = (i + j) % 3 * 4, end = first + rows[i];
             uint32_t supervised = (i + j) % 4 == 0 ? end - INL_MIN(rows[i], 3) : end + j;
             check_loss(suite, (loss_case){rows[i], vocabs[j], first, supervised,
-                                          scales[(i + 2 * j) % 3], (i + j) % 5 != 0});
+                                          scales[(i + j * 3) % 4], (i + j) % 5 != 0});
         }
 }
 
@@ -162,30 +162,6 @@ static void check_pieces(kt_suite *suite)
     gpu->caps.max_buffer_range_bytes = range;
 }
 
-// No device has to offer more than 65535 workgroups along x: an arena of any size must stay below, piece
-// by piece. A dry plan shows it without the memory.
-static void check_group_counts(kt_suite *suite)
-{
-    kt *k = kt_begin(suite, "a gradient arena of 2^28 floats in dispatches any device takes");
-    if (!k)
-        return;
-    const uint64_t floats = 1ull << 28, groups = floats / 4 / 64;
-    inl_env env = inl_env_resolve(NULL);
-    inl_range none = {0};
-    inl_inputs in = {0};
-    inl_plan *plan;
-    if (inl_plan_create(&env, NULL, &plan) != INLAY_OK) {
-        kt_fail(k, "no dry plan");
-    } else {
-        inl_op_adamw(plan, &in, none, none, none, none, floats, none);
-        if (inl_plan_node_count(plan) < (groups + 65534) / 65535)
-            kt_fail(k, "%llu workgroups in %u dispatches", (unsigned long long)groups,
-                    inl_plan_node_count(plan));
-        inl_plan_destroy(&plan);
-    }
-    kt_end(k);
-}
-
 void check_update(kt_suite *suite)
 {
     check_losses(suite);
@@ -200,5 +176,4 @@ void check_update(kt_suite *suite)
     check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, INFINITY});
     check_adamw(suite, (adamw_case){260, 3, 0.0f, 0.1f, 1.0f, 0.0f});
     check_pieces(suite);
-    check_group_counts(suite);
 }

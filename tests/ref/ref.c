@@ -252,11 +252,31 @@ void ref_attention_fwd(const ref_attention *a, const double *q, const double *k,
     free(p);
 }
 
-// One query of one head, with p its probabilities and dp room for their gradient.
-static void attention_row_bwd(const ref_attention *a, const double *k, const double *v,
-                              const double *q_row, const double *do_row, uint32_t kv_head,
-                              uint32_t own, const double *p, double *dp, double *dq_row, double *dk,
-                              double *dv)
+void ref_attention_fwd_terms(const ref_attention *a, const double *q, const double *k, double *lse)
+{
+    double *p = row_of_keys(a);
+    uint32_t d = a->head_dim;
+    for (uint32_t t = 0; t < a->rows; t++)
+        for (uint32_t h = 0; h < a->heads; h++) {
+            const double *query = q + ((size_t)t * a->heads + h) * d;
+            uint32_t kv_head = h / (a->heads / a->kv_heads);
+            double sum = 0.0;
+            (void)probabilities(a, q, k, t, h, p);
+            for (uint32_t j = 0; j <= a->first + t; j++)
+                for (uint32_t i = 0; i < d; i++)
+                    sum += p[j] * a->scale *
+                           fabs(query[i] * k[((size_t)j * a->kv_heads + kv_head) * d + i]);
+            lse[(size_t)t * a->heads + h] = sum;
+        }
+    free(p);
+}
+
+// One query of one head, with p its probabilities and dp room for their gradient. `minus` is -1 and
+// `value` the identity, or, for the terms' absolute values, 1 and fabs.
+static void attention_row_bwd(const ref_attention *a, double minus, double (*value)(double),
+                              const double *k, const double *v, const double *q_row,
+                              const double *do_row, uint32_t kv_head, uint32_t own, const double *p,
+                              double *dp, double *dq_row, double *dk, double *dv)
 {
     uint32_t d = a->head_dim;
     double mean = 0.0; // sum_j p_j dp_j
@@ -264,23 +284,29 @@ static void attention_row_bwd(const ref_attention *a, const double *k, const dou
         size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
         dp[j] = 0.0;
         for (uint32_t i = 0; i < d; i++) {
-            dp[j] += do_row[i] * v[at + i];
-            dv[at + i] += p[j] * do_row[i];
+            dp[j] += value(do_row[i] * v[at + i]);
+            dv[at + i] += value(p[j] * do_row[i]);
         }
         mean += p[j] * dp[j];
     }
     for (uint32_t j = 0; j <= own; j++) {
         size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
-        double ds = a->scale * p[j] * (dp[j] - mean);
+        double ds = a->scale * p[j] * (dp[j] + minus * mean);
         for (uint32_t i = 0; i < d; i++) {
-            dq_row[i] += ds * k[at + i];
-            dk[at + i] += ds * q_row[i];
+            dq_row[i] += value(ds * k[at + i]);
+            dk[at + i] += value(ds * q_row[i]);
         }
     }
 }
 
-void ref_attention_bwd(const ref_attention *a, const double *q, const double *k, const double *v,
-                       const double *d_o, double *dq, double *dk, double *dv)
+static double identity(double x)
+{
+    return x;
+}
+
+static void attention_bwd(const ref_attention *a, double minus, double (*value)(double),
+                          const double *q, const double *k, const double *v, const double *d_o,
+                          double *dq, double *dk, double *dv)
 {
     double *p = row_of_keys(a), *dp = row_of_keys(a);
     size_t d = a->head_dim, keys = (size_t)a->first + a->rows;
@@ -291,11 +317,23 @@ void ref_attention_bwd(const ref_attention *a, const double *q, const double *k,
         for (uint32_t h = 0; h < a->heads; h++) {
             size_t at = ((size_t)t * a->heads + h) * d;
             (void)probabilities(a, q, k, t, h, p);
-            attention_row_bwd(a, k, v, q + at, d_o + at, h / (a->heads / a->kv_heads),
+            attention_row_bwd(a, minus, value, k, v, q + at, d_o + at, h / (a->heads / a->kv_heads),
                               a->first + t, p, dp, dq + at, dk, dv);
         }
     free(p);
     free(dp);
+}
+
+void ref_attention_bwd(const ref_attention *a, const double *q, const double *k, const double *v,
+                       const double *d_o, double *dq, double *dk, double *dv)
+{
+    attention_bwd(a, -1.0, identity, q, k, v, d_o, dq, dk, dv);
+}
+
+void ref_attention_bwd_terms(const ref_attention *a, const double *q, const double *k,
+                             const double *v, const double *d_o, double *dq, double *dk, double *dv)
+{
+    attention_bwd(a, 1.0, fabs, q, k, v, d_o, dq, dk, dv);
 }
 
 // ---- loss and update

@@ -87,6 +87,11 @@ void ref_attention_fwd(const ref_attention *a, const double *q, const double *k,
 // Through the softmax's own Jacobian. Overwrites dq, dk, dv.
 void ref_attention_bwd(const ref_attention *a, const double *q, const double *k, const double *v,
                        const double *d_o, double *dq, double *dk, double *dv);
+// The same sums with every term's absolute value: what rounding errors are relative to. Where a query
+// sees few keys the terms of a gradient, or of a log-sum-exp, nearly cancel.
+void ref_attention_fwd_terms(const ref_attention *a, const double *q, const double *k, double *lse);
+void ref_attention_bwd_terms(const ref_attention *a, const double *q, const double *k,
+                             const double *v, const double *d_o, double *dq, double *dk, double *dv);
 
 // ---- loss and update
 

@@ -19,3 +19,8 @@ for name in gradients; do
             "$build/tests/test_$name"
     done
 done
+run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
+for width in 128 512; do
+    run "device: kernels, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
+        "$build/tests/test_kernels" --quick
+done
