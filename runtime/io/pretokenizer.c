@@ -75,15 +75,22 @@ struct inl_pretokenizer {
     uint32_t passes;
 };
 
+// Says nothing on failure: PCRE2 goes on where it can, and its callers here report where it cannot.
 static void *pcre_malloc(size_t size, void *user)
 {
     const inl_env *env = user;
-    return inl_realloc(env, NULL, size, 1);
+    return env->realloc(env->realloc_user, NULL, size);
 }
 
 static void pcre_free(void *ptr, void *user)
 {
     inl_free(user, ptr);
+}
+
+static inlay_result fail_memory(const inl_env *env)
+{
+    return inl_fail(env, INLAY_ERROR_OUT_OF_MEMORY,
+                    "out of host memory for the pre-tokenizer's expressions");
 }
 
 static const family *find_family(const char *name)
@@ -113,12 +120,12 @@ static inlay_result compile(inl_pretokenizer *p, const char *pattern)
     size_t offset;
     pcre2_compile_context *context = pcre2_compile_context_create(p->memory);
     if (!context)
-        return INLAY_ERROR_OUT_OF_MEMORY;
+        return fail_memory(p->env);
     pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
                                      PCRE2_UTF | PCRE2_UCP, &error, &offset, context);
     pcre2_compile_context_free(context);
     if (!code && error == PCRE2_ERROR_HEAP_FAILED)
-        return INLAY_ERROR_OUT_OF_MEMORY;
+        return fail_memory(p->env);
     if (!code)
         return inl_fail(p->env, INLAY_ERROR_INTERNAL,
                         "a pre-tokenizer expression does not compile (error %d at %zu)", error,
@@ -141,7 +148,7 @@ inlay_result inl_pretokenizer_create(const inl_env *env, const char *file, const
     p->env = env;
     p->family = found;
     p->memory = pcre2_general_context_create(pcre_malloc, pcre_free, (void *)env);
-    inlay_result result = p->memory ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = p->memory ? INLAY_OK : fail_memory(env);
     for (size_t i = 0; i < MAX_PASSES && found->passes[i] && result == INLAY_OK; i++)
         result = compile(p, found->passes[i]);
     *out = p;
@@ -248,12 +255,12 @@ static inlay_result start_splitter(splitter *s)
     const inl_pretokenizer *p = s->pretokenizer;
     s->context = pcre2_match_context_create(p->memory);
     if (!s->context)
-        return INLAY_ERROR_OUT_OF_MEMORY;
+        return fail_memory(s->env);
     pcre2_set_match_limit(s->context, UINT32_MAX); // ours do not explode, but texts may be long
     for (uint32_t i = 0; i < p->passes; i++) {
         s->matches[i] = pcre2_match_data_create(1, p->memory);
         if (!s->matches[i])
-            return INLAY_ERROR_OUT_OF_MEMORY;
+            return fail_memory(s->env);
     }
     return INLAY_OK;
 }

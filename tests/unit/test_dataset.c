@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "harness/failing_env.h"
 #include "harness/toy_vocab.h"
 #include "io/chat.h"
 #include "io/dataset.h"
@@ -715,25 +716,18 @@ static void test_hash(void **state)
     inl_tokenizer_destroy(&t);
 }
 
-// Fails the nth allocation.
-static int allocations_left;
+typedef struct oom_case {
+    const inl_tokenizer *tokenizer;
+    const char *data;
+} oom_case;
 
-static void *failing_realloc(void *user, void *ptr, size_t size)
+static inlay_result open_and_split(const inl_env *env, void *user)
 {
-    (void)user;
-    if (size == 0) {
-        free(ptr);
-        return NULL;
-    }
-    return allocations_left-- > 0 ? realloc(ptr, size) : NULL;
-}
-
-static inlay_result open_and_split(const inl_env *env, const inl_tokenizer *t, const char *data)
-{
+    const oom_case *c = user;
     inl_dataset_params params = {.max_length = 64, .chat_template = "chatml"};
     inl_dataset *d;
     inl_dataset *held;
-    INL_TRY(open_data(env, t, "a.jsonl", data, &params, &d));
+    INL_TRY(open_data(env, c->tokenizer, "a.jsonl", c->data, &params, &d));
     uint64_t hash = inl_dataset_hash(d);
     inlay_result result = inl_dataset_split(d, 0.5, 1, &held);
     if (result != INLAY_OK)
@@ -753,18 +747,9 @@ static void test_out_of_memory(void **state)
     };
     inl_env env = test_env();
     inl_tokenizer *t = make_tokenizer(&env, false, &(toy_options){0});
-    inlay_env failing_env = {.log = keep_message, .realloc = failing_realloc};
-    inl_env failing = inl_env_resolve(&failing_env);
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
-        int steps = 0;
-        for (inlay_result result = INLAY_ERROR_OUT_OF_MEMORY; result != INLAY_OK; steps++) {
-            all_messages[0] = '\0';
-            allocations_left = steps;
-            result = open_and_split(&failing, t, cases[i]);
-            assert_true(result == INLAY_OK || result == INLAY_ERROR_OUT_OF_MEMORY);
-        }
-        print_message("%d allocations\n", steps - 1);
-        assert_true(steps > 20);
+        oom_case c = {t, cases[i]};
+        assert_true(check_each_failure("dataset", open_and_split, &c, UINT32_MAX) > 20);
     }
     inl_tokenizer_destroy(&t);
 }

@@ -10,50 +10,13 @@
 
 #include "base/file.h"
 #include "gguf_by_hand.h"
+#include "harness/failing_env.h"
 #include "io/gguf.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-// ---- an environment that remembers its last sentence and can run out of memory
-
-typedef struct witness {
-    char text[1024];
-    int sentences, live;
-    int allowed; // allocations until memory runs out
-} witness;
-
-static void remember(void *user, inlay_log_level level, const char *message)
-{
-    witness *w = user;
-    if (level != INLAY_LOG_ERROR)
-        return;
-    snprintf(w->text, sizeof(w->text), "%s", message);
-    w->sentences++;
-}
-
-static void *count_realloc(void *user, void *ptr, size_t size)
-{
-    witness *w = user;
-    if (size == 0) {
-        w->live--;
-        free(ptr);
-        return NULL;
-    }
-    if (w->allowed-- <= 0)
-        return NULL;
-    w->live += ptr == NULL;
-    return realloc(ptr, size);
-}
-
-static inl_env watch(witness *w)
-{
-    *w = (witness){.allowed = 1 << 30};
-    return inl_env_resolve(&(inlay_env){.log = remember, .log_user = w, .realloc = count_realloc,
-                                        .realloc_user = w});
-}
 
 // Opens a copy of exactly these bytes, so that a sanitizer sees a read past them.
 static inlay_result open_copy(const inl_env *env, const uint8_t *data, size_t size, inl_gguf **out,
@@ -90,8 +53,8 @@ static void check_good(const bytes *b)
 // One sentence that names the file, what is wrong and where; no handle, no memory left.
 static void check_refused(const bytes *b, inlay_result want, uint64_t at, const char *what)
 {
-    witness w;
-    inl_env env = watch(&w);
+    failing_env w;
+    inl_env env = failing_env_start(&w, 0, false);
     inl_gguf *gguf = (inl_gguf *)&w;
     uint8_t *copy;
     char place[64];
@@ -102,7 +65,7 @@ static void check_refused(const bytes *b, inlay_result want, uint64_t at, const 
         fail_msg("wanted %d, \"%s\" at %llu; got %d, \"%s\"", want, what, (unsigned long long)at,
                  result, w.text);
     assert_null(gguf);
-    assert_int_equal(w.sentences, 1);
+    assert_int_equal(w.errors, 1);
     assert_int_equal(strncmp(w.text, "test.gguf: ", 11), 0);
     assert_int_equal(w.live, 0);
 }
@@ -226,21 +189,21 @@ static void test_round_trip(void **state)
 static void test_missing_file(void **state)
 {
     const fixture *f = *state;
-    witness w;
-    inl_env env = watch(&w);
+    failing_env w;
+    inl_env env = failing_env_start(&w, 0, false);
     inl_gguf *gguf = NULL;
     assert_int_equal(inl_gguf_open(&env, "/no/such/file.gguf", &gguf), INLAY_ERROR_NOT_FOUND);
     assert_int_equal(inl_gguf_open(&env, f->folder, &gguf), INLAY_ERROR_IO);
     assert_null(gguf);
-    assert_int_equal(w.sentences, 2);
+    assert_int_equal(w.errors, 2);
     assert_int_equal(w.live, 0);
 }
 
 static void test_writer_refuses(void **state)
 {
     const fixture *f = *state;
-    witness w;
-    inl_env env = watch(&w);
+    failing_env w;
+    inl_env env = failing_env_start(&w, 0, false);
     inl_gguf_writer *out = NULL;
     uint64_t shape[4] = {32, 0, 1, 1}, huge[2] = {UINT64_MAX - 31, 3};
     char name[65];
@@ -261,7 +224,7 @@ static void test_writer_refuses(void **state)
     assert_int_equal(inl_gguf_writer_tensor(out, "a", 0, 1, shape, norm, 127), bad);
     assert_int_equal(inl_gguf_writer_tensor(out, "a", 12, 1, shape, norm, 18), bad);
     assert_int_equal(inl_gguf_writer_tensor(out, "a", 0, 2, huge, norm, 128), bad);
-    assert_int_equal(w.sentences, 12);
+    assert_int_equal(w.errors, 12);
     assert_int_equal(inl_gguf_writer_write(out, "/no/such/folder/x.gguf"), INLAY_ERROR_IO);
     name[63] = '\0';
     assert_int_equal(inl_gguf_writer_tensor(out, name, 0, 1, shape, f->matrix, 128), INLAY_OK);
@@ -616,13 +579,13 @@ static inl_map map_file(const char *path)
 static void check_truncations(const uint8_t *data, size_t size)
 {
     for (size_t cut = 0; cut < size; cut++) {
-        witness w;
-        inl_env env = watch(&w);
+        failing_env w;
+        inl_env env = failing_env_start(&w, 0, false);
         inl_gguf *gguf;
         uint8_t *copy;
         assert_int_equal(open_copy(&env, data, cut, &gguf, &copy), BAD);
         assert_null(gguf);
-        assert_int_equal(w.sentences, 1);
+        assert_int_equal(w.errors, 1);
         assert_int_equal(w.live, 0);
         free(copy);
     }
@@ -645,12 +608,12 @@ static void check_damage(uint8_t *data, size_t size)
     static const uint8_t values[] = {0, 1, 2, 8, 9, 0x20, 0x7f, 0x80, 0xff};
     for (size_t i = 0; i < size * INL_COUNT(values); i++) {
         uint8_t *at = &data[i / INL_COUNT(values)], before = *at, *copy;
-        witness w;
-        inl_env env = watch(&w);
+        failing_env w;
+        inl_env env = failing_env_start(&w, 0, false);
         inl_gguf *gguf;
         *at = values[i % INL_COUNT(values)];
         inlay_result result = open_copy(&env, data, size, &gguf, &copy);
-        assert_int_equal(w.sentences, result != INLAY_OK);
+        assert_int_equal(w.errors, result != INLAY_OK);
         assert_true((gguf != NULL) == (result == INLAY_OK));
         inl_gguf_close(&gguf);
         assert_int_equal(w.live, 0);
@@ -673,16 +636,18 @@ static void test_damage(void **state)
     check_damage(b.data, b.size);
 }
 
-static inlay_result read_with(const inl_env *env, const fixture *f)
+static inlay_result read_with(const inl_env *env, void *user)
 {
+    const fixture *f = user;
     inl_gguf *gguf;
     inlay_result result = inl_gguf_open(env, f->path, &gguf);
     inl_gguf_close(&gguf);
     return result;
 }
 
-static inlay_result write_with(const inl_env *env, const fixture *f)
+static inlay_result write_with(const inl_env *env, void *user)
 {
+    const fixture *f = user;
     inl_gguf_writer *w;
     uint64_t five = 5;
     inlay_result result = inl_gguf_writer_create(env, &w);
@@ -696,29 +661,11 @@ static inlay_result write_with(const inl_env *env, const fixture *f)
     return result;
 }
 
-static void check_out_of_memory(const fixture *f,
-                                inlay_result (*act)(const inl_env *, const fixture *))
-{
-    for (int allowed = 0;; allowed++) {
-        witness w;
-        inl_env env = watch(&w);
-        w.allowed = allowed;
-        inlay_result result = act(&env, f);
-        assert_int_equal(w.live, 0);
-        if (result == INLAY_OK) {
-            assert_true(allowed >= 5);
-            return;
-        }
-        assert_int_equal(result, INLAY_ERROR_OUT_OF_MEMORY);
-        assert_true(w.sentences >= 1);
-    }
-}
-
 static void test_out_of_memory(void **state)
 {
-    const fixture *f = *state;
-    check_out_of_memory(f, read_with);
-    check_out_of_memory(f, write_with);
+    fixture *f = *state;
+    assert_true(check_each_failure("read", read_with, f, UINT32_MAX) >= 5);
+    assert_true(check_each_failure("write", write_with, f, UINT32_MAX) >= 5);
     inl_env env = inl_env_resolve(NULL);
     write_fixture(&env, f); // as the other tests expect it
 }

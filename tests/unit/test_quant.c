@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/half.h"
+#include "harness/failing_env.h"
 #include "quant/format.h"
 #include "quant/nf4.h"
 #include "quant_vectors.h"
@@ -372,42 +373,19 @@ static void test_nf4_edges(void **state)
     inl_nf4_free(&env, &nf4);
 }
 
-typedef struct budget {
-    int left; // allocations that still succeed
-    int live;
-} budget;
-
-static void *budget_realloc(void *user, void *ptr, size_t size)
+static inlay_result encode_nf4(const inl_env *env, void *user)
 {
-    budget *b = user;
-    if (size == 0) {
-        b->live--;
-        free(ptr);
-        return NULL;
-    }
-    if (b->left-- <= 0)
-        return NULL;
-    b->live += ptr == NULL;
-    return realloc(ptr, size);
+    inl_nf4 nf4;
+    inlay_result result = inl_nf4_encode(env, user, 100, &nf4);
+    inl_nf4_free(env, &nf4);
+    return result;
 }
 
 static void test_nf4_out_of_memory(void **state)
 {
     (void)state;
     float in[100] = {1.0f};
-    for (int allowed = 0;; allowed++) {
-        budget b = {.left = allowed};
-        inl_env env = inl_env_resolve(&(inlay_env){.realloc = budget_realloc, .realloc_user = &b});
-        inl_nf4 nf4;
-        inlay_result result = inl_nf4_encode(&env, in, 100, &nf4);
-        inl_nf4_free(&env, &nf4);
-        assert_int_equal(b.live, 0);
-        if (result == INLAY_OK) {
-            assert_int_equal(allowed, 4);
-            return;
-        }
-        assert_int_equal(result, INLAY_ERROR_OUT_OF_MEMORY);
-    }
+    assert_int_equal(check_each_failure("nf4", encode_nf4, in, UINT32_MAX), 4);
 }
 
 int main(void)
