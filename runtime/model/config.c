@@ -81,8 +81,8 @@ static inlay_result read_f32_or(const reader *r, const char *key, float fallback
     *out = fallback;
     if (!inl_gguf_has(r->gguf, name))
         return INLAY_OK;
-    if (!inl_gguf_get_f32(r->gguf, name, out) || !(*out > 0.0f && *out < 1e30f))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: %s is not a positive number",
+    if (!inl_gguf_get_f32(r->gguf, name, out) || !(*out > 1e-30f && *out < 1e30f))
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: %s is not a number from 1e-30 to 1e30",
                         inl_gguf_path(r->gguf), name);
     return INLAY_OK;
 }
@@ -146,7 +146,7 @@ static inlay_result check_heads(const reader *r, const inl_config *c)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
                         "%s: %u query heads cannot share %u key-value heads",
                         inl_gguf_path(r->gguf), c->heads, c->kv_heads);
-    if (c->head_dim % 4 != 0 || c->head_dim > 256)
+    if (c->head_dim == 0 || c->head_dim % 4 != 0 || c->head_dim > 256)
         return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
                         "%s: a head size of %u is not supported (multiples of 4 up to 256 are)",
                         inl_gguf_path(r->gguf), c->head_dim);
