@@ -1,46 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Any bytes as a GGUF file: opened, and where that succeeds, everything the reader offers is read,
-// so that a sanitizer sees each pointer it hands out.
-//
-// By hand:
-//   clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -I<includes> tests/fuzz/fuzz_gguf.c
-//       runtime/io/gguf.c runtime/io/gguf_writer.c runtime/quant/{format,float,legacy}.c
-//       runtime/base/{env,file}.c -lm -o fuzz_gguf
-//   ./fuzz_gguf -max_len=4096 -max_total_time=60 corpus/
-// Seeds: compile this file with -DMAKE_SEEDS and without the fuzzer; the program writes small good
-// files (no tensors; all kinds of metadata; tensors of several types) into the folder it is given.
-#include "base/file.h"
+// libFuzzer target: any bytes as a GGUF file: opened, and where that succeeds, everything the reader
+// offers is read, so that a sanitizer sees each pointer it hands out.
+#include "fuzz/fuzz.h"
 #include "io/gguf.h"
 #include "quant/format.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool condition)
-{
-    if (!condition)
-        abort();
-}
-
-static uint64_t touch(const void *data, uint64_t size)
-{
-    uint64_t sum = 0;
-    for (uint64_t i = 0; i < size; i++)
-        sum += ((const uint8_t *)data)[i];
-    return sum;
-}
+#include "unit/gguf_by_hand.h"
 
 static uint64_t visit_tensors(const inl_gguf *gguf)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < inl_gguf_tensor_count(gguf); i++) {
         const inl_gguf_tensor *t = inl_gguf_tensor_at(gguf, i);
-        require(inl_gguf_find_tensor(gguf, t->name) == t);
-        require(t->dims >= 1 && t->dims <= 4 && t->bytes > 0);
-        require(inl_ggml_type_info(t->type, NULL, NULL) != NULL);
-        sum += touch(t->data, t->bytes);
+        fuzz_require(inl_gguf_find_tensor(gguf, t->name) == t);
+        fuzz_require(t->dims >= 1 && t->dims <= 4 && t->bytes > 0);
+        fuzz_require(inl_ggml_type_info(t->type, NULL, NULL) != NULL);
+        sum += fuzz_touch(t->data, t->bytes);
         const inl_format *format = inl_format_by_ggml(t->type);
         uint64_t count = t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
         if (format)
@@ -56,13 +30,13 @@ static uint64_t visit_array(const inl_gguf *gguf, const char *key, uint64_t coun
     inl_slice *texts = inl_alloc(&env, count, sizeof(*texts)); // count elements are in the input
     float *floats = inl_alloc(&env, count, sizeof(*floats));
     int32_t *integers = inl_alloc(&env, count, sizeof(*integers));
-    require(texts && floats && integers);
+    fuzz_require(texts && floats && integers);
     if (inl_gguf_read_strings(gguf, key, texts, count))
         for (uint64_t i = 0; i < count; i++)
-            sum += touch(texts[i].data, texts[i].size);
+            sum += fuzz_touch(texts[i].data, texts[i].size);
     sum += inl_gguf_read_f32s(gguf, key, floats, count);
     sum += inl_gguf_read_i32s(gguf, key, integers, count);
-    require(!inl_gguf_read_strings(gguf, key, texts, count + 1));
+    fuzz_require(!inl_gguf_read_strings(gguf, key, texts, count + 1));
     inl_free(&env, texts);
     inl_free(&env, floats);
     inl_free(&env, integers);
@@ -80,7 +54,7 @@ static uint64_t visit_key(const inl_gguf *gguf, const char *key)
     sum += inl_gguf_get_u32(gguf, key, &number) + inl_gguf_get_f32(gguf, key, &real);
     sum += inl_gguf_get_bool(gguf, key, &flag);
     if (inl_gguf_get_string(gguf, key, &text))
-        sum += touch(text.data, text.size);
+        sum += fuzz_touch(text.data, text.size);
     if (inl_gguf_get_array(gguf, key, &kind, &count))
         sum += visit_array(gguf, key, count);
     return sum;
@@ -91,33 +65,19 @@ static const char *const keys[] = {"t", "u", "f", "b", "s", "x", "y", "z", "gene
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    inl_env env = inl_env_resolve(NULL);
+    int errors;
+    inl_env env = fuzz_env(&errors);
     inl_gguf *gguf = NULL;
     inlay_result result = inl_gguf_open_memory(&env, "fuzz", data, size, &gguf);
-    require((result == INLAY_OK) == (gguf != NULL));
+    fuzz_require((result == INLAY_OK) == (gguf != NULL) && errors == (result != INLAY_OK));
     if (!gguf)
         return 0;
     uint64_t sum = visit_tensors(gguf);
     for (size_t i = 0; i < INL_COUNT(keys); i++)
         sum += visit_key(gguf, keys[i]);
-    require(sum != UINT64_MAX); // the sums are used: no read may be left out
+    fuzz_require(sum != UINT64_MAX); // the sums are used: no read may be left out
     inl_gguf_close(&gguf);
     return 0;
-}
-
-#ifdef MAKE_SEEDS
-
-#include "../unit/gguf_by_hand.h"
-
-#include <stdio.h>
-
-static void save(const char *folder, const char *name, const bytes *b)
-{
-    inl_env env = inl_env_resolve(NULL);
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    require(inl_file_write(&env, path, b->data, b->size) == INLAY_OK);
-    LLVMFuzzerTestOneInput(b->data, b->size);
 }
 
 static bytes metadata_seed(void)
@@ -145,14 +105,10 @@ static bytes tensor_seed(void)
     return b;
 }
 
-int main(int argc, char **argv)
+void fuzz_seeds(fuzz_put *hand, void *user)
 {
-    const char *folder = argc > 1 ? argv[1] : ".";
     bytes empty = header(0, 0), metadata = metadata_seed(), tensors = tensor_seed();
-    save(folder, "empty.gguf", &empty);
-    save(folder, "metadata.gguf", &metadata);
-    save(folder, "tensors.gguf", &tensors);
-    return 0;
+    hand(user, "empty", empty.data, empty.size);
+    hand(user, "metadata", metadata.data, metadata.size);
+    hand(user, "tensors", tensors.data, tensors.size);
 }
-
-#endif

@@ -1,27 +1,11 @@
 // SPDX-License-Identifier: MIT
 // libFuzzer target: any bytes as a GGUF file's tokenizer, as a vocabulary, and as text.
 // The first byte says which.
+#include "fuzz/fuzz.h"
 #include "harness/toy_vocab.h"
 #include "io/tokenizer.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #define MAX_TOKENS 64
-
-static void discard(void *user, inlay_log_level level, const char *message)
-{
-    (void)user;
-    (void)level;
-    if (strlen(message) == 0)
-        abort(); // an error without a word about it
-}
-
-static inl_env fuzz_env(void)
-{
-    inlay_env env = {.log = discard, .log_level = INLAY_LOG_DEBUG};
-    return inl_env_resolve(&env);
-}
 
 static inl_tokenizer *open_tokenizer(const inl_env *env, const uint8_t *data, size_t size)
 {
@@ -98,8 +82,8 @@ static void fuzz_vocab(const inl_env *env, bool spm, const uint8_t *data, size_t
         snprintf(texts[count], sizeof(texts[count]), "%.*s", length ? (int)length - 1 : 0,
                  (const char *)data + at + 1);
         tokens[count] = texts[count];
-        snprintf(joined[count], sizeof(joined[count]), "%s %s", texts[count ? count - 1 : 0],
-                 texts[count]);
+        snprintf(joined[count], sizeof(joined[count]), "%.63s %.63s",
+                 texts[count ? count - 1 : 0], texts[count]);
         merges[count] = joined[count];
         count++;
         at += length + 1;
@@ -121,13 +105,12 @@ static void fuzz_vocab(const inl_env *env, bool spm, const uint8_t *data, size_t
     inl_tokenizer_destroy(&t);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0)
         return 0;
-    inl_env env = fuzz_env();
+    static int errors; // the toy tokenizers keep the env for good
+    inl_env env = fuzz_env(&errors);
     uint8_t mode = data[0];
     data++;
     size--;
@@ -142,4 +125,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_toy(&env, mode & 4, data, size);
     }
     return 0;
+}
+
+void fuzz_seeds(fuzz_put *put, void *user)
+{
+    static const char vocab[] = "\x31" "he\n\x29" "ll\n\x01" "o\n\x04<tool>\n\x03<s>\nhello <tool>";
+    static const char text[] = " hello  world\xc3\xa9 12345\n\n\xe2\x96\x81<|im_start|>don't [TOOL]\xff";
+    gguf_bytes bpe, spm;
+    toy_bpe(&bpe, &(toy_options){.pre = "llama-bpe", .adds_bos = 1});
+    toy_spm(&spm, &(toy_options){.adds_bos = 1});
+    fuzz_put_with(put, user, "bpe", "\x00", 1, bpe.data, bpe.size);
+    fuzz_put_with(put, user, "spm", "\x06", 1, spm.data, spm.size);
+    fuzz_put_with(put, user, "bpe-vocab", "\x01", 1, vocab, sizeof(vocab) - 1);
+    fuzz_put_with(put, user, "spm-vocab", "\x04", 1, vocab, sizeof(vocab) - 1);
+    fuzz_put_with(put, user, "bpe-text", "\x02", 1, text, sizeof(text) - 1);
+    fuzz_put_with(put, user, "spm-text", "\x05", 1, text, sizeof(text) - 1);
+    gguf_bytes_free(&bpe);
+    gguf_bytes_free(&spm);
 }

@@ -65,18 +65,18 @@ static inline void toy_layer(gguf_bytes *g, const toy_model *m, uint32_t layer, 
 
 static inline void toy_tokenizer(gguf_bytes *g, uint32_t vocab)
 {
-    char(*texts)[16] = calloc(vocab, 16);
+    char(*texts)[24] = calloc(vocab, sizeof(*texts));
     const char **pointers = calloc(vocab, sizeof(*pointers));
     float *scores = calloc(vocab, sizeof(*scores));
     int32_t *kinds = calloc(vocab, sizeof(*kinds));
     for (uint32_t i = 0; i < vocab; i++) {
         static const char *const control[] = {"<unk>", "<s>", "</s>"};
         if (i < 3)
-            snprintf(texts[i], 16, "%s", control[i]);
+            snprintf(texts[i], sizeof(*texts), "%s", control[i]);
         else if (i < TOY_VOCAB)
-            snprintf(texts[i], 16, "<0x%02X>", i - 3);
+            snprintf(texts[i], sizeof(*texts), "<0x%02X>", i - 3);
         else
-            snprintf(texts[i], 16, "filler%u", i);
+            snprintf(texts[i], sizeof(*texts), "filler%u", i);
         kinds[i] = i == 0 ? 2 : i < 3 ? 3 : i < TOY_VOCAB ? 6 : 1;
         scores[i] = -(float)i;
         pointers[i] = texts[i];

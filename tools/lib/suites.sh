@@ -5,6 +5,13 @@ for name in quant gguf tokenizer dataset plot; do
     run "unit: $name" "$build/tests/test_$name"
 done
 
+# Fuzz targets: what once went wrong, then a minute each of something new.
+for program in "$build"/tests/fuzz/replay_*; do
+    [ -d "$program" ] || run "replay: ${program##*/replay_}" "$program" \
+        "$root/tests/fuzz/regressions/${program##*/replay_}"
+done
+run "fuzz: a minute for each target" "$root/tools/fuzz.sh" 60
+
 run "guard: layers" python3 "$root/tools/check_layers.py" --self-test
 run "guard: headers" python3 "$root/tests/headers/check_headers.py" "$build"
 run "guard: symbols, planted" python3 "$root/tools/check_symbols.py" --self-test

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// libFuzzer target: any bytes as a model file, opened by its path: metadata, shapes, tensors, modules
+// and tokenizer must agree, or be refused with one sentence.
+#define _GNU_SOURCE // memfd_create
+#include "fuzz/fuzz.h"
+#include "harness/toy_model.h"
+#include "model/model.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+// A file without a name that lives in memory; written anew for each input.
+static const char *write_input(const uint8_t *data, size_t size)
+{
+    static int fd = -1;
+    static char path[64];
+    if (fd < 0) {
+        fd = memfd_create("fuzz", MFD_CLOEXEC);
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    }
+    fuzz_require(fd >= 0 && ftruncate(fd, 0) == 0);
+    fuzz_require(pwrite(fd, data, size, 0) == (ssize_t)size);
+    return path;
+}
+
+static uint64_t check_source(const inl_source *s, uint64_t rows, uint64_t cols)
+{
+    fuzz_require(s->rows == rows && s->cols == cols && rows > 0 && cols > 0);
+    fuzz_require(s->format && s->stored->ggml_type == s->tensor->type);
+    fuzz_require(s->tensor->bytes == rows * cols / s->stored->block_elements * s->stored->block_bytes);
+    return fuzz_touch(s->tensor->data, s->tensor->bytes);
+}
+
+static uint64_t check_layer(const inl_model *m, uint32_t layer)
+{
+    const inl_config *c = &m->config;
+    const inl_layer_sources *l = &m->layers[layer];
+    uint64_t sum = check_source(&l->attention_norm, 1, c->dim);
+    sum += check_source(&l->ffn_norm, 1, c->dim);
+    uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
+    uint64_t shapes[INL_ROLE_COUNT][2] = {{q, c->dim},      {kv, c->dim},      {kv, c->dim},
+                                          {c->dim, q},      {c->ffn_dim, c->dim},
+                                          {c->ffn_dim, c->dim}, {c->dim, c->ffn_dim}};
+    for (uint32_t role = 0; role < INL_ROLE_COUNT; role++) {
+        const inl_module *module = &m->modules.list.items[layer * INL_ROLE_COUNT + role];
+        fuzz_require(module->out == shapes[role][0] && module->in == shapes[role][1]);
+        fuzz_require(module->permuted_heads == 0 || module->out % module->permuted_heads == 0);
+        sum += check_source(&l->linear[role], shapes[role][0], shapes[role][1]);
+        if (l->bias[role].tensor)
+            sum += check_source(&l->bias[role], 1, shapes[role][0]);
+    }
+    return sum;
+}
+
+static void check_model(const inl_model *m)
+{
+    const inl_config *c = &m->config;
+    uint64_t sum = check_source(&m->embedding, c->vocab, c->dim) + check_source(&m->norm, 1, c->dim);
+    sum += check_source(&m->head, c->vocab, c->dim);
+    fuzz_require(c->heads % c->kv_heads == 0 && c->head_dim > 0 && c->rope_dim <= c->head_dim);
+    fuzz_require(isfinite(c->rope_scale) && isfinite(c->rope_base) && isfinite(c->norm_eps));
+    fuzz_require(inl_tokenizer_get_info(m->tokenizer)->vocab <= c->vocab);
+    fuzz_require(m->modules.list.count == c->layers * INL_ROLE_COUNT + 1);
+    for (uint32_t i = 0; i < c->layers; i++)
+        sum += check_layer(m, i);
+    if (c->rope_factors)
+        sum += fuzz_touch(c->rope_factors, c->rope_dim / 2 * sizeof(float));
+    fuzz_require(sum != UINT64_MAX && inl_model_parameters(m) > 0); // the sums are used
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const int formats[] = {-1, INL_FORMAT_NF4, INL_FORMAT_Q8_0, INL_FORMAT_Q4_0};
+    int errors;
+    inl_env env = fuzz_env(&errors);
+    int format = formats[size % INL_COUNT(formats)];
+    inl_model_params params = {.quantize = format < 0 ? NULL : inl_format_by_id(format),
+                               .skip_finite_check = size & 4};
+    inl_model *model;
+    inlay_result result = inl_model_open(&env, write_input(data, size), &params, &model);
+    fuzz_require((result == INLAY_OK) == (model != NULL) && errors == (result != INLAY_OK));
+    if (model)
+        check_model(model);
+    inl_model_close(&model);
+    return 0;
+}
+
+void fuzz_seeds(fuzz_put *put, void *user)
+{
+    static const toy_model models[] = {
+        {8, 12, 1, 2, 1, 4, TOY_VOCAB, INL_FORMAT_F32, .tied = 1},
+        {32, 32, 1, 2, 2, 8, TOY_VOCAB, INL_FORMAT_Q4_0, .biases = 1, .rope_factors = 1},
+        {4, 4, 2, 1, 1, 4, TOY_VOCAB, INL_FORMAT_F16, .seed = 1},
+    };
+    for (size_t i = 0; i < INL_COUNT(models); i++) {
+        gguf_bytes g;
+        toy_model_build(&g, &models[i]);
+        put(user, (char[]){(char)('a' + i), 0}, g.data, g.size);
+        gguf_bytes_free(&g);
+    }
+}
