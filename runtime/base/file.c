@@ -95,16 +95,20 @@ void inl_writer_abandon(inl_writer *w)
     *w = (inl_writer){.env = w->env};
 }
 
+inlay_result inl_writer_flush(inl_writer *w)
+{
+    if (w->error == INLAY_OK && (fflush(w->stream) != 0 || fsync(fileno(w->stream)) != 0))
+        keep_error(w, "write");
+    return w->error;
+}
+
 inlay_result inl_writer_commit(inl_writer *w)
 {
-    FILE *stream = w->stream;
-    if (w->error == INLAY_OK && (fflush(stream) != 0 || fsync(fileno(stream)) != 0))
-        keep_error(w, "write");
-    if (w->error == INLAY_OK && rename(w->temp_path, w->path) != 0)
+    if (inl_writer_flush(w) == INLAY_OK && rename(w->temp_path, w->path) != 0)
         keep_error(w, "rename to");
     inlay_result error = w->error;
     if (error == INLAY_OK) {
-        fclose(stream);
+        fclose(w->stream);
         w->stream = NULL;
     }
     inl_writer_abandon(w);

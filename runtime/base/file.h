@@ -29,6 +29,8 @@ typedef struct inl_writer {
 inlay_result inl_writer_open(const inl_env *env, const char *path, inl_writer *out);
 void inl_writer_put(inl_writer *w, const void *data, uint64_t size);
 void inl_writer_pad(inl_writer *w, uint64_t multiple, uint8_t byte);
+// Everything so far onto the disk: a commit after it only renames.
+inlay_result inl_writer_flush(inl_writer *w);
 inlay_result inl_writer_commit(inl_writer *w);
 void inl_writer_abandon(inl_writer *w);
 
