@@ -14,6 +14,7 @@ struct inl_safetensors {
     inl_map map;
     char *path;
     inl_safetensor *tensors; // sorted by offset
+    inl_safetensor **names;  // sorted by name
     uint32_t count;
 };
 
@@ -21,9 +22,11 @@ static const struct {
     const char *name;
     uint32_t bits;
 } dtypes[] = {
-    {"F64", 64}, {"F32", 32}, {"F16", 16},     {"BF16", 16},    {"I64", 64}, {"I32", 32}, {"I16", 16},
-    {"I8", 8},   {"U64", 64}, {"U32", 32},     {"U16", 16},     {"U8", 8},   {"BOOL", 8},
-    {"C64", 64}, {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8},
+    {"F64", 64},    {"F32", 32},    {"F16", 16},        {"BF16", 16},       {"I64", 64},
+    {"I32", 32},    {"I16", 16},    {"I8", 8},          {"U64", 64},        {"U32", 32},
+    {"U16", 16},    {"U8", 8},      {"BOOL", 8},        {"C64", 64},        {"F8_E4M3", 8},
+    {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6},
+    {"F6_E3M2", 6}, {"F4", 4},
 };
 
 static uint32_t dtype_bits(const char *name)
@@ -66,7 +69,7 @@ static inlay_result read_entry(const inl_safetensors *f, const json_t *entry, co
     if (bits == 0)
         return bad(f, t->name, "\"dtype\" is missing or unknown");
     memcpy(t->dtype, dtype, strlen(dtype) + 1);
-    uint64_t elements, bytes;
+    uint64_t elements = 0, width;
     INL_TRY(read_shape(f, json_object_get(entry, "shape"), t, &elements));
     const json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to))
@@ -76,7 +79,7 @@ static inlay_result read_entry(const inl_safetensors *f, const json_t *entry, co
         return bad(f, t->name, "\"data_offsets\" lie outside the file");
     t->data = base + begin;
     t->bytes = (uint64_t)(end - begin);
-    if (!inl_mul_u64(elements, bits / 8, &bytes) || bytes != t->bytes)
+    if (!inl_mul_u64(elements, bits, &width) || width % 8 != 0 || width / 8 != t->bytes)
         return bad(f, t->name, "\"data_offsets\" and \"shape\" do not agree");
     return INLAY_OK;
 }
@@ -87,6 +90,11 @@ static int by_offset(const void *a, const void *b)
     if (x->data != y->data)
         return x->data < y->data ? -1 : 1;
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(inl_safetensor *const *)a)->name, (*(inl_safetensor *const *)b)->name);
 }
 
 static inlay_result check_cover(const inl_safetensors *f, const uint8_t *base, uint64_t size)
@@ -107,12 +115,14 @@ static inlay_result check_cover(const inl_safetensors *f, const uint8_t *base, u
 static inlay_result read_entries(inl_safetensors *f, const json_t *header, const uint8_t *base,
                                  uint64_t size)
 {
-    f->tensors = inl_alloc(&f->env, json_object_size(header) + 1, sizeof(*f->tensors));
-    if (!f->tensors)
+    size_t room = json_object_size(header) + 1;
+    f->tensors = inl_alloc(&f->env, room, sizeof(*f->tensors));
+    f->names = f->tensors ? inl_alloc(&f->env, room, sizeof(*f->names)) : NULL;
+    if (!f->names)
         return INLAY_ERROR_OUT_OF_MEMORY;
     const char *name;
     json_t *entry;
-    json_object_foreach((json_t *)header, name, entry) {
+    json_object_foreach ((json_t *)header, name, entry) {
         if (strcmp(name, "__metadata__") == 0)
             continue;
         inl_safetensor *t = &f->tensors[f->count++];
@@ -122,6 +132,9 @@ static inlay_result read_entries(inl_safetensors *f, const json_t *header, const
         INL_TRY(read_entry(f, entry, base, size, t));
     }
     qsort(f->tensors, f->count, sizeof(*f->tensors), by_offset);
+    for (uint32_t i = 0; i < f->count; i++)
+        f->names[i] = &f->tensors[i];
+    qsort(f->names, f->count, sizeof(*f->names), by_name);
     return check_cover(f, base, size);
 }
 
@@ -135,11 +148,12 @@ static inlay_result parse(inl_safetensors *f, const uint8_t *data, uint64_t size
                         "%s: the header's length (%llu) does not fit a file of %llu bytes", f->path,
                         (unsigned long long)header_bytes, (unsigned long long)size);
     json_error_t error;
-    json_t *header = json_loadb((const char *)data + 8, header_bytes, JSON_REJECT_DUPLICATES, &error);
+    json_t *header =
+        json_loadb((const char *)data + 8, header_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(header)) {
-        inlay_result result =
-            inl_fail(&f->env, INLAY_ERROR_BAD_FILE, "%s: the header is not a JSON object (byte %d: %s)",
-                     f->path, header ? 0 : error.position, header ? "another type" : error.text);
+        inlay_result result = inl_fail(
+            &f->env, INLAY_ERROR_BAD_FILE, "%s: the header is not a JSON object (byte %d: %s)",
+            f->path, header ? 0 : error.position, header ? "another type" : error.text);
         json_decref(header);
         return result;
     }
@@ -188,6 +202,7 @@ void inl_safetensors_close(inl_safetensors **handle)
     for (uint32_t i = 0; i < f->count; i++)
         inl_free(&f->env, f->tensors[i].name);
     inl_free(&f->env, f->tensors);
+    inl_free(&f->env, f->names);
     inl_free(&f->env, f->path);
     inl_map_close(&f->map);
     inl_env env = f->env;
@@ -206,24 +221,26 @@ const inl_safetensor *inl_safetensors_at(const inl_safetensors *file, uint32_t i
 
 const inl_safetensor *inl_safetensors_find(const inl_safetensors *file, const char *name)
 {
-    for (uint32_t i = 0; i < file->count; i++)
-        if (strcmp(file->tensors[i].name, name) == 0)
-            return &file->tensors[i];
-    return NULL;
+    const inl_safetensor wanted = {.name = (char *)name}, *key = &wanted;
+    inl_safetensor **found = bsearch(&key, file->names, file->count, sizeof(*file->names), by_name);
+    return found ? *found : NULL;
 }
 
-inlay_result inl_safetensors_read_f32(const inl_env *env, const inl_safetensor *t, float *out,
+inlay_result inl_safetensors_read_f32(const inl_safetensors *f, const inl_safetensor *t, float *out,
                                       uint64_t count)
 {
     bool f32 = strcmp(t->dtype, "F32") == 0, f16 = strcmp(t->dtype, "F16") == 0;
     if (!f32 && !f16 && strcmp(t->dtype, "BF16") != 0)
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "tensor %s has type %s (F32, F16 and BF16 are supported)", t->name, t->dtype);
-    if (t->bytes != count * (f32 ? 4 : 2))
-        return inl_fail(env, INLAY_ERROR_MISMATCH, "tensor %s does not have %llu elements", t->name,
+        return inl_fail(&f->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: tensor %.200s has type %s (F32, F16 and BF16 are supported)", f->path,
+                        t->name, t->dtype);
+    if (t->bytes / (f32 ? 4 : 2) != count)
+        return inl_fail(&f->env, INLAY_ERROR_MISMATCH,
+                        "%s: tensor %.200s does not have %llu elements", f->path, t->name,
                         (unsigned long long)count);
     if (f32) {
-        memcpy(out, t->data, t->bytes);
+        if (count > 0)
+            memcpy(out, t->data, t->bytes);
         return INLAY_OK;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -244,33 +261,42 @@ static uint64_t out_bytes(const inl_safetensor_out *t)
     return 4 * elements;
 }
 
-// The header's text, allocated by jansson; NULL when out of memory.
-static char *make_header(const inl_safetensor_out *tensors, uint32_t count)
+static json_t *make_entry(const inl_safetensor_out *t, uint64_t at)
 {
-    json_t *header = json_object();
-    json_object_set_new(header, "__metadata__", json_pack("{s:s}", "format", "pt"));
+    json_t *shape = json_array();
+    for (uint32_t d = 0; d < t->dims; d++)
+        json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
+                     (json_int_t)at, (json_int_t)(at + out_bytes(t)));
+}
+
+// The header's text, allocated by jansson.
+static inlay_result make_header(const inl_env *env, const inl_safetensor_out *tensors,
+                                uint32_t count, char **out)
+{
+    json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    inlay_result result = header ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
     uint64_t at = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        json_t *shape = json_array();
-        for (uint32_t d = 0; d < tensors[i].dims; d++)
-            json_array_append_new(shape, json_integer((json_int_t)tensors[i].shape[d]));
-        uint64_t end = at + out_bytes(&tensors[i]);
-        json_object_set_new(header, tensors[i].name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape,
-                                      "data_offsets", (json_int_t)at, (json_int_t)end));
-        at = end;
+    for (uint32_t i = 0; i < count && result == INLAY_OK; i++) {
+        const inl_safetensor_out *t = &tensors[i];
+        if (json_object_get(header, t->name))
+            result = inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                              "the tensor name %.200s was written before", t->name);
+        else if (json_object_set_new(header, t->name, make_entry(t, at)) != 0)
+            result = inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                              "the tensor name %.200s is not UTF-8", t->name);
+        at += out_bytes(t);
     }
-    char *text = json_dumps(header, JSON_COMPACT);
+    *out = result == INLAY_OK ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
-    return text;
+    return result == INLAY_OK && !*out ? INLAY_ERROR_OUT_OF_MEMORY : result;
 }
 
 inlay_result inl_safetensors_write(const inl_env *env, const char *path,
                                    const inl_safetensor_out *tensors, uint32_t count)
 {
-    char *header = make_header(tensors, count);
-    if (!header)
-        return inl_fail(env, INLAY_ERROR_OUT_OF_MEMORY, "out of memory writing %s", path);
+    char *header;
+    INL_TRY(make_header(env, tensors, count, &header));
     uint64_t length = strlen(header), padded = inl_round_up(length, 8);
     inl_writer w;
     inlay_result result = inl_writer_open(env, path, &w);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The safetensors format: a bounded JSON header over a memory map, and a writer of f32 tensors.
-// Layout and rules: the format's README (header of at most 100 MB, no holes, no overlap, little-endian).
+// Layout and rules: the format's README (header of at most 100 MB, no holes, no overlap,
+// little-endian).
 #ifndef INL_IO_SAFETENSORS_H
 #define INL_IO_SAFETENSORS_H
 
@@ -25,8 +26,8 @@ uint32_t inl_safetensors_count(const inl_safetensors *file);
 const inl_safetensor *inl_safetensors_at(const inl_safetensors *file, uint32_t index);
 const inl_safetensor *inl_safetensors_find(const inl_safetensors *file, const char *name);
 // Copies an F32, F16 or BF16 tensor of `count` elements as f32; UNSUPPORTED for other types.
-inlay_result inl_safetensors_read_f32(const inl_env *env, const inl_safetensor *tensor, float *out,
-                                      uint64_t count);
+inlay_result inl_safetensors_read_f32(const inl_safetensors *file, const inl_safetensor *tensor,
+                                      float *out, uint64_t count);
 
 typedef struct inl_safetensor_out {
     const char *name;

@@ -170,7 +170,7 @@ static inlay_result load_moment(inl_trainer *t, const inl_safetensors *file, con
     const inl_safetensor *tensor = inl_safetensors_find(file, name);
     if (!tensor)
         return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the optimizer's file has no tensor %s", name);
-    INL_TRY(inl_safetensors_read_f32(&t->env, tensor, image, t->slots.floats));
+    INL_TRY(inl_safetensors_read_f32(file, tensor, image, t->slots.floats));
     return inl_gpu_upload(t->gpu, buffer, 0, image, 4 * t->slots.floats);
 }
 
