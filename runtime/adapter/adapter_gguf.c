@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: MIT
 // Adapters as llama.cpp's --lora loads them: A as "<tensor>.lora_a" {in, r}, B as "<tensor>.lora_b"
-// {r, out}, one alpha for all, scale = alpha / rank of the pair.
+// {r, out}, one alpha for all. A pair's scale is alpha / r, r its own rank; where alpha is 0 or
+// missing it is 1.
 #include "adapter/pairs.h"
 #include "io/gguf.h"
 #include "quant/format.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#define SUFFIX_A ".lora_a"
+#define SUFFIX_B ".lora_b"
+#define NAME_ROOM 128 // tensor names are shorter than 64 bytes
+// A relative difference of two scales that is rounding alone: not worth changing B for.
+#define SCALE_TOLERANCE 0x1p-22
+
+static float pair_scale(float alpha, uint32_t r)
+{
+    return alpha != 0.0f ? inl_lora_scale((double)alpha, r, false) : 1.0f;
+}
 
 // ---- reading
 
@@ -17,6 +28,7 @@ typedef struct gguf_reader {
     const inl_module_list *modules; // or NULL
     const char *path;
     inl_gguf *file;
+    float alpha;
     inl_lora *lora;
 } gguf_reader;
 
@@ -27,133 +39,121 @@ static bool string_is(const inl_gguf *file, const char *key, const char *wanted)
            memcmp(text.data, wanted, text.size) == 0;
 }
 
-static inlay_result check_metadata(gguf_reader *r)
+static inlay_result read_architecture(gguf_reader *r)
 {
-    if (!string_is(r->file, "general.type", "adapter") || !string_is(r->file, "adapter.type", "lora"))
-        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s is not a LoRA adapter", r->path);
     inl_slice name;
+    char *own = r->lora->architecture;
     if (!inl_gguf_get_string(r->file, "general.architecture", &name))
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: the metadata lack general.architecture",
                         r->path);
-    snprintf(r->lora->architecture, sizeof(r->lora->architecture), "%.*s",
-             (int)INL_MIN(name.size, 31), name.data);
-    if (r->modules && strcmp(r->lora->architecture, r->modules->architecture) != 0)
-        return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s is for a %s model, this one is %s", r->path,
-                        r->lora->architecture, r->modules->architecture);
-    if (!inl_gguf_get_f32(r->file, "adapter.lora.alpha", &r->lora->alpha))
-        r->lora->alpha = 0.0f;
-    if (!isfinite(r->lora->alpha))
+    snprintf(own, sizeof(r->lora->architecture), "%.*s",
+             (int)INL_MIN(name.size, sizeof(r->lora->architecture) - 1), name.data);
+    if (r->modules && !string_is(r->file, "general.architecture", r->modules->architecture))
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s is for a %s model, this one is %s",
+                        r->path, own, r->modules->architecture);
+    return INLAY_OK;
+}
+
+static inlay_result read_metadata(gguf_reader *r)
+{
+    if (!string_is(r->file, "general.type", "adapter") ||
+        !string_is(r->file, "adapter.type", "lora"))
+        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s is not a LoRA adapter", r->path);
+    if (inl_gguf_has(r->file, "adapter.alora.invocation_tokens"))
+        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: adapters with invocation tokens (aLoRA) are not supported", r->path);
+    INL_TRY(read_architecture(r));
+    if (!inl_gguf_get_f32(r->file, "adapter.lora.alpha", &r->alpha) &&
+        inl_gguf_has(r->file, "adapter.lora.alpha"))
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: adapter.lora.alpha is not an f32",
+                        r->path);
+    if (!isfinite(r->alpha))
         return inl_fail(r->env, INLAY_ERROR_NOT_FINITE, "%s: adapter.lora.alpha is not finite",
                         r->path);
     return INLAY_OK;
 }
 
-static const inl_module *find_module(const gguf_reader *r, const char *name, uint32_t *index)
+static inlay_result check_half(const gguf_reader *r, const inl_gguf_tensor *t)
 {
-    for (uint32_t i = 0; r->modules && i < r->modules->count; i++)
-        if (strcmp(r->modules->items[i].gguf, name) == 0) {
-            *index = i;
-            return &r->modules->items[i];
-        }
-    return NULL;
+    if (!inl_format_by_ggml(t->type))
+        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: tensor %s has the type %s, which is not "
+                        "supported in an adapter",
+                        r->path, t->name, inl_ggml_type_info(t->type, NULL, NULL));
+    if (t->shape[2] != 1 || t->shape[3] != 1)
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: tensor %s has %u dimensions, not 2",
+                        r->path, t->name, t->dims);
+    return INLAY_OK;
 }
 
 static inlay_result decode(const gguf_reader *r, const inl_gguf_tensor *t, float *out)
 {
-    const inl_format *format = inl_format_by_ggml(t->type);
-    if (!format)
-        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: tensor %s has an unsupported type",
-                        r->path, t->name);
-    format->decode(t->data, out, t->shape[0] * t->shape[1]);
-    return INLAY_OK;
+    uint64_t count = t->shape[0] * t->shape[1];
+    inl_format_by_ggml(t->type)->decode(t->data, out, count);
+    return inl_lora_check_finite(r->env, r->path, t->name, out, count);
 }
 
-static inlay_result check_shapes(const gguf_reader *r, const inl_gguf_tensor *a,
-                                 const inl_gguf_tensor *b, const inl_module *m)
+static inlay_result read_pair(const gguf_reader *r, const inl_gguf_tensor *a,
+                              const inl_gguf_tensor *b, const char *base)
 {
-    if (a->dims > 2 || b->dims > 2 || a->shape[1] != b->shape[0] || a->shape[0] > 1u << 24 ||
-        b->shape[1] > 1u << 24 || a->shape[1] > 1u << 16)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: tensors %s and %s do not fit together",
-                        r->path, a->name, b->name);
-    if (m && (a->shape[0] != m->in || b->shape[1] != m->out))
-        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
-                        "%s: tensor %s is for a matrix of %llu x %llu, the model's is %u x %u",
-                        r->path, a->name, (unsigned long long)b->shape[1],
-                        (unsigned long long)a->shape[0], m->out, m->in);
-    return INLAY_OK;
-}
-
-static inlay_result read_pair(const gguf_reader *r, const inl_gguf_tensor *a, const char *base)
-{
-    char name[128];
-    snprintf(name, sizeof(name), "%s.lora_b", base);
-    const inl_gguf_tensor *b = inl_gguf_find_tensor(r->file, name);
-    if (!b)
-        return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s: there is %s but no %s", r->path, a->name,
-                        name);
-    uint32_t index = 0;
-    const inl_module *m = find_module(r, base, &index);
-    if (r->modules && !m)
-        return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s: the model has no matrix %s to adapt",
-                        r->path, base);
-    INL_TRY(check_shapes(r, a, b, m));
+    inl_lora_halves halves = {.file = r->path,
+                              .a = a->name,
+                              .b = b->name,
+                              .base = base,
+                              .a_rank = a->shape[1],
+                              .in = a->shape[0],
+                              .out = b->shape[1],
+                              .b_rank = b->shape[0]};
     inl_lora_pair *p;
-    INL_TRY(inl_lora_add_pair(r->lora, index, m ? m->path : base, (uint32_t)a->shape[1],
-                              (uint32_t)a->shape[0], (uint32_t)b->shape[1], &p));
-    p->scale = r->lora->alpha != 0.0f ? r->lora->alpha / (float)p->r : 1.0f;
+    const inl_module *module;
+    if (strcmp(base, "token_embd.weight") == 0)
+        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: tensor %s: adapters of the embedding are not supported", r->path,
+                        a->name);
+    INL_TRY(check_half(r, a));
+    INL_TRY(check_half(r, b));
+    INL_TRY(inl_lora_add_halves(r->lora, r->modules, &halves, &p, &module));
+    p->scale = pair_scale(r->alpha, p->r);
     r->lora->r = INL_MAX(r->lora->r, p->r);
-    r->lora->has_head |= m && m->is_head;
     INL_TRY(decode(r, a, p->a));
     return decode(r, b, p->b);
 }
 
-static int by_module(const void *x, const void *y)
+// A pair is read where its A stands in the list; a B is only checked for having one.
+static inlay_result read_tensor(const gguf_reader *r, const inl_gguf_tensor *t)
 {
-    const inl_lora_pair *a = x, *b = y;
-    return a->module < b->module ? -1 : a->module > b->module;
-}
-
-static inlay_result read_tensors(const gguf_reader *r)
-{
-    uint32_t halves = 0;
-    for (uint32_t i = 0; i < inl_gguf_tensor_count(r->file); i++) {
-        const inl_gguf_tensor *t = inl_gguf_tensor_at(r->file, i);
-        size_t length = strlen(t->name);
-        const char *end = length > 7 ? t->name + length - 7 : "";
-        bool a = strcmp(end, ".lora_a") == 0, b = strcmp(end, ".lora_b") == 0;
-        if (!a && !b)
-            return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: tensor %s is not supported", r->path,
-                            t->name);
-        halves += b;
-        if (!a)
-            continue;
-        char base[128];
-        snprintf(base, sizeof(base), "%.*s", (int)(length - 7), t->name);
-        INL_TRY(read_pair(r, t, base));
+    char base[NAME_ROOM], partner[NAME_ROOM + 8];
+    bool is_a = inl_lora_cut_suffix(t->name, SUFFIX_A, base, sizeof(base));
+    if (!is_a && !inl_lora_cut_suffix(t->name, SUFFIX_B, base, sizeof(base))) {
+        if (!inl_lora_cut_suffix(t->name, "_norm.weight", base, sizeof(base)))
+            return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: tensor %s is not part of a LoRA",
+                            r->path, t->name);
+        inl_logf(r->env, INLAY_LOG_WARN, "%s: tensor %s is ignored, as llama.cpp does", r->path,
+                 t->name);
+        return INLAY_OK;
     }
-    if (halves != r->lora->pair_count || halves == 0)
-        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
-                        halves ? "%s: a lora_b has no lora_a" : "%s: the adapter holds no tensors",
-                        r->path);
-    if (r->modules)
-        qsort(r->lora->pairs, r->lora->pair_count, sizeof(*r->lora->pairs), by_module);
-    return INLAY_OK;
+    snprintf(partner, sizeof(partner), "%s%s", base, is_a ? SUFFIX_B : SUFFIX_A);
+    const inl_gguf_tensor *other = inl_gguf_find_tensor(r->file, partner);
+    if (!other)
+        return inl_lora_fail_alone(r->env, r->path, t->name, partner);
+    return is_a ? read_pair(r, t, other, base) : INLAY_OK;
 }
 
 static inlay_result read_all(gguf_reader *r)
 {
     INL_TRY(inl_gguf_open(r->env, r->path, &r->file));
     INL_TRY(inl_lora_begin(r->env, inl_gguf_tensor_count(r->file), "gguf", &r->lora));
-    INL_TRY(check_metadata(r));
-    INL_TRY(read_tensors(r));
-    if (r->lora->alpha == 0.0f)
-        r->lora->alpha = (float)r->lora->r; // a scale of 1
-    INL_TRY(inl_lora_check_finite(r->lora, r->path));
-    return inl_lora_name_targets(r->lora, r->modules);
+    INL_TRY(read_metadata(r));
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(r->file); i++)
+        INL_TRY(read_tensor(r, inl_gguf_tensor_at(r->file, i)));
+    if (r->lora->pair_count == 0)
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: the adapter holds no tensors", r->path);
+    r->lora->alpha = (double)(r->alpha != 0.0f ? r->alpha : (float)r->lora->r);
+    return inl_lora_finish(r->lora, r->modules);
 }
 
-inlay_result inl_lora_load_gguf(const inl_env *env, const inl_module_list *modules, const char *path,
-                                inl_lora **out)
+inlay_result inl_lora_load_gguf(const inl_env *env, const inl_module_list *modules,
+                                const char *path, inl_lora **out)
 {
     gguf_reader r = {.env = env, .modules = modules, .path = path};
     inlay_result result = read_all(&r);
@@ -166,6 +166,20 @@ inlay_result inl_lora_load_gguf(const inl_env *env, const inl_module_list *modul
 
 // ---- writing
 
+// The file's one alpha: the adapter's own. 0, a scale of 1 whatever the rank, where that is meant.
+static float choose_alpha(const inl_lora *lora)
+{
+    bool ones = true, same_rank = true;
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        ones &= lora->pairs[i].scale == 1.0f;
+        same_rank &= lora->pairs[i].r == lora->pairs[0].r;
+    }
+    if (ones && !same_rank)
+        return 0.0f;
+    float alpha = (float)(lora->alpha * (lora->use_rslora ? sqrt((double)lora->r) : 1.0));
+    return isnormal(alpha) ? alpha : (float)lora->r;
+}
+
 static inlay_result write_metadata(const inl_lora *lora, float alpha, inl_gguf_writer *w)
 {
     INL_TRY(inl_gguf_writer_string(w, "general.architecture", lora->architecture));
@@ -177,34 +191,48 @@ static inlay_result write_metadata(const inl_lora *lora, float alpha, inl_gguf_w
     return inl_gguf_writer_f32(w, "adapter.lora.alpha", alpha);
 }
 
-// The one alpha gives each pair the scale alpha / r; what its own scale has beyond that goes into B.
-static inlay_result write_pair(const inl_lora *lora, const inl_lora_pair *p, const inl_module *m,
-                               float alpha, float *b, inl_gguf_writer *w)
+// What a pair's scale has beyond the file's alpha / r goes into a copy of B; without such a rest
+// *copy is NULL and B is written as it is.
+static inlay_result fold_scale(const inl_lora *lora, const inl_lora_pair *p, float alpha,
+                               float **copy)
 {
-    char name[128];
-    float scale = alpha / (float)p->r, factor = p->scale == scale ? 1.0f : p->scale / scale;
-    for (size_t i = 0; i < (size_t)p->out * p->r; i++)
-        b[i] = factor == 1.0f ? p->b[i] : p->b[i] * factor;
+    double factor = (double)p->scale / (double)pair_scale(alpha, p->r);
+    uint64_t count = (uint64_t)p->out * p->r;
+    *copy = NULL;
+    if (fabs(factor - 1.0) < SCALE_TOLERANCE)
+        return INLAY_OK;
+    *copy = inl_alloc(&lora->env, count, sizeof(float));
+    if (!*copy)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint64_t i = 0; i < count; i++)
+        (*copy)[i] = (float)((double)p->b[i] * factor);
+    return INLAY_OK;
+}
+
+static inlay_result write_pair(const inl_lora_pair *p, const inl_module *m, const float *b,
+                               inl_gguf_writer *w)
+{
+    char name[NAME_ROOM];
     uint32_t f32 = inl_format_by_id(INL_FORMAT_F32)->ggml_type;
     uint64_t a_shape[2] = {p->in, p->r}, b_shape[2] = {p->r, p->out};
-    snprintf(name, sizeof(name), "%s.lora_a", m->gguf);
+    snprintf(name, sizeof(name), "%s" SUFFIX_A, m->gguf);
     INL_TRY(inl_gguf_writer_tensor(w, name, f32, 2, a_shape, p->a, 4ull * p->r * p->in));
-    snprintf(name, sizeof(name), "%s.lora_b", m->gguf);
-    (void)lora;
+    snprintf(name, sizeof(name), "%s" SUFFIX_B, m->gguf);
     return inl_gguf_writer_tensor(w, name, f32, 2, b_shape, b, 4ull * p->r * p->out);
 }
 
-static inlay_result write_all(const inl_lora *lora, const inl_module_list *modules, const char *path,
-                              float **copies, inl_gguf_writer *w)
+static inlay_result write_all(const inl_lora *lora, const inl_module_list *modules,
+                              const char *path, float **copies, inl_gguf_writer *w)
 {
-    float alpha = lora->pair_count ? lora->pairs[0].scale * (float)lora->pairs[0].r : lora->alpha;
+    float alpha = choose_alpha(lora);
     INL_TRY(write_metadata(lora, alpha, w));
     for (uint32_t i = 0; i < lora->pair_count; i++) {
         const inl_lora_pair *p = &lora->pairs[i];
-        copies[i] = inl_alloc(&lora->env, (size_t)p->out * p->r, sizeof(float));
-        if (!copies[i])
-            return INLAY_ERROR_OUT_OF_MEMORY;
-        INL_TRY(write_pair(lora, p, &modules->items[p->module], alpha, copies[i], w));
+        INL_TRY(fold_scale(lora, p, alpha, &copies[i]));
+        if (copies[i])
+            INL_TRY(inl_lora_check_finite(&lora->env, path, p->path, copies[i],
+                                          (uint64_t)p->out * p->r));
+        INL_TRY(write_pair(p, &modules->items[p->module], copies[i] ? copies[i] : p->b, w));
     }
     return inl_gguf_writer_write(w, path);
 }
@@ -212,9 +240,10 @@ static inlay_result write_all(const inl_lora *lora, const inl_module_list *modul
 inlay_result inl_lora_save_gguf(const inl_lora *lora, const inl_module_list *modules,
                                 const char *path)
 {
+    INL_TRY(inl_lora_check_writable(lora, modules));
     inl_gguf_writer *w;
     INL_TRY(inl_gguf_writer_create(&lora->env, &w));
-    float **copies = inl_alloc(&lora->env, lora->pair_count + 1, sizeof(*copies));
+    float **copies = inl_alloc(&lora->env, (size_t)lora->pair_count + 1, sizeof(*copies));
     inlay_result result =
         copies ? write_all(lora, modules, path, copies, w) : INLAY_ERROR_OUT_OF_MEMORY;
     for (uint32_t i = 0; copies && i < lora->pair_count; i++)

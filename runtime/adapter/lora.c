@@ -6,14 +6,50 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_RANK 16
 
-float inl_lora_scale(float alpha, uint32_t r, bool rslora)
+// In double, so that alpha and scale lead to each other and back without losing a bit.
+float inl_lora_scale(double alpha, uint32_t r, bool rslora)
 {
-    return rslora ? alpha / sqrtf((float)r) : alpha / (float)r;
+    return (float)(alpha / (rslora ? sqrt((double)r) : (double)r));
 }
+
+double inl_lora_alpha(float scale, uint32_t r, bool rslora)
+{
+    return (double)scale * (rslora ? sqrt((double)r) : (double)r);
+}
+
+double inl_lora_decimal(float value)
+{
+    char text[32];
+    for (int digits = 6; digits < 9; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            return strtod(text, NULL);
+    }
+    return (double)value;
+}
+
+// Row h*d + 2i + j of GGUF is row h*d + j*(d/2) + i of Hugging Face.
+void inl_lora_permute_b(const inl_module *module, uint32_t r, const float *from, float *to,
+                        bool to_hf)
+{
+    uint32_t heads = module->permuted_heads, d = heads ? module->out / heads : 0;
+    for (uint32_t row = 0; row < module->out; row++) {
+        uint32_t other = row;
+        if (heads) {
+            uint32_t within = row % d;
+            other = row / d * d + within % 2 * (d / 2) + within / 2;
+        }
+        uint32_t source = to_hf ? row : other, target = to_hf ? other : row;
+        memcpy(to + (size_t)target * r, from + (size_t)source * r, r * sizeof(float));
+    }
+}
+
+// ---- building
 
 inlay_result inl_lora_begin(const inl_env *env, uint32_t pairs, const char *format, inl_lora **out)
 {
@@ -37,11 +73,80 @@ inlay_result inl_lora_add_pair(inl_lora *lora, uint32_t module, const char *path
 {
     inl_lora_pair *p = &lora->pairs[lora->pair_count++];
     *p = (inl_lora_pair){.module = module, .r = r, .in = in, .out = out};
-    p->path = inl_strdup(&lora->env, path);
-    p->a = inl_alloc(&lora->env, (size_t)r * in, sizeof(float));
-    p->b = inl_alloc(&lora->env, (size_t)out * r, sizeof(float));
     *pair = p;
-    return p->path && p->a && p->b ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    p->path = inl_strdup(&lora->env, path);
+    if (!p->path)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    p->a = inl_alloc(&lora->env, (size_t)r * in, sizeof(float));
+    if (!p->a)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    p->b = inl_alloc(&lora->env, (size_t)out * r, sizeof(float));
+    return p->b ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+static const inl_module *find_module(const inl_module_list *modules, const char *base, bool gguf,
+                                     uint32_t *index)
+{
+    for (uint32_t i = 0; i < modules->count; i++) {
+        const inl_module *m = &modules->items[i];
+        if (strcmp(gguf ? m->gguf : m->path, base) == 0) {
+            *index = i;
+            return m;
+        }
+    }
+    return NULL;
+}
+
+static inlay_result check_shapes(const inl_env *env, const inl_lora_halves *h, const inl_module *m)
+{
+    if (h->a_rank != h->b_rank || h->a_rank == 0 || h->a_rank > INL_LORA_MAX_RANK || h->in == 0 ||
+        h->in > INL_LORA_MAX_DIM || h->out == 0 || h->out > INL_LORA_MAX_DIM)
+        return inl_fail(env, INLAY_ERROR_BAD_FILE,
+                        "%s: tensors %.200s (%llu x %llu) and %.200s (%llu x %llu) are no pair",
+                        h->file, h->a, (unsigned long long)h->a_rank, (unsigned long long)h->in,
+                        h->b, (unsigned long long)h->out, (unsigned long long)h->b_rank);
+    if (m && (h->in != m->in || h->out != m->out))
+        return inl_fail(env, INLAY_ERROR_MISMATCH,
+                        "%s: tensor %.200s is for a matrix of %llu x %llu, the model's is %u x %u",
+                        h->file, h->in != m->in ? h->a : h->b, (unsigned long long)h->out,
+                        (unsigned long long)h->in, m->out, m->in);
+    return INLAY_OK;
+}
+
+inlay_result inl_lora_add_halves(inl_lora *lora, const inl_module_list *modules,
+                                 const inl_lora_halves *h, inl_lora_pair **pair,
+                                 const inl_module **module)
+{
+    uint32_t index = 0;
+    *module = NULL;
+    if (modules) {
+        *module = find_module(modules, h->base, strcmp(lora->format, "gguf") == 0, &index);
+        if (!*module)
+            return inl_fail(&lora->env, INLAY_ERROR_MISMATCH,
+                            "%s: tensor %.200s is for %.200s, which the model does not have",
+                            h->file, h->a, h->base);
+        lora->has_head |= (*module)->is_head;
+    }
+    INL_TRY(check_shapes(&lora->env, h, *module));
+    return inl_lora_add_pair(lora, index, *module ? (*module)->path : h->base, (uint32_t)h->a_rank,
+                             (uint32_t)h->in, (uint32_t)h->out, pair);
+}
+
+bool inl_lora_cut_suffix(const char *name, const char *suffix, char *base, size_t room)
+{
+    size_t length = strlen(name), part = strlen(suffix);
+    if (length < part || strcmp(name + length - part, suffix) != 0 || length - part >= room)
+        return false;
+    memcpy(base, name, length - part);
+    base[length - part] = '\0';
+    return true;
+}
+
+inlay_result inl_lora_fail_alone(const inl_env *env, const char *file, const char *tensor,
+                                 const char *missing)
+{
+    return inl_fail(env, INLAY_ERROR_MISMATCH, "%s: there is a tensor %.200s but no %.200s", file,
+                    tensor, missing);
 }
 
 void inl_lora_destroy(inl_lora **handle)
@@ -63,19 +168,15 @@ void inl_lora_destroy(inl_lora **handle)
     inl_free(&env, lora);
 }
 
-static const char *last_part(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return dot ? dot + 1 : path;
-}
-
-// A suffix names all modules that end in it: enough when each of those has a pair; else whole paths.
+// A suffix names all modules that end in it: enough when each of those has a pair; else whole
+// paths.
 static bool suffixes_suffice(const inl_lora *lora, const inl_module_list *modules)
 {
     for (uint32_t i = 0; i < modules->count; i++) {
+        const char *suffix = inl_targets_suffix(modules->items[i].path);
         bool named = false, paired = false;
         for (uint32_t p = 0; p < lora->pair_count; p++) {
-            named |= strcmp(last_part(lora->pairs[p].path), last_part(modules->items[i].path)) == 0;
+            named |= strcmp(inl_targets_suffix(lora->pairs[p].path), suffix) == 0;
             paired |= lora->pairs[p].module == i;
         }
         if (named != paired)
@@ -84,14 +185,23 @@ static bool suffixes_suffice(const inl_lora *lora, const inl_module_list *module
     return true;
 }
 
-inlay_result inl_lora_name_targets(inl_lora *lora, const inl_module_list *modules)
+static int by_module(const void *x, const void *y)
 {
-    bool suffixes = !modules || suffixes_suffice(lora, modules);
+    const inl_lora_pair *a = x, *b = y;
+    return a->module < b->module ? -1 : a->module > b->module;
+}
+
+inlay_result inl_lora_finish(inl_lora *lora, const inl_module_list *modules)
+{
+    if (!modules)
+        return INLAY_OK;
+    qsort(lora->pairs, lora->pair_count, sizeof(*lora->pairs), by_module);
+    bool suffixes = suffixes_suffice(lora, modules);
     lora->targets = inl_alloc(&lora->env, (size_t)lora->pair_count + 1, sizeof(*lora->targets));
     if (!lora->targets)
         return INLAY_ERROR_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < lora->pair_count; i++) {
-        const char *name = suffixes ? last_part(lora->pairs[i].path) : lora->pairs[i].path;
+        const char *name = suffixes ? inl_targets_suffix(lora->pairs[i].path) : lora->pairs[i].path;
         bool known = false;
         for (uint32_t t = 0; t < lora->target_count; t++)
             known |= strcmp(lora->targets[t], name) == 0;
@@ -104,43 +214,69 @@ inlay_result inl_lora_name_targets(inl_lora *lora, const inl_module_list *module
     return INLAY_OK;
 }
 
+inlay_result inl_lora_check_finite(const inl_env *env, const char *file, const char *tensor,
+                                   const float *values, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return inl_fail(env, INLAY_ERROR_NOT_FINITE, "%s: tensor %s has %s at element %llu",
+                            file, tensor, isnan(values[i]) ? "NaN" : "infinity",
+                            (unsigned long long)i);
+    return INLAY_OK;
+}
+
+inlay_result inl_lora_check_writable(const inl_lora *lora, const inl_module_list *modules)
+{
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i];
+        const inl_module *m =
+            modules && p->module < modules->count ? &modules->items[p->module] : NULL;
+        if (!m || strcmp(m->path, p->path) != 0 || m->in != p->in || m->out != p->out)
+            return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
+                            "an adapter that was loaded without its base model cannot be saved");
+    }
+    return INLAY_OK;
+}
+
+// ---- a fresh adapter
+
 // U(-1/sqrt(in), 1/sqrt(in)): PEFT's kaiming_uniform with a = sqrt(5).
 static void draw(inl_lora_pair *p, uint32_t seed)
 {
     float bound = 1.0f / sqrtf((float)p->in);
-    for (uint32_t i = 0; i < p->r * p->in; i++)
-        p->a[i] = (2.0f * inl_rng_f32(seed, p->module, i) - 1.0f) * bound;
+    for (uint64_t i = 0; i < (uint64_t)p->r * p->in; i++)
+        p->a[i] = (2.0f * inl_rng_f32(seed, p->module, (uint32_t)i) - 1.0f) * bound;
 }
 
 static inlay_result fill(inl_lora *lora, const inl_module_list *modules,
                          const inl_lora_params *params, const bool *selected)
 {
     lora->r = params->r ? params->r : DEFAULT_RANK;
-    lora->alpha = params->alpha > 0.0f ? params->alpha : 2.0f * (float)lora->r;
+    lora->alpha = params->alpha > 0.0f ? inl_lora_decimal(params->alpha) : 2.0 * (double)lora->r;
     lora->dropout = params->dropout;
     lora->use_rslora = params->use_rslora;
     snprintf(lora->architecture, sizeof(lora->architecture), "%s", modules->architecture);
+    if (lora->r > INL_LORA_MAX_RANK)
+        return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT, "a rank of %u is more than %u",
+                        lora->r, INL_LORA_MAX_RANK);
     for (uint32_t i = 0; i < modules->count; i++) {
         const inl_module *m = &modules->items[i];
         if (!selected[i])
             continue;
-        if (lora->r > m->in || lora->r > m->out)
-            return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
-                            "a rank of %u is more than %s's %u x %u has", lora->r, m->path, m->out,
-                            m->in);
         inl_lora_pair *p;
         INL_TRY(inl_lora_add_pair(lora, i, m->path, lora->r, m->in, m->out, &p));
         p->scale = inl_lora_scale(lora->alpha, lora->r, lora->use_rslora);
         draw(p, params->seed);
         lora->has_head |= m->is_head;
     }
-    return inl_lora_name_targets(lora, modules);
+    return inl_lora_finish(lora, modules);
 }
 
 inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
                              const inl_lora_params *params, inl_lora **out)
 {
-    bool *selected = inl_alloc(env, modules->count, sizeof(*selected));
+    *out = NULL;
+    bool *selected = inl_alloc(env, (size_t)modules->count + 1, sizeof(*selected));
     if (!selected)
         return INLAY_ERROR_OUT_OF_MEMORY;
     inlay_result result = inl_targets_match(env, modules, params->target_modules, selected);
@@ -154,24 +290,10 @@ inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
     return result;
 }
 
-inlay_result inl_lora_check_finite(const inl_lora *lora, const char *file)
-{
-    for (uint32_t i = 0; i < lora->pair_count; i++) {
-        const inl_lora_pair *p = &lora->pairs[i];
-        for (uint64_t k = 0; k < (uint64_t)p->r * ((uint64_t)p->in + p->out); k++) {
-            bool in_a = k < (uint64_t)p->r * p->in;
-            float v = in_a ? p->a[k] : p->b[k - (uint64_t)p->r * p->in];
-            if (!isfinite(v))
-                return inl_fail(&lora->env, INLAY_ERROR_NOT_FINITE,
-                                "%s: tensor lora_%c of %s has NaN or infinity", file,
-                                in_a ? 'A' : 'B', p->path);
-        }
-    }
-    return INLAY_OK;
-}
+// ---- loading
 
-static inlay_result load_folder(const inl_env *env, const inl_module_list *modules, const char *path,
-                                inl_lora **out)
+static inlay_result load_folder(const inl_env *env, const inl_module_list *modules,
+                                const char *path, inl_lora **out)
 {
     char *config = inl_path_join(env, path, "adapter_config.json");
     if (!config)
@@ -183,11 +305,27 @@ static inlay_result load_folder(const inl_env *env, const inl_module_list *modul
     return inl_fail(env, INLAY_ERROR_NOT_FOUND, "%s holds no adapter_config.json", path);
 }
 
+static inlay_result check_magic(const inl_env *env, const char *path)
+{
+    inl_map map;
+    INL_TRY(inl_map_open(env, path, &map));
+    bool gguf = map.size >= 4 && memcmp(map.data, "GGUF", 4) == 0;
+    inl_map_close(&map);
+    if (gguf)
+        return INLAY_OK;
+    return inl_fail(env, INLAY_ERROR_BAD_FILE,
+                    "%s is no adapter: neither a GGUF file nor a folder with adapter_config.json",
+                    path);
+}
+
 inlay_result inl_lora_load(const inl_env *env, const inl_module_list *modules, const char *path,
                            inl_lora **out)
 {
     *out = NULL;
     if (inl_is_folder(path))
         return load_folder(env, modules, path, out);
+    size_t length = strlen(path);
+    if (length < 5 || strcmp(path + length - 5, ".gguf") != 0)
+        INL_TRY(check_magic(env, path));
     return inl_lora_load_gguf(env, modules, path, out);
 }

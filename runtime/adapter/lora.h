@@ -7,8 +7,8 @@
 
 // A linear layer of the base that an adapter may target. The model fills a list of them.
 typedef struct inl_module {
-    const char *path;     // Hugging Face's: "model.layers.0.self_attn.q_proj", "lm_head"
-    const char *gguf;     // "blk.0.attn_q.weight"
+    const char *path; // Hugging Face's: "model.layers.0.self_attn.q_proj", "lm_head"
+    const char *gguf; // "blk.0.attn_q.weight"
     uint32_t in, out;
     // Heads whose rows of W (so of B) GGUF stores in interleaved-pair order and Hugging Face in
     // half-split order: head count for q and k of llama, 0 for no permutation.
@@ -36,7 +36,8 @@ typedef struct inl_lora {
     char format[16];
     char architecture[32];
     uint32_t r;
-    float alpha, dropout;
+    double alpha; // as a config file has it; what counts is each pair's scale
+    float dropout;
     bool use_rslora;
     bool has_head;
     uint32_t pair_count;
@@ -61,7 +62,8 @@ inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
 void inl_lora_destroy(inl_lora **lora);
 
 // `path`: a folder with adapter_config.json and adapter_model.safetensors (PEFT), or a .gguf.
-// `modules` NULL: read without a base; pairs then carry the file's own names, unchecked, B as stored.
+// `modules` NULL: read without a base; pairs then carry the file's own names, unchecked, B as
+// stored.
 inlay_result inl_lora_load(const inl_env *env, const inl_module_list *modules, const char *path,
                            inl_lora **out);
 inlay_result inl_lora_save_peft(const inl_lora *lora, const inl_module_list *modules,

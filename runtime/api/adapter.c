@@ -77,7 +77,7 @@ void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapter_info *in
 {
     const inl_lora *lora = adapter->lora;
     *info = (inlay_adapter_info){.r = lora->r,
-                                 .alpha = lora->alpha,
+                                 .alpha = (float)lora->alpha,
                                  .dropout = lora->dropout,
                                  .use_rslora = lora->use_rslora,
                                  .pair_count = lora->pair_count};
