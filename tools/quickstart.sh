@@ -9,7 +9,7 @@ base=$root/tools/basemodel/base.gguf
 train_data=$root/tools/basemodel/commands-train.jsonl
 held_out=$root/tools/basemodel/commands-heldout.jsonl
 out=${1:-$root/out/quickstart}
-inlay=$build/tools/inlay/inlay
+inlay=$build/tools/inlay
 
 install_packages $build_packages
 install_driver

@@ -47,6 +47,8 @@ INLAY_API inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env
 // checking it against a base (for its info alone). Errors: MISMATCH names the tensor and both shapes.
 INLAY_API inlay_result inlay_adapter_load(inlay_adapter **out, const inlay_env *env,
                                           const inlay_model *model, const char *path);
+// Whether `path` looks like an adapter: a folder, or a GGUF file whose metadata say so. Logs nothing.
+INLAY_API bool inlay_adapter_detect(const char *path);
 INLAY_API void inlay_adapter_destroy(inlay_adapter **adapter);
 
 INLAY_API void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapter_info *info);

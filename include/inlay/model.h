@@ -69,7 +69,8 @@ INLAY_API inlay_result inlay_tokenize(const inlay_model *model, const char *text
                                       const inlay_tokenize_params *params, int32_t *ids,
                                       size_t *count);
 // The bytes of one token, not NUL-terminated; may be a part of a UTF-8 character. *size holds the
-// room and becomes the length. `first`: at the start of a text a SentencePiece space is dropped.
+// room and becomes the length (`bytes` NULL: only that). `first`: at the start of a text a
+// SentencePiece space is dropped.
 INLAY_API inlay_result inlay_detokenize(const inlay_model *model, int32_t id, bool first,
                                         char *bytes, size_t *size);
 

@@ -87,6 +87,8 @@ INLAY_API inlay_result inlay_trainer_create(inlay_trainer **out, const inlay_env
 INLAY_API void inlay_trainer_destroy(inlay_trainer **trainer);
 INLAY_API void inlay_trainer_get_plan(const inlay_trainer *trainer, inlay_train_plan *plan);
 
+INLAY_API uint32_t inlay_trainer_get_step(const inlay_trainer *trainer); // steps done
+
 // One optimizer step. NOT_FINITE: a loss or gradient is NaN or infinite; the log names the layer, the
 // tensor and the step, and the adapter is as it was before the step.
 INLAY_API inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats);

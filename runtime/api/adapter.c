@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "api/handles.h"
+#include "base/file.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,20 @@ inlay_result inlay_adapter_load(inlay_adapter **out, const inlay_env *public_env
     inl_lora *lora;
     INL_TRY(inl_lora_load(&env, model ? &model->model->modules.list : NULL, path, &lora));
     return wrap(&env, lora, model, out);
+}
+
+bool inlay_adapter_detect(const char *path)
+{
+    inl_env silent = inl_env_resolve(NULL);
+    inl_gguf *file = NULL;
+    inl_slice type;
+    if (!path || inl_is_folder(path))
+        return path != NULL;
+    bool found = inl_gguf_open(&silent, path, &file) == INLAY_OK &&
+                 inl_gguf_get_string(file, "general.type", &type) && type.size == 7 &&
+                 memcmp(type.data, "adapter", 7) == 0;
+    inl_gguf_close(&file);
+    return found;
 }
 
 void inlay_adapter_destroy(inlay_adapter **handle)

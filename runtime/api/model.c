@@ -136,6 +136,8 @@ inlay_result inlay_detokenize(const inlay_model *model, int32_t id, bool first, 
     inl_slice text = inl_tokenizer_decode(model->model->tokenizer, id, first);
     size_t room = *size;
     *size = text.size;
+    if (!bytes)
+        return INLAY_OK;
     INL_REQUIRE(&model->env, text.size <= room);
     if (text.size > 0)
         memcpy(bytes, text.data, text.size);

@@ -129,6 +129,11 @@ void inlay_trainer_get_plan(const inlay_trainer *trainer, inlay_train_plan *plan
     translate_plan(&t->plan_info, t->model, t->dataset, &t->params, t->gpu, 0, plan);
 }
 
+uint32_t inlay_trainer_get_step(const inlay_trainer *trainer)
+{
+    return trainer->trainer->step;
+}
+
 inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats)
 {
     INL_REQUIRE(&trainer->env, stats != NULL);

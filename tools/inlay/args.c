@@ -211,6 +211,7 @@ bool args_set(args *a, int index, const char *text, const char *shown)
         }
         *(const char **)out = text;
         break;
+    case ARG_TEXT: *(const char **)out = text; break;
     case ARG_UINT:
         if (!parse_uint(text, row, out))
             return bad_number(row, text, shown);

@@ -10,6 +10,7 @@
 typedef enum arg_type {
     ARG_FLAG,   // bool
     ARG_STRING, // const char *, not copied
+    ARG_TEXT,   // the same, may be empty
     ARG_UINT,   // uint32_t, min to max
     ARG_REAL,   // double, min to max
     ARG_CHOICE, // int, index into `choices`

@@ -178,11 +178,11 @@ static bool unknown_key(const reader *r, const char *key, size_t line)
 
 // Axolotl's `adapter` names the method, ours a folder to go on from.
 static bool is_method(const char *key, const char *value, int *row, const char **text,
-                      const args *args)
+                      const args *a)
 {
     if (strcmp(key, "adapter") != 0 || (strcmp(value, "lora") && strcmp(value, "qlora")))
         return false;
-    *row = args_find(args, "quantize");
+    *row = args_find(a, "quantize");
     *text = strcmp(value, "qlora") == 0 ? "nf4" : NULL;
     return *row >= 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// How far a run is, on stderr: on a terminal one line that is drawn anew, elsewhere one line a report.
+// How far a run is, on stderr: on a terminal one line that is drawn anew, elsewhere one line a
+// report.
 #ifndef PROGRESS_H
 #define PROGRESS_H
 

@@ -10,6 +10,24 @@
 
 const char *const quantize_names[] = {"none", "nf4", "q8_0", "q4_0", NULL};
 
+bool setup_parse_size(const char *text, void *bytes)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    if (*text < '0' || *text > '9')
+        return false;
+    double value = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    if (*end && (!unit || strcmp(end + 1, "iB") * strcmp(end + 1, "B") * strcmp(end + 1, "") != 0))
+        return false;
+    for (long i = unit ? unit - units : -1; i >= 0; i--)
+        value *= 1024.0;
+    if (!(value >= 1.0 && value < 1e18))
+        return false;
+    *(uint64_t *)bytes = (uint64_t)value;
+    return true;
+}
+
 bool setup_args(args *a, const command *c, int argc, char **argv, int *code)
 {
     switch (args_parse(a, argc, argv)) {
@@ -73,6 +91,8 @@ inlay_result setup_device(inlay_device **out, const inlay_env *env, const common
 {
     char *cache = cache_path();
     inlay_device_params params = {.select = common->device,
+                                  .memory_budget_bytes = common->memory_budget,
+                                  .max_submit_ms = common->max_submit_ms,
                                   .validation = common->validation,
                                   .pipeline_cache_path = cache};
     inlay_result result = inlay_device_create(out, env, &params);

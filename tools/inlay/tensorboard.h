@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// TensorBoard's event files: records of length, checksum, an Event in protocol-buffer encoding, checksum.
+// TensorBoard's event files: records of length, checksum, an Event in protocol-buffer encoding,
+// checksum.
 #ifndef TENSORBOARD_H
 #define TENSORBOARD_H
 

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#include "answer.h"
+
+#include "interrupt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int32_t *answer_ids(const inlay_model *model, const char *text, bool parse_special, size_t *count)
+{
+    inlay_model_info info;
+    inlay_model_get_info(model, &info);
+    inlay_tokenize_params params = {.parse_special = parse_special};
+    size_t size = strlen(text), n = 0, bos = info.add_bos && info.bos >= 0;
+    (void)inlay_tokenize(model, text, size, &params, NULL, &n);
+    int32_t *ids = xalloc(n + 1, sizeof(*ids));
+    ids[0] = info.bos;
+    if (n > 0 && inlay_tokenize(model, text, size, &params, ids + bos, &n) != INLAY_OK) {
+        free(ids);
+        return NULL;
+    }
+    *count = n + bos;
+    return ids;
+}
+
+// Bytes that have come and not been handed on.
+typedef struct stream {
+    const inlay_model *model;
+    answer_sink sink;
+    void *user;
+    bool first;
+    uint32_t tokens;
+    char *held;
+    size_t size, room;
+} stream;
+
+static void hand_on(stream *s, size_t size)
+{
+    if (size > 0)
+        s->sink(s->user, s->held, size);
+    memmove(s->held, s->held + size, s->size - size);
+    s->size -= size;
+}
+
+static bool take(void *user, int32_t id)
+{
+    stream *s = user;
+    size_t size = 0;
+    (void)inlay_detokenize(s->model, id, s->first, NULL, &size);
+    if (s->size + size > s->room) {
+        s->room = 2 * (s->size + size);
+        s->held = xrealloc(s->held, s->room, 1);
+    }
+    if (size > 0 && inlay_detokenize(s->model, id, s->first, s->held + s->size, &size) == INLAY_OK)
+        s->size += size;
+    s->first = false;
+    s->tokens++;
+    hand_on(s, s->size - utf8_incomplete_tail(s->held, s->size));
+    return interrupt_name() == NULL;
+}
+
+inlay_result answer_stream(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
+                           size_t count, const answer_params *params, answer_sink sink, void *user,
+                           uint32_t *tokens)
+{
+    stream s = {.model = model,
+                .sink = sink,
+                .user = user,
+                .first = params->at_start,
+                .held = xalloc(64, 1),
+                .room = 64};
+    inlay_result result =
+        inlay_generate(generator, ids, count, params->max_tokens, &params->sample, take, &s);
+    hand_on(&s, s.size);
+    free(s.held);
+    *tokens = s.tokens;
+    return result;
+}
+
+typedef struct text {
+    char *bytes;
+    size_t size;
+} text;
+
+static void append(void *user, const char *bytes, size_t size)
+{
+    text *t = user;
+    t->bytes = xrealloc(t->bytes, t->size + size + 1, 1);
+    memcpy(t->bytes + t->size, bytes, size);
+    t->size += size;
+    t->bytes[t->size] = '\0';
+}
+
+inlay_result answer_text(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
+                         size_t count, const answer_params *params, char **out)
+{
+    text t = {.bytes = xstrdup("")};
+    uint32_t tokens;
+    inlay_result result = answer_stream(model, generator, ids, count, params, append, &t, &tokens);
+    *out = t.bytes;
+    return result;
+}

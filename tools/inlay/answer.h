@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+// Continuing a prompt as text: ids in, bytes out, cut where characters end.
+#ifndef ANSWER_H
+#define ANSWER_H
+
+#include "cli.h"
+
+// A prompt's ids, with BOS in front where the model wants it. Allocated; NULL after a failure.
+int32_t *answer_ids(const inlay_model *model, const char *text, bool parse_special, size_t *count);
+
+// Called with whole UTF-8 characters; bytes that never become one come with the next whole one.
+typedef void (*answer_sink)(void *user, const char *bytes, size_t size);
+
+typedef struct answer_params {
+    uint32_t max_tokens;
+    inlay_sample_params sample;
+    bool at_start; // nothing stands before the answer: its leading SentencePiece space is dropped
+} answer_params;
+
+// *tokens: how many were generated. Ends early on SIGINT and SIGTERM (interrupt.h).
+inlay_result answer_stream(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
+                           size_t count, const answer_params *params, answer_sink sink, void *user,
+                           uint32_t *tokens);
+// The same as one allocated text.
+inlay_result answer_text(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
+                         size_t count, const answer_params *params, char **text);
+
+#endif

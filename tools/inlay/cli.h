@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// What the files of the command share. Results go to stdout, everything else through the functions
+// here to stderr. The command sees the library through its public headers alone.
+#ifndef CLI_H
+#define CLI_H
+
+#include "args.h"
+
+#include <inlay/inlay.h>
+#include <stdio.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+#if defined(__GNUC__)
+#define CLI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define CLI_PRINTF(fmt, args)
+#endif
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_BAD_INPUT = 2 };
+
+// ---- messages (env.c)
+
+void cli_error(const char *fmt, ...) CLI_PRINTF(1, 2);
+void cli_warn(const char *fmt, ...) CLI_PRINTF(1, 2);
+void cli_note(const char *fmt, ...) CLI_PRINTF(1, 2); // not with --quiet
+void cli_set_level(inlay_log_level level);
+inlay_log_level cli_get_level(void);
+// Called before each message: a progress line gets out of the way. NULL: none.
+void cli_before_message(void (*hook)(void));
+// The library's log goes where our messages go.
+const inlay_env *cli_env(void);
+
+// Exit code of a failure while reading what the user named, and of one while working.
+int cli_exit_input(inlay_result result);
+int cli_exit_run(inlay_result result);
+// `code`, or a failure when stdout could not take the results.
+int cli_finish_stdout(int code);
+
+// ---- memory: these end the program when there is none (env.c)
+
+void *xalloc(size_t count, size_t size); // zeroed
+void *xrealloc(void *ptr, size_t count, size_t size);
+char *xstrdup(const char *text);
+char *xprintf(const char *fmt, ...) CLI_PRINTF(1, 2);
+
+// ---- text (text.c)
+
+typedef struct text_buffer {
+    char text[48];
+} text_buffer;
+const char *text_bytes(text_buffer *out, uint64_t bytes);      // "12.3 MiB"
+const char *text_count(text_buffer *out, double count);        // "1.23 M"
+const char *text_duration(text_buffer *out, double seconds);   // "1:02:03"
+// Bytes at the end that begin a UTF-8 character which is not complete yet.
+size_t utf8_incomplete_tail(const char *text, size_t size);
+// What is not UTF-8 becomes U+FFFD. Allocated, NUL-terminated.
+char *utf8_clean(const char *text, size_t size, size_t *out_size);
+
+// ---- commands (main.c, cmd_*.c)
+
+typedef struct command {
+    const char *name, *usage, *summary;
+    const char *notes; // after the options in --help; NULL: none
+    int (*run)(const struct command *self, int argc, char **argv); // without the command's name
+} command;
+
+extern const command command_devices, command_info, command_tokenize, command_train, command_eval,
+    command_generate;
+
+// ---- the first steps of every command (setup.c)
+
+typedef struct common_options {
+    const char *device;
+    uint64_t memory_budget; // bytes
+    uint32_t max_submit_ms;
+    bool verbose, quiet, validation;
+} common_options;
+
+// Rows for an options struct that has a member `common`.
+#define COMMON_ARGS(opts_)                                                                         \
+    {.name = "quiet", .letter = 'q', .type = ARG_FLAG, .offset = offsetof(opts_, common.quiet),    \
+     .help = "warnings and errors alone", .heading = "General"},                                   \
+    {.name = "verbose", .letter = 'v', .type = ARG_FLAG, .offset = offsetof(opts_, common.verbose),\
+     .help = "more on stderr"}
+#define DEVICE_ARGS(opts_)                                                                         \
+    {.name = "device", .type = ARG_STRING, .offset = offsetof(opts_, common.device),               \
+     .value = "NAME|N", .help = "Vulkan device: a part of its name, or its number",                \
+     .heading = "Device"},                                                                         \
+    {.name = "memory-budget", .type = ARG_CUSTOM, .offset = offsetof(opts_, common.memory_budget), \
+     .value = "SIZE", .help = "device memory to stay within, like 6G; default: what is free",      \
+     .parse = setup_parse_size, .expected = "a size like 512M or 6G"},                             \
+    {.name = "max-submit-ms", .type = ARG_UINT, .offset = offsetof(opts_, common.max_submit_ms),   \
+     .value = "MS", .help = "longest piece of work given to the device (default 100)", .min = 1,   \
+     .max = 60000},                                                                                \
+    {.name = "validation", .type = ARG_FLAG, .offset = offsetof(opts_, common.validation),         \
+     .help = "run under the Vulkan validation layer"}
+
+extern const char *const quantize_names[]; // in the order of inlay_quantize
+bool setup_parse_size(const char *text, void *bytes);
+// False: the command ends here with *code (help was shown, or the arguments are wrong).
+bool setup_args(args *a, const command *c, int argc, char **argv, int *code);
+void setup_log(const common_options *common);
+// Whether all options of the NULL-terminated list were given; says which one is missing.
+bool setup_require(const args *a, const char *const *names, int *code);
+inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common);
+
+#endif

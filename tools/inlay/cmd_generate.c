@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+// inlay generate: continues a prompt; the continuation alone goes to stdout, as it comes.
+#include "answer.h"
+#include "interrupt.h"
+#include "progress.h"
+
+#include <stdlib.h>
+
+typedef struct options {
+    common_options common;
+    const char *model, *adapter, *prompt;
+    uint32_t tokens, top_k, seed;
+    double temperature, top_p;
+    int quantize;
+} options;
+
+static const arg table[] = {
+    {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
+     .value = "MODEL", .help = "a GGUF file"},
+    {.name = "adapter", .letter = 'a', .type = ARG_STRING, .offset = offsetof(options, adapter),
+     .value = "ADAPTER", .help = "a run's output folder, a PEFT folder or a .gguf"},
+    {.name = "prompt", .letter = 'p', .type = ARG_TEXT, .offset = offsetof(options, prompt),
+     .value = "PROMPT", .help = "the text to go on from; may be empty"},
+    {.name = "max-new-tokens", .letter = 'n', .type = ARG_UINT, .offset = offsetof(options, tokens),
+     .value = "N", .help = "at most so many tokens (default 256)", .max = 1e9},
+    {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(options, quantize),
+     .help = "the layers' matrices at load", .choices = quantize_names},
+    {.name = "temperature", .type = ARG_REAL, .offset = offsetof(options, temperature),
+     .value = "T", .help = "0 is greedy (default 0)", .max = 100.0, .heading = "Sampling"},
+    {.name = "top-k", .type = ARG_UINT, .offset = offsetof(options, top_k), .value = "K",
+     .help = "among the K likeliest tokens; 0: all (default 0)", .max = UINT32_MAX},
+    {.name = "top-p", .type = ARG_REAL, .offset = offsetof(options, top_p), .value = "P",
+     .help = "among the likeliest that hold the share P (default 1)", .max = 1.0},
+    {.name = "seed", .type = ARG_UINT, .offset = offsetof(options, seed), .value = "S",
+     .help = "of the random draws (default 0)", .max = UINT32_MAX},
+    DEVICE_ARGS(options),
+    COMMON_ARGS(options),
+};
+
+typedef struct session {
+    inlay_model *model;
+    inlay_adapter *adapter;
+    inlay_device *device;
+    inlay_generator *generator;
+    int32_t *ids;
+    size_t count;
+} session;
+
+static void write_out(void *user, const char *bytes, size_t size)
+{
+    (void)user;
+    fwrite(bytes, 1, size, stdout);
+    fflush(stdout);
+}
+
+static int open_inputs(session *s, const options *o)
+{
+    inlay_model_params params = {.quantize = (inlay_quantize)o->quantize};
+    inlay_result result = inlay_model_open(&s->model, cli_env(), o->model, &params);
+    if (result == INLAY_OK && o->adapter)
+        result = inlay_adapter_load(&s->adapter, cli_env(), s->model, o->adapter);
+    if (result != INLAY_OK)
+        return cli_exit_input(result);
+    s->ids = answer_ids(s->model, o->prompt, true, &s->count);
+    return s->ids ? EXIT_OK : EXIT_FAILED;
+}
+
+// Room for prompt and answer. The model's context is a limit of its quality, not of its arithmetic.
+static uint32_t choose_context(const session *s, const options *o)
+{
+    inlay_model_info info;
+    inlay_model_get_info(s->model, &info);
+    uint64_t tokens = (s->count ? s->count : 1) + (uint64_t)o->tokens;
+    if (tokens > info.context_length)
+        cli_warn("%zu tokens of prompt and up to %u new ones go beyond the model's context of %u",
+                 s->count, o->tokens, info.context_length);
+    return tokens < UINT32_MAX ? (uint32_t)tokens : UINT32_MAX;
+}
+
+static int generate(session *s, const options *o)
+{
+    if (o->tokens == 0)
+        return EXIT_OK;
+    inlay_generator_params params = {.context_length = choose_context(s, o)};
+    inlay_result result = setup_device(&s->device, cli_env(), &o->common);
+    if (result != INLAY_OK)
+        return cli_exit_run(result);
+    result = inlay_generator_create(&s->generator, cli_env(), s->device, s->model, s->adapter,
+                                    &params);
+    if (result != INLAY_OK)
+        return cli_exit_run(result);
+    answer_params answer = {.max_tokens = o->tokens,
+                            .sample = {.temperature = (float)o->temperature,
+                                       .top_k = o->top_k,
+                                       .top_p = (float)o->top_p,
+                                       .seed = o->seed},
+                            .at_start = *o->prompt == '\0'};
+    uint32_t tokens = 0;
+    double start = clock_seconds();
+    interrupt_install();
+    result = answer_stream(s->model, s->generator, s->ids, s->count, &answer, write_out, NULL,
+                           &tokens);
+    puts("");
+    double seconds = clock_seconds() - start;
+    if (o->common.verbose)
+        cli_note("%zu tokens in the prompt, %u generated in %.2f s", s->count, tokens, seconds);
+    if (result == INLAY_OK && interrupt_name()) {
+        cli_error("stopped by %s after %u tokens", interrupt_name(), tokens);
+        return EXIT_FAILED;
+    }
+    return cli_exit_run(result);
+}
+
+static int run(const command *self, int argc, char **argv)
+{
+    static const char *const required[] = {"model", "prompt", NULL};
+    options o = {.tokens = 256};
+    args a = {.table = table, .count = COUNT(table), .options = &o};
+    int code;
+    if (!setup_args(&a, self, argc, argv, &code) || !setup_require(&a, required, &code))
+        return code;
+    setup_log(&o.common);
+    session s = {0};
+    code = open_inputs(&s, &o);
+    if (code == EXIT_OK)
+        code = generate(&s, &o);
+    inlay_generator_destroy(&s.generator);
+    inlay_adapter_destroy(&s.adapter);
+    inlay_model_close(&s.model);
+    inlay_device_destroy(&s.device);
+    free(s.ids);
+    return code;
+}
+
+const command command_generate = {
+    .name = "generate",
+    .usage = "generate -m MODEL [-a ADAPTER] -p PROMPT [-n N] [options]",
+    .summary = "continues a prompt",
+    .run = run};
