@@ -127,7 +127,6 @@ static void read_properties(VkPhysicalDevice physical, inl_gpu_caps *caps)
     caps->max_buffer_range_bytes = limits->maxStorageBufferRange;
     caps->max_allocation_bytes = maintenance.maxMemoryAllocationSize;
     caps->max_workgroup_size = limits->maxComputeWorkGroupInvocations;
-    caps->buffer_alignment = (uint32_t)limits->minStorageBufferOffsetAlignment;
     caps->timestamp_ns = limits->timestampComputeAndGraphics ? limits->timestampPeriod : 0.0f;
 }
 

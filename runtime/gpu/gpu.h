@@ -21,8 +21,7 @@ typedef struct inl_gpu_caps {
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;
     uint32_t max_workgroup_size;
-    uint32_t buffer_alignment; // of the offset of a storage-buffer binding
-    float timestamp_ns;        // of one tick; 0: no timestamps
+    float timestamp_ns; // of one tick; 0: no timestamps
     bool subgroup_arithmetic, float16, storage16, cooperative_matrix;
     bool timeline;
     bool usable;

@@ -9,28 +9,9 @@ static const struct {
     uint32_t count;
 } groups[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1}};
 
-static uint64_t a_floats(const inl_lora_slot *s)
+static void place(inl_slots *slots, uint32_t first, uint32_t count)
 {
-    return 4ull * s->rank4 * inl_round_up(s->in, 8);
-}
-
-static uint64_t b_floats(const inl_lora_slot *s)
-{
-    return 4ull * s->rank4 * inl_round_up(s->out, 8);
-}
-
-// A's of the modules first, then their B's.
-static void lay_out(inl_slots *slots, uint32_t first, uint32_t count)
-{
-    for (uint32_t i = first; i < first + count; i++) {
-        slots->of_module[i].a = slots->floats;
-        slots->floats += a_floats(&slots->of_module[i]);
-    }
-    for (uint32_t i = first; i < first + count; i++) {
-        slots->of_module[i].b = slots->floats;
-        slots->floats += b_floats(&slots->of_module[i]);
-    }
-    slots->floats = inl_round_up(slots->floats, 64); // ranges start where any device can bind them
+    slots->floats = inl_lora_place(&slots->of_module[first], count, slots->floats);
 }
 
 inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
@@ -56,8 +37,8 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
     }
     for (uint32_t layer = 0; layer < config->layers; layer++)
         for (size_t g = 0; g < INL_COUNT(groups); g++)
-            lay_out(out, layer * INL_ROLE_COUNT + groups[g].first, groups[g].count);
-    lay_out(out, count - 1, 1);
+            place(out, layer * INL_ROLE_COUNT + groups[g].first, groups[g].count);
+    place(out, count - 1, 1);
     return INLAY_OK;
 }
 
@@ -118,8 +99,8 @@ bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const
     for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
         const inl_lora_pair *p = &slots->lora->pairs[i];
         const inl_lora_slot *s = &slots->of_module[p->module];
-        bool a = all_finite(arena + s->a, a_floats(s));
-        if (a && all_finite(arena + s->b, b_floats(s)))
+        bool a = all_finite(arena + s->a, inl_lora_a_floats(s));
+        if (a && all_finite(arena + s->b, inl_lora_b_floats(s)))
             continue;
         *module = p->path;
         *side = a ? 'B' : 'A';

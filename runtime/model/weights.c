@@ -18,7 +18,7 @@ typedef struct placement {
 typedef struct builder {
     inl_weights *w;
     const inl_env *env;
-    uint64_t alignment, max_block, max_range;
+    uint64_t max_block, max_range;
     placement *placements;
     size_t count, cap;
     uint64_t *sizes; // of blocks
@@ -32,7 +32,8 @@ static inlay_result place(builder *b, uint64_t bytes, inl_range *range)
     bytes = inl_round_up(bytes, 16);
     INL_TRY(inl_grow(b->env, (void **)&b->placements, &b->cap, b->count + 1, sizeof(placement)));
     INL_TRY(inl_grow(b->env, (void **)&b->sizes, &b->size_cap, b->block_count + 1, sizeof(uint64_t)));
-    uint64_t at = b->block_count ? inl_round_up(b->sizes[b->block_count - 1], b->alignment) : 0;
+    uint64_t at = b->block_count ? b->sizes[b->block_count - 1] : 0;
+    at = inl_round_up(at, INL_BINDING_ALIGNMENT);
     if (b->block_count == 0 || at + bytes > b->max_block) {
         b->block_count++;
         at = 0;
@@ -321,7 +322,6 @@ inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t m
     const inl_gpu_caps *caps = gpu ? inl_gpu_get_caps(gpu) : NULL;
     builder b = {.w = w,
                  .env = &model->env,
-                 .alignment = caps ? INL_MAX(caps->buffer_alignment, 256) : 256,
                  .max_range = caps ? caps->max_buffer_range_bytes : max_range,
                  .max_block = caps ? INL_MIN(BLOCK_BYTES, caps->max_allocation_bytes) : BLOCK_BYTES};
     inlay_result result = build(&b);

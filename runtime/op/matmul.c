@@ -8,6 +8,7 @@
 #define GEMM_ROWS 8
 #define DECODE_ONCE_ROWS 32 // rows from which decoding a matrix once is cheaper, for NF4
 #define LORA_LANES 8
+#define BINDING_FLOATS (INL_BINDING_ALIGNMENT / 4)
 #define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
 
 static inl_kernel by_format(const inl_weight *w, bool dx)
@@ -33,14 +34,27 @@ static inl_range floats_of(inl_range arena, uint64_t first, uint64_t count)
     return (inl_range){arena.buffer, arena.offset + 4 * first, 4 * count};
 }
 
-static uint64_t a_floats(const inl_lora_slot *s)
+uint64_t inl_lora_a_floats(const inl_lora_slot *s)
 {
     return 4ull * s->rank4 * inl_round_up(s->in, 8);
 }
 
-static uint64_t b_floats(const inl_lora_slot *s)
+uint64_t inl_lora_b_floats(const inl_lora_slot *s)
 {
     return 4ull * s->rank4 * inl_round_up(s->out, 8);
+}
+
+uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        slots[i].a = at = inl_round_up(at, BINDING_FLOATS);
+        at += inl_lora_a_floats(&slots[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        slots[i].b = at = inl_round_up(at, BINDING_FLOATS);
+        at += inl_lora_b_floats(&slots[i]);
+    }
+    return inl_round_up(at, BINDING_FLOATS);
 }
 
 // Only a kernel that decodes NF4 asks: others would be compiled twice for nothing.
@@ -91,7 +105,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     inl_range tail_range = {0};
     if (tail)
         tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
-                               dx ? a_floats(slot) : b_floats(slot));
+                               dx ? inl_lora_a_floats(slot) : inl_lora_b_floats(slot));
     inl_node node = {
         .kernel = kernel,
         .tag = args->tag,
@@ -162,10 +176,15 @@ static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
     inl_plan_add(plan, &node);
 }
 
-// Slots side by side are one matrix, unless each needs dropout's own random numbers.
-static uint32_t group_size(const inl_lora_arena *arena, uint32_t count)
+// Of `count` slots, the first so many are one matrix: those side by side, unless each needs dropout's
+// own random numbers.
+static uint32_t side_by_side(const inl_lora_arena *arena, const inl_lora_slot *slots, uint32_t count)
 {
-    return arena->dropout > 0.0f ? 1 : count;
+    uint32_t n = 1;
+    while (n < count && arena->dropout == 0.0f &&
+           slots[n].a == slots[n - 1].a + inl_lora_a_floats(&slots[n - 1]))
+        n++;
+    return n;
 }
 
 static uint32_t ranks4(const inl_lora_slot *slots, uint32_t count)
@@ -179,8 +198,9 @@ static uint32_t ranks4(const inl_lora_slot *slots, uint32_t count)
 void inl_op_lora_down(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
                       const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor h)
 {
-    uint32_t step = group_size(arena, count), column4 = 0;
-    for (uint32_t i = 0; i < count; i += step) {
+    uint32_t column4 = 0;
+    for (uint32_t i = 0, step; i < count; i += step) {
+        step = side_by_side(arena, slots + i, count - i);
         uint32_t rank4 = ranks4(slots + i, step);
         struct push_lora_down push = {.cols4 = inl_ld4(x),
                                       .ldx4 = inl_ld4(x),
@@ -228,8 +248,9 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .h4 = tail->column4,
                                   .rank4 = s->rank4,
                                   .scale = s->scale};
-    lora_down(plan, in, INL_KERNEL_LORA_DOWN_UP, dy, floats_of(tail->arena->weights, s->b, b_floats(s)),
-              g, &down, false, 8ull * dy.rows * dy.cols * s->rank4);
+    inl_range b = floats_of(tail->arena->weights, s->b, inl_lora_b_floats(s));
+    lora_down(plan, in, INL_KERNEL_LORA_DOWN_UP, dy, b, g, &down, false,
+              8ull * dy.rows * dy.cols * s->rank4);
     struct push_lora_grad grad = {.rows = dy.rows,
                                   .cols8 = dy.ld / 8,
                                   .ldx4 = inl_ld4(dy),
@@ -239,14 +260,15 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .rank4 = s->rank4,
                                   .scale = s->scale};
     lora_grad(plan, in, INL_KERNEL_LORA_GRAD_UP, dy, tail->h,
-              floats_of(tail->arena->gradients, s->b, b_floats(s)), &grad, false);
+              floats_of(tail->arena->gradients, s->b, inl_lora_b_floats(s)), &grad, false);
 }
 
 void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
                           const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor g)
 {
-    uint32_t step = group_size(arena, count), column4 = 0;
-    for (uint32_t i = 0; i < count; i += step) {
+    uint32_t column4 = 0;
+    for (uint32_t i = 0, step; i < count; i += step) {
+        step = side_by_side(arena, slots + i, count - i);
         uint32_t rank4 = ranks4(slots + i, step);
         struct push_lora_grad push = {.rows = x.rows,
                                       .cols8 = x.ld / 8,

@@ -50,6 +50,14 @@ typedef struct inl_lora_slot {
     uint32_t stream; // of dropout's random numbers
 } inl_lora_slot;
 
+// Floats of a slot's A and B with their padding.
+uint64_t inl_lora_a_floats(const inl_lora_slot *slot);
+uint64_t inl_lora_b_floats(const inl_lora_slot *slot);
+// Lays slots that share an input into the arenas from float `at` on, their A's first, then their B's;
+// returns the end. Each A and B starts where any device can bind it; A's lie side by side where their
+// sizes allow that.
+uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at);
+
 // The arenas a linear layer's adapter is read from and its gradient added to.
 typedef struct inl_lora_arena {
     inl_range weights, gradients;
@@ -80,13 +88,13 @@ void inl_op_gemm(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args
 // y[T, K] = x[T, N] W + residual + mask (h A): args->x is dY and args->y is dX; `bias` is ignored.
 void inl_op_gemm_dx(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args);
 
-// h[T, column4.. + ranks] = mask(x) A^T for `count` slots that lie side by side in the arena.
+// h[T, column4.. + ranks] = mask(x) A^T for `count` slots placed together.
 void inl_op_lora_down(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
                       const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor h);
 // g[T, column4..] = scale dy B, and dB += scale dy^T h.
 void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *tail, inl_tensor dy,
                         inl_tensor g);
-// dA += g^T mask(x) for `count` slots side by side.
+// dA += g^T mask(x) for `count` slots placed together.
 void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
                           const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor g);
 

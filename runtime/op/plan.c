@@ -170,20 +170,30 @@ static void check_groups(inl_plan *plan, const inl_node *node)
                                      node->tag, g[0], g[1], g[2], MAX_GROUPS));
 }
 
-void inl_plan_add(inl_plan *plan, const inl_node *node)
+static void check_binding(inl_plan *plan, const inl_node *node, inl_buf buf)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
+    if (buf >= plan->buffer_count)
+        return; // not made for want of memory: the plan has failed already
+    const plan_buffer *b = &plan->buffers[buf];
+    if (caps && b->size > caps->max_buffer_range_bytes)
+        inl_plan_fail(plan, inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
+                                     "a buffer of %s needs %llu bytes in one binding, the device "
+                                     "binds at most %llu: use a shorter --max-length or a smaller batch",
+                                     node->tag, (unsigned long long)b->size,
+                                     (unsigned long long)caps->max_buffer_range_bytes));
+    if (b->offset % INL_BINDING_ALIGNMENT != 0)
+        inl_plan_fail(plan, inl_fail(&plan->env, INLAY_ERROR_INTERNAL,
+                                     "a binding of %s starts at byte %llu, which not every device binds",
+                                     node->tag, (unsigned long long)b->offset));
+}
+
+void inl_plan_add(inl_plan *plan, const inl_node *node)
+{
     check_groups(plan, node);
-    for (uint32_t i = 0; i < INL_NODE_BINDINGS && caps; i++)
-        if (node->uses[i].access != INL_UNUSED &&
-            inl_plan_buf_bytes(plan, node->uses[i].buf) > caps->max_buffer_range_bytes)
-            inl_plan_fail(plan,
-                          inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
-                                   "a buffer of %s needs %llu bytes in one binding, the device binds "
-                                   "at most %llu: use a shorter --max-length or a smaller batch",
-                                   node->tag,
-                                   (unsigned long long)inl_plan_buf_bytes(plan, node->uses[i].buf),
-                                   (unsigned long long)caps->max_buffer_range_bytes));
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
+        if (node->uses[i].access != INL_UNUSED)
+            check_binding(plan, node, node->uses[i].buf);
     add_node(plan, &(plan_node){.node = *node, .kind = NODE_DISPATCH});
 }
 
@@ -238,8 +248,8 @@ static inlay_result place(inl_plan *plan, uint64_t **sizes)
         items[count++] = (inl_arena_item){.bytes = b->size, .first = b->first, .last = b->last};
     }
     uint64_t most = caps ? INL_MIN(caps->max_allocation_bytes, ARENA_BLOCK_BYTES) : ARENA_BLOCK_BYTES;
-    inlay_result result = inl_arena_place(&plan->env, items, count, 256, most, sizes,
-                                          &plan->block_count);
+    inlay_result result = inl_arena_place(&plan->env, items, count, INL_BINDING_ALIGNMENT, most,
+                                          sizes, &plan->block_count);
     if (result == INLAY_OK) {
         uint64_t total = 0;
         for (uint32_t i = 0; i < plan->block_count; i++)

@@ -31,6 +31,9 @@ typedef enum inl_purpose { INL_ACTIVATION, INL_SCRATCH, INL_PURPOSE_COUNT } inl_
 inlay_result inl_plan_create(const inl_env *env, inl_gpu *gpu, inl_plan **out);
 void inl_plan_destroy(inl_plan **plan);
 
+// What a binding's offset is a multiple of: Vulkan lets no device ask for more.
+#define INL_BINDING_ALIGNMENT 256
+
 // A range that lives outside the plan. `buffer` may be NULL in a dry plan.
 inl_buf inl_plan_external(inl_plan *plan, inl_buffer *buffer, uint64_t offset, uint64_t size);
 // Scratch memory, alive from its first to its last use.

@@ -51,7 +51,7 @@ static uint64_t cache_bytes(const inl_generator *g)
 {
     const inl_config *c = &g->weights->model->config;
     uint64_t bytes = inl_tensor_bytes(inl_generator_positions(g->context), c->kv_heads * c->head_dim);
-    return inl_round_up(bytes, 256);
+    return inl_round_up(bytes, INL_BINDING_ALIGNMENT);
 }
 
 static inlay_result create_cache(inl_generator *g)

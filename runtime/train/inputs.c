@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define SECTION_ALIGNMENT 256 // no device needs more of a binding's offset
+#define SECTION_ALIGNMENT INL_BINDING_ALIGNMENT
 #define SECTIONS 7
 
 static uint64_t section_bytes(uint32_t tokens)

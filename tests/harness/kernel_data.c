@@ -346,20 +346,6 @@ static double *random_dense(kt *k, uint64_t count, float scale)
     return v;
 }
 
-static uint64_t lay_out(kt_lora *l)
-{
-    uint64_t floats = 0;
-    for (uint32_t i = 0; i < l->count; i++) {
-        l->slots[i].a = floats;
-        floats += 4ull * l->slots[i].rank4 * inl_round_up(l->slots[i].in, 8);
-    }
-    for (uint32_t i = 0; i < l->count; i++) {
-        l->slots[i].b = floats = inl_round_up(floats, 64); // may be bound alone
-        floats += 4ull * l->slots[i].rank4 * inl_round_up(l->slots[i].out, 8);
-    }
-    return inl_round_up(floats, 64);
-}
-
 // The whole arena is one array, zero but for the dense matrices in it.
 static kt_mat make_arena(kt *k, kt_kind kind, const char *name, const kt_lora *l, uint64_t floats,
                          double *const *a, double *const *b)
@@ -396,7 +382,7 @@ void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, uint32_t in, con
         ga[i] = random_dense(k, (uint64_t)ranks[i] * in, 1.0f);
         gb[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
     }
-    uint64_t floats = lay_out(l);
+    uint64_t floats = inl_lora_place(l->slots, l->count, 0);
     l->weights = make_arena(k, KT_IN, "adapter", l, floats, l->a, l->b);
     l->gradients = make_arena(k, KT_ADD, "adapter gradient", l, floats, ga, gb);
     l->arena = (inl_lora_arena){.weights = range_of(k, l->weights.region),
