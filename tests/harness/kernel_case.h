@@ -9,7 +9,7 @@
 #define KT_GUARD_BYTES 64u
 #define KT_GUARD_WORD 0x7fc0deadu // a NaN
 #define KT_MAX_REGIONS 64
-#define KT_MAX_BLOCKS 64
+#define KT_MAX_BLOCKS 256
 
 struct kt_suite {
     inl_env env;

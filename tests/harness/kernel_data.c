@@ -363,13 +363,13 @@ static kt_mat make_arena(kt *k, kt_kind kind, const char *name, const kt_lora *l
     return m;
 }
 
-void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, uint32_t in, const uint32_t *outs,
-                  float dropout, kt_lora *l)
+void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
+                  const uint32_t *outs, float dropout, kt_lora *l)
 {
     *l = (kt_lora){.count = count};
     double *ga[KT_MAX_SLOTS], *gb[KT_MAX_SLOTS];
     for (uint32_t i = 0; i < count; i++) {
-        l->slots[i] = (inl_lora_slot){.in = in,
+        l->slots[i] = (inl_lora_slot){.in = ins[i],
                                       .out = outs[i],
                                       .rank = ranks[i],
                                       .rank4 = inl_div_up(ranks[i], 4),
@@ -377,9 +377,9 @@ void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, uint32_t in, con
                                       .stream = 7 + 3 * i};
         l->column4[i] = l->columns4;
         l->columns4 += l->slots[i].rank4;
-        l->a[i] = random_dense(k, (uint64_t)ranks[i] * in, 1.0f);
+        l->a[i] = random_dense(k, (uint64_t)ranks[i] * ins[i], 1.0f);
         l->b[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
-        ga[i] = random_dense(k, (uint64_t)ranks[i] * in, 1.0f);
+        ga[i] = random_dense(k, (uint64_t)ranks[i] * ins[i], 1.0f);
         gb[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
     }
     uint64_t floats = inl_lora_place(l->slots, l->count, 0);

@@ -104,7 +104,7 @@ typedef struct kt_weight {
 void kt_make_weight(kt *k, inl_format_id format, uint32_t rows, uint32_t cols, uint32_t parts,
                     bool raw, kt_weight *out);
 
-#define KT_MAX_SLOTS 3
+#define KT_MAX_SLOTS 7
 
 typedef struct kt_lora {
     inl_lora_arena arena;
@@ -116,9 +116,9 @@ typedef struct kt_lora {
     double *a[KT_MAX_SLOTS], *b[KT_MAX_SLOTS]; // [rank, in], [out, rank]
 } kt_lora;
 
-// Slots side by side in one arena, as the adapter's are: A's first, then B's.
-void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, uint32_t in, const uint32_t *outs,
-                  float dropout, kt_lora *out);
+// Slots in one arena, placed together as the adapter's are: A's first, then B's. A rank may be 0.
+void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
+                  const uint32_t *outs, float dropout, kt_lora *out);
 // Adds dense gradients [rank, in] and [out, rank] to what is expected of the gradient arena.
 void kt_lora_expect_add(kt_lora *l, uint32_t slot, const double *da, const double *db);
 // The gradient arena as a whole, its padding exactly zero.
@@ -135,8 +135,8 @@ typedef struct kt_family {
     void (*check)(kt_suite *suite);
 } kt_family;
 
-// Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what mostly costs the
-// CPU driver's compiler time). Environment: INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the validation layer said
+// Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what takes the
+// CPU driver or its compiler long). Environment: INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the validation layer said
 // something, and, without a filter, when a kernel of shaders/kernels.txt was never run.
 int kt_main(int argc, char **argv, const kt_family *families, uint32_t count);
 

@@ -40,7 +40,8 @@ static double *mask_of(kt *k, const kt_inputs *inputs, const kt_lora *l, uint32_
 
 static void make_lora(kt *k, const group *g, uint32_t in, uint32_t out, float dropout, kt_lora *l)
 {
-    kt_make_lora(k, g->count, g->ranks, in, (const uint32_t[]){out, out + 3, 9}, dropout, l);
+    kt_make_lora(k, g->count, g->ranks, (const uint32_t[]){in, in, in},
+                 (const uint32_t[]){out, out + 3, 9}, dropout, l);
 }
 
 // A group's columns may be an odd number of vec4s. What then pads them to the tensor's leading dimension
@@ -170,8 +171,44 @@ static void check_slices(kt_suite *suite)
     gpu->caps.type = type;
 }
 
+// A = I and x = 1: h is the mask itself. What is dropped must be what base/rng.h says, bit for bit.
+static void check_mask(kt_suite *suite, uint32_t seed, uint32_t in, float dropout)
+{
+    kt *k = kt_begin(suite, "dropout's mask, seed %u, K%u, %g", seed, in, (double)dropout);
+    if (!k)
+        return;
+    const uint32_t t = 33;
+    const group square = {1, {in}};
+    kt_inputs inputs = kt_make_inputs(k, t);
+    inputs.scalars->seed = seed;
+    kt_lora l;
+    make_lora(k, &square, in, 9, dropout, &l);
+    double *a = kt_copy(k, l.weights.v, l.weights.cols), *ones = kt_doubles(k, t * in);
+    for (uint32_t r = 0; r < in; r++)
+        for (uint32_t c = 0; c < in; c++)
+            a[l.slots[0].a + r * inl_round_up(in, 8) + c] = r == c;
+    kt_set(k, &l.weights, a);
+    for (uint32_t i = 0; i < t * in; i++)
+        ones[i] = 1.0;
+    kt_mat x = kt_tensor(k, KT_IN, "x", t, in, 1.0f), h = narrow_tensor(k, KT_OUT, "h", t, &l);
+    kt_set(k, &x, ones);
+    const double *mask = mask_of(k, &inputs, &l, 0, t);
+    kt_lora_widen(&l, 0, mask, t, h.v);
+    inl_op_lora_down(kt_plan(k), &inputs.in, &l.arena, l.slots, 1, x.t, h.t);
+    if (kt_run(k)) {
+        kt_expect(k, &h, BOUND); // 1 / (1 - p) may be rounded
+        for (uint32_t i = 0; i < t * in; i++)
+            if ((kt_get(k, &h, i / in, i % in) == 0.0f) != (mask[i] == 0.0))
+                kt_fail(k, "row %u column %u is %s", i / in, i % in, mask[i] ? "dropped" : "kept");
+    }
+    kt_end(k);
+}
+
 void check_lora(kt_suite *suite)
 {
+    check_mask(suite, 0, 64, 0.05f);
+    check_mask(suite, 0x80000001u, 37, 0.5f);
+    check_mask(suite, UINT32_MAX, 20, 0.9f);
     check_groups(suite);
     check_slices(suite);
 }

@@ -56,8 +56,8 @@ static void add_tail(kt *k, const shape *s, const options *o, bool dx, product *
 {
     static const uint32_t ranks[] = {1, 3, 4, 8, 16, 33};
     uint32_t rank = ranks[(s->t + s->n + s->k) % INL_COUNT(ranks)];
-    kt_make_lora(k, 2, (const uint32_t[]){5, rank}, s->k, (const uint32_t[]){s->n, s->n}, o->dropout,
-                 &p->lora);
+    kt_make_lora(k, 2, (const uint32_t[]){5, rank}, (const uint32_t[]){s->k, s->k},
+                 (const uint32_t[]){s->n, s->n}, o->dropout, &p->lora);
     p->h = kt_tensor(k, KT_IN, "h", s->t, 4 * p->lora.columns4, 1.0f);
     p->args.tail = (inl_tail){.slot = &p->lora.slots[1],
                               .arena = &p->lora.arena,

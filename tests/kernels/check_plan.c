@@ -28,7 +28,8 @@ static void make_feed_forward(kt *k, feed_forward *f)
     kt_make_weight(k, INL_FORMAT_F32, F, D, 2, false, &f->gate);
     kt_make_weight(k, INL_FORMAT_NF4, F, D, 1, false, &f->up);
     kt_make_weight(k, INL_FORMAT_F16, D, F, 1, false, &f->down);
-    kt_make_lora(k, 2, (const uint32_t[]){RANK, RANK}, D, (const uint32_t[]){F, F}, 0.0f, &f->lora);
+    kt_make_lora(k, 2, (const uint32_t[]){RANK, RANK}, (const uint32_t[]){D, D},
+                 (const uint32_t[]){F, F}, 0.0f, &f->lora);
     f->x = kt_tensor(k, KT_IN, "x", T, D, 1.0f);
     f->norm = kt_array(k, KT_IN, "norm", D, 8, 0.2f);
     f->y = kt_tensor(k, KT_OUT, "y", T, D, 0.0f);
@@ -239,8 +240,23 @@ static void check_errors(kt_suite *suite)
     kt_end(k);
 }
 
+// What a node can carry and every device takes: nine storage buffers, 64 bytes of push constants.
+static void check_kernels(kt_suite *suite)
+{
+    kt *k = kt_begin(suite, "every kernel fits a node");
+    if (!k)
+        return;
+    for (uint32_t i = 0; i < INL_KERNEL_COUNT; i++)
+        if (inl_kernels[i].binding_count > INL_NODE_BINDINGS ||
+            inl_kernels[i].push_bytes > INL_NODE_PUSH)
+            kt_fail(k, "%s has %u bindings and %u bytes of push constants", inl_kernels[i].name,
+                    inl_kernels[i].binding_count, inl_kernels[i].push_bytes);
+    kt_end(k);
+}
+
 void check_plan(kt_suite *suite)
 {
+    check_kernels(suite);
     check_chain(suite);
     check_cuts(suite);
     check_dry(suite);

@@ -56,6 +56,7 @@ static void check_loss(kt_suite *suite, loss_case c)
 
 static void check_losses(kt_suite *suite)
 {
+    check_loss(suite, (loss_case){3, 151936, 0, 3, 20.0f, true});
     static const uint32_t rows[] = {1, 2, 7, 8, 9, 33};
     static const uint32_t vocabs[] = {1, 3, 37, 64, 172, 1000, 4099};
     static const float scales[] = {2.0f, 90.0f, 1e4f, 1e37f};

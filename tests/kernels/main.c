@@ -6,7 +6,8 @@ int main(int argc, char **argv)
 {
     static const kt_family families[] = {
         {"matmul", check_matmul},       {"lora", check_lora},     {"layer", check_layer},
-        {"attention", check_attention}, {"update", check_update}, {"plan", check_plan},
+        {"attention", check_attention}, {"update", check_update}, {"block", check_block},
+        {"plan", check_plan},           {"large", check_large},
     };
     return kt_main(argc, argv, families, INL_COUNT(families));
 }

@@ -164,6 +164,7 @@ void ref_rope(const double *x, const double *table, const uint32_t *positions, u
     for (uint32_t t = 0; t < rows; t++)
         for (uint32_t i = 0; i < cols; i += 2) {
             const double *from = x + (size_t)t * cols + i;
+            double x0 = from[0], x1 = from[1];
             double *to = y + (size_t)(first + t) * cols + i;
             double c = 1.0, s = 0.0;
             if (table && i % head_dim < rope_dim) {
@@ -171,8 +172,8 @@ void ref_rope(const double *x, const double *table, const uint32_t *positions, u
                 c = pair[0];
                 s = sign * pair[1];
             }
-            to[0] = from[0] * c - from[1] * s;
-            to[1] = from[0] * s + from[1] * c;
+            to[0] = x0 * c - x1 * s;
+            to[1] = x0 * s + x1 * c;
         }
 }
 

@@ -66,7 +66,8 @@ void ref_rmsnorm(const double *x, const double *weight, const uint32_t *index, u
 void ref_rmsnorm_bwd(const double *x, const double *weight, const double *dy, const uint32_t *index,
                      const double *residual, uint32_t rows, uint32_t cols, double eps, double *dx);
 // Pairs (2i, 2i + 1) of the first rope_dim columns of each head turn by sign * angle(position, i) with
-// table [positions, rope_dim / 2, (cos, sin)]. Row t goes to row first + t of y. Table NULL: copies.
+// table [positions, rope_dim / 2, (cos, sin)]. Row t goes to row first + t of y, which may
+// be x. Table NULL: copies.
 void ref_rope(const double *x, const double *table, const uint32_t *positions, uint32_t rows,
               uint32_t heads, uint32_t head_dim, uint32_t rope_dim, double sign, uint32_t first,
               double *y);
