@@ -98,12 +98,16 @@ inlay_result inl_grow(const inl_env *env, void **array, size_t *cap, size_t need
     return INLAY_OK;
 }
 
+// Names in messages may come from files: what could steer a terminal or end the line becomes '?'.
 static void log_va(const inl_env *env, inlay_log_level level, const char *fmt, va_list args)
 {
     if (!env->log || level > env->log_level)
         return;
     char line[LOG_LINE_BYTES];
     vsnprintf(line, sizeof(line), fmt, args);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
     env->log(env->log_user, level, line);
 }
 

@@ -13,7 +13,7 @@
 inlay_result inl_map_open(const inl_env *env, const char *path, inl_map *out)
 {
     *out = (inl_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a pipe without a writer would block
     if (fd < 0)
         return inl_fail(env, errno == ENOENT ? INLAY_ERROR_NOT_FOUND : INLAY_ERROR_IO,
                         "cannot open %s: %s", path, strerror(errno));
@@ -49,23 +49,29 @@ static void keep_error(inl_writer *w, const char *verb)
                             strerror(errno));
 }
 
+// The rename at the end would put a file in the place of a device or a pipe.
+static inlay_result create(inl_writer *w)
+{
+    struct stat st;
+    if (stat(w->path, &st) == 0 && !S_ISREG(st.st_mode))
+        return inl_fail(w->env, INLAY_ERROR_IO,
+                        "cannot create %s: there is something that is no file", w->path);
+    w->stream = fopen(w->temp_path, "wb");
+    if (!w->stream)
+        keep_error(w, "create");
+    return w->error;
+}
+
 inlay_result inl_writer_open(const inl_env *env, const char *path, inl_writer *out)
 {
     *out = (inl_writer){.env = env};
     out->path = inl_strdup(env, path);
-    out->temp_path = inl_sprintf(env, "%s.tmp-%ld", path, (long)getpid());
-    if (!out->path || !out->temp_path) {
-        inl_writer_abandon(out);
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    }
-    out->stream = fopen(out->temp_path, "wb");
-    if (!out->stream) {
-        keep_error(out, "create");
-        inlay_result error = out->error;
-        inl_writer_abandon(out);
-        return error;
-    }
-    return INLAY_OK;
+    out->temp_path = out->path ? inl_sprintf(env, "%s.tmp-%ld", path, (long)getpid()) : NULL;
+    inlay_result result = out->temp_path ? create(out) : INLAY_ERROR_OUT_OF_MEMORY;
+    if (result == INLAY_OK)
+        return INLAY_OK;
+    inl_writer_abandon(out);
+    return out->error = result;
 }
 
 void inl_writer_put(inl_writer *w, const void *data, uint64_t size)
@@ -92,7 +98,7 @@ void inl_writer_abandon(inl_writer *w)
     }
     inl_free(w->env, w->path);
     inl_free(w->env, w->temp_path);
-    *w = (inl_writer){.env = w->env};
+    *w = (inl_writer){.env = w->env, .error = w->error};
 }
 
 inlay_result inl_writer_flush(inl_writer *w)
@@ -145,12 +151,11 @@ inlay_result inl_make_folder(const inl_env *env, const char *path)
         mkdir(copy, 0777); // a parent that exists is fine; the last mkdir below tells of trouble
         *slash = '/';
     }
-    int failed = mkdir(copy, 0777) != 0 && !inl_is_folder(copy);
+    int error = mkdir(copy, 0777) != 0 ? errno : 0;
     inl_free(env, copy);
-    if (failed)
-        return inl_fail(env, INLAY_ERROR_IO, "cannot create the folder %s: %s", path,
-                        strerror(errno));
-    return INLAY_OK;
+    if (error == 0 || inl_is_folder(path))
+        return INLAY_OK;
+    return inl_fail(env, INLAY_ERROR_IO, "cannot create the folder %s: %s", path, strerror(error));
 }
 
 char *inl_path_join(const inl_env *env, const char *folder, const char *name)
