@@ -13,10 +13,10 @@ double inl_schedule_factor(inl_schedule_kind kind, uint32_t step, uint32_t warmu
     if (kind == INL_SCHEDULE_CONSTANT_WITH_WARMUP)
         return 1.0;
     double left = total > warmup ? (double)(total - warmup) : 1.0;
+    if (kind == INL_SCHEDULE_LINEAR)
+        return total > step ? (double)(total - step) / left : 0.0;
     double progress = INL_MIN(1.0, (double)(step - warmup) / left);
-    if (kind == INL_SCHEDULE_COSINE)
-        return 0.5 * (1.0 + cos(3.14159265358979323846 * progress));
-    return 1.0 - progress;
+    return 0.5 * (1.0 + cos(3.14159265358979323846 * progress));
 }
 
 // Fisher-Yates with random numbers that depend on seed, epoch and place alone.
