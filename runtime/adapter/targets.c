@@ -49,6 +49,8 @@ static inlay_result regex_compile(regex *x)
     pcre2_compile_context_free(context);
     if (x->code)
         return INLAY_OK;
+    if (error == PCRE2_ERROR_HEAP_FAILED)
+        return INLAY_ERROR_OUT_OF_MEMORY;
     char message[128] = "";
     pcre2_get_error_message(error, (PCRE2_UCHAR *)message, sizeof(message));
     return inl_fail(x->env, INLAY_ERROR_INVALID_ARGUMENT,

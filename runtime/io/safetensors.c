@@ -270,26 +270,34 @@ static json_t *make_entry(const inl_safetensor_out *t, uint64_t at)
                      (json_int_t)at, (json_int_t)(at + out_bytes(t)));
 }
 
+static inlay_result add_entries(const inl_env *env, const inl_safetensor_out *tensors,
+                                uint32_t count, json_t *header)
+{
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const inl_safetensor_out *t = &tensors[i];
+        if (json_object_get(header, t->name))
+            return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                            "the tensor name %.200s was written before", t->name);
+        if (json_object_set_new(header, t->name, make_entry(t, at)) != 0)
+            return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                            "the tensor name %.200s is not UTF-8", t->name);
+        at += out_bytes(t);
+    }
+    return INLAY_OK;
+}
+
 // The header's text, allocated by jansson.
 static inlay_result make_header(const inl_env *env, const inl_safetensor_out *tensors,
                                 uint32_t count, char **out)
 {
     json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
-    inlay_result result = header ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
-    uint64_t at = 0;
-    for (uint32_t i = 0; i < count && result == INLAY_OK; i++) {
-        const inl_safetensor_out *t = &tensors[i];
-        if (json_object_get(header, t->name))
-            result = inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
-                              "the tensor name %.200s was written before", t->name);
-        else if (json_object_set_new(header, t->name, make_entry(t, at)) != 0)
-            result = inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
-                              "the tensor name %.200s is not UTF-8", t->name);
-        at += out_bytes(t);
-    }
-    *out = result == INLAY_OK ? json_dumps(header, JSON_COMPACT) : NULL;
+    inlay_result result = header ? add_entries(env, tensors, count, header) : INLAY_OK;
+    *out = header && result == INLAY_OK ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
-    return result == INLAY_OK && !*out ? INLAY_ERROR_OUT_OF_MEMORY : result;
+    if (*out || result != INLAY_OK)
+        return result;
+    return inl_fail(env, INLAY_ERROR_OUT_OF_MEMORY, "out of host memory for a header");
 }
 
 inlay_result inl_safetensors_write(const inl_env *env, const char *path,
