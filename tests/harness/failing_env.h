@@ -19,6 +19,7 @@ typedef struct failing_env {
     int live;         // blocks not given back
     int errors;       // sentences at error level
     char text[1024];  // the last of them
+    char warning[1024]; // the last one
 } failing_env;
 
 static inline void *failing_realloc(void *user, void *ptr, size_t size)
@@ -39,6 +40,8 @@ static inline void *failing_realloc(void *user, void *ptr, size_t size)
 static inline void failing_log(void *user, inlay_log_level level, const char *message)
 {
     failing_env *f = user;
+    if (level == INLAY_LOG_WARN)
+        snprintf(f->warning, sizeof(f->warning), "%s", message);
     if (level != INLAY_LOG_ERROR)
         return;
     f->errors++;

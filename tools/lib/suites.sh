@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Every suite that tools/test.sh runs; sourced by it. Uses run, root, build.
 
-for name in quant gguf tokenizer dataset plot; do
+for name in base quant gguf tokenizer dataset schedule plot; do
     run "unit: $name" "$build/tests/test_$name"
 done
 
