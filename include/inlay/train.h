@@ -26,11 +26,11 @@ typedef struct inlay_train_params {
     uint32_t batch_size;                  // rows in a micro-batch; 0: 1
     uint32_t gradient_accumulation_steps; // micro-batches in a step; 0: 1
     uint32_t max_steps;                   // 0: as many as the epochs have
-    float num_train_epochs;               // 0: 1; a fraction is allowed; max_steps goes before it
+    double num_train_epochs;              // 0: 1; a fraction is allowed; max_steps goes before it
     float learning_rate;                  // 0: 2e-4
     inlay_schedule lr_scheduler;
     uint32_t warmup_steps; // goes before warmup_ratio
-    float warmup_ratio;    // of all steps
+    double warmup_ratio;   // of all steps, rounded up
     float weight_decay;
     float max_grad_norm;           // 0: no clipping
     float adam_beta1, adam_beta2;  // 0: 0.9, 0.999
@@ -47,7 +47,7 @@ typedef struct inlay_train_plan {
     uint64_t trainable_parameters, total_parameters;
     uint64_t weights_bytes, adapter_bytes, optimizer_bytes, activations_bytes, scratch_bytes;
     uint64_t total_bytes;
-    uint64_t device_budget_bytes;
+    uint64_t device_budget_bytes; // of the device's, what was not taken when the plan was made
     bool fits;
     uint64_t flops_per_step;
     uint32_t tokens_per_step; // rows times row length times accumulation
@@ -106,7 +106,8 @@ typedef struct inlay_eval_result {
     uint64_t tokens;   // scored
 } inlay_eval_result;
 
-// The loss of the trainer's current adapter on `dataset`, dropout off.
+// The loss of the trainer's current adapter on `dataset`, dropout off. Takes no device memory worth
+// counting beside the run's. MISMATCH when the rows are longer than the training data's.
 INLAY_API inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inlay_dataset *dataset,
                                               inlay_eval_result *result);
 // The loss of `model` with `adapter` (NULL: none) on `dataset`.

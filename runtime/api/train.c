@@ -16,18 +16,18 @@ static inlay_result resolve(const inl_env *env, const inlay_train_params *params
     const inlay_train_params *p = params ? params : &none;
     INL_REQUIRE(env, p->learning_rate >= 0.0f && p->learning_rate < 1e9f);
     INL_REQUIRE(env, (unsigned)p->lr_scheduler <= INLAY_SCHEDULE_CONSTANT_WITH_WARMUP);
-    INL_REQUIRE(env, p->warmup_ratio >= 0.0f && p->warmup_ratio <= 1.0f);
+    INL_REQUIRE(env, p->warmup_ratio >= 0.0 && p->warmup_ratio <= 1.0);
     INL_REQUIRE(env, p->weight_decay >= 0.0f && p->max_grad_norm >= 0.0f);
     INL_REQUIRE(env, p->adam_beta1 >= 0.0f && p->adam_beta1 < 1.0f);
     INL_REQUIRE(env, p->adam_beta2 >= 0.0f && p->adam_beta2 < 1.0f);
-    INL_REQUIRE(env, p->adam_epsilon >= 0.0f && p->num_train_epochs >= 0.0f);
-    INL_REQUIRE(env, p->num_train_epochs < 1e6f && p->gradient_accumulation_steps <= 1u << 20);
+    INL_REQUIRE(env, p->adam_epsilon >= 0.0f && p->num_train_epochs >= 0.0);
+    INL_REQUIRE(env, p->num_train_epochs < 1e6 && p->gradient_accumulation_steps <= 1u << 20);
     INL_REQUIRE(env, p->gradient_checkpointing >= INLAY_CHECKPOINT_AUTO);
     *out = (inl_train_params){
         .batch_size = p->batch_size ? p->batch_size : 1,
         .accumulation = p->gradient_accumulation_steps ? p->gradient_accumulation_steps : 1,
         .max_steps = p->max_steps,
-        .epochs = p->num_train_epochs > 0.0f ? (double)p->num_train_epochs : 1.0,
+        .epochs = p->num_train_epochs > 0.0 ? p->num_train_epochs : 1.0,
         .learning_rate = p->learning_rate > 0.0f ? p->learning_rate : 2e-4f,
         .schedule = (inl_schedule_kind)p->lr_scheduler,
         .warmup_steps = p->warmup_steps,
@@ -45,10 +45,9 @@ static inlay_result resolve(const inl_env *env, const inlay_train_params *params
 }
 
 static void translate_plan(const inl_train_plan *plan, const inl_model *model,
-                           const inl_dataset *dataset, const inl_train_params *p, inl_gpu *gpu,
-                           uint64_t taken, inlay_train_plan *out)
+                           const inl_dataset *dataset, const inl_train_params *p,
+                           inlay_train_plan *out)
 {
-    uint64_t budget = gpu ? inl_gpu_budget(gpu) - INL_MIN(inl_gpu_budget(gpu), taken) : 0;
     *out = (inlay_train_plan){
         .trainable_parameters = plan->trainable,
         .total_parameters = plan->trainable + inl_model_parameters(model),
@@ -58,8 +57,8 @@ static void translate_plan(const inl_train_plan *plan, const inl_model *model,
         .activations_bytes = plan->activations,
         .scratch_bytes = plan->scratch,
         .total_bytes = plan->total,
-        .device_budget_bytes = budget,
-        .fits = !gpu || plan->total <= budget,
+        .device_budget_bytes = plan->available == UINT64_MAX ? 0 : plan->available,
+        .fits = plan->total <= plan->available,
         .flops_per_step = plan->flops,
         .tokens_per_step =
             p->batch_size * p->accumulation * inl_dataset_get_info(dataset)->max_length,
@@ -82,7 +81,7 @@ inlay_result inlay_train_plan_run(inlay_train_plan *out, const inlay_env *public
     inl_gpu *gpu = device ? device->gpu : NULL;
     inl_train_plan plan;
     INL_TRY(inl_train_plan_make(&env, gpu, model->model, adapter->lora, dataset->dataset, &p, &plan));
-    translate_plan(&plan, model->model, dataset->dataset, &p, gpu, gpu ? inl_gpu_used(gpu) : 0, out);
+    translate_plan(&plan, model->model, dataset->dataset, &p, out);
     return INLAY_OK;
 }
 
@@ -126,7 +125,7 @@ void inlay_trainer_destroy(inlay_trainer **handle)
 void inlay_trainer_get_plan(const inlay_trainer *trainer, inlay_train_plan *plan)
 {
     const inl_trainer *t = trainer->trainer;
-    translate_plan(&t->plan_info, t->model, t->dataset, &t->params, t->gpu, 0, plan);
+    translate_plan(&t->plan_info, t->model, t->dataset, &t->params, plan);
 }
 
 uint32_t inlay_trainer_get_step(const inlay_trainer *trainer)
@@ -199,7 +198,8 @@ inlay_result inlay_evaluate(const inlay_env *public_env, inlay_device *device,
     inlay_result result = inl_weights_create(model->model, device->gpu, 0, length, &weights);
     if (result == INLAY_OK)
         result = inl_evaluator_create(&env, device->gpu, weights, &resident.slots,
-                                      adapter ? &resident.arena : NULL, length, &evaluator);
+                                      adapter ? &resident.arena : NULL, length, 0, NULL,
+                                      &evaluator);
     inl_evaluation e;
     if (result == INLAY_OK)
         result = inl_evaluator_run(evaluator, dataset->dataset, &e);

@@ -31,7 +31,7 @@ static inlay_result allocate(inl_gpu *gpu, const char *name, inl_memory memory, 
 {
     VkMemoryRequirements need;
     gpu->vk.vkGetBufferMemoryRequirements(gpu->device, b->buffer, &need);
-    if (need.size > gpu->budget - INL_MIN(gpu->budget, gpu->used))
+    if (need.size > inl_gpu_available(gpu))
         return inl_fail(&gpu->env, INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
                         "%s needs %.1f MiB of device memory, and %.1f of %.1f MiB are taken", name,
                         (double)need.size * MIB, (double)gpu->used * MIB, (double)gpu->budget * MIB);
@@ -106,6 +106,11 @@ uint64_t inl_buffer_size(const inl_buffer *buffer)
 void *inl_buffer_map(const inl_buffer *buffer)
 {
     return buffer->map;
+}
+
+uint64_t inl_gpu_staging_bytes(const inl_gpu *gpu)
+{
+    return gpu->staging ? 0 : STAGING_BYTES;
 }
 
 static inlay_result begin_transfer(inl_gpu *gpu)

@@ -182,6 +182,11 @@ uint64_t inl_gpu_used(const inl_gpu *gpu)
     return gpu->used;
 }
 
+uint64_t inl_gpu_available(const inl_gpu *gpu)
+{
+    return gpu->budget - INL_MIN(gpu->budget, gpu->used);
+}
+
 uint64_t inl_gpu_peak(const inl_gpu *gpu)
 {
     return gpu->peak;

@@ -44,6 +44,9 @@ void inl_gpu_destroy(inl_gpu **gpu);
 const inl_gpu_caps *inl_gpu_get_caps(const inl_gpu *gpu);
 uint64_t inl_gpu_budget(const inl_gpu *gpu); // bytes this gpu object may hold in all
 uint64_t inl_gpu_used(const inl_gpu *gpu);
+uint64_t inl_gpu_available(const inl_gpu *gpu); // of the budget
+// What the first copy between host and device takes for good; 0 when there has been one.
+uint64_t inl_gpu_staging_bytes(const inl_gpu *gpu);
 uint64_t inl_gpu_peak(const inl_gpu *gpu);
 uint32_t inl_gpu_max_submit_ms(const inl_gpu *gpu);
 // Errors the validation layer has reported so far.

@@ -259,8 +259,9 @@ void inl_dataset_get_row(const inl_dataset *dataset, uint64_t row, inl_row *out)
 {
     const inl_packed *p = &dataset->packed;
     uint64_t base = row * p->max_length;
-    *out = (inl_row){.count = p->counts[row], .tokens = p->tokens + base,
-                     .starts = p->starts + base, .labels = p->labels + base};
+    *out = (inl_row){.count = p->counts[row], .supervised = p->supervised[row],
+                     .tokens = p->tokens + base, .starts = p->starts + base,
+                     .labels = p->labels + base};
 }
 
 uint64_t inl_dataset_hash(const inl_dataset *dataset)

@@ -25,7 +25,8 @@ typedef struct inl_dataset_info {
 // One packed row. Arrays of max_length; entries from `count` on are padding: token 0, its own
 // sequence (start = its own index), label -1.
 typedef struct inl_row {
-    uint32_t count;      // tokens in use
+    uint32_t count;        // tokens in use
+    uint32_t supervised;   // of them, those with a label
     const int32_t *tokens;
     const int32_t *starts; // index in the row where this token's sequence starts
     const int32_t *labels; // the next token where it is supervised, else -1

@@ -54,6 +54,7 @@ static void add_sequence(inl_packed *p, uint64_t row, const int32_t *tokens,
         p->tokens[base + t] = tokens[t];
         p->starts[base + t] = (int32_t)start;
         p->labels[base + t] = learns ? tokens[t + 1] : -1;
+        p->supervised[row] += learns;
     }
     p->counts[row] = start + count;
 }
@@ -76,12 +77,13 @@ static inlay_result allocate(const inl_env *env, uint64_t rows, uint32_t max_len
         total > SIZE_MAX / sizeof(int32_t))
         return inl_fail(env, INLAY_ERROR_OUT_OF_MEMORY, "%llu rows of %u tokens are too many",
                         (unsigned long long)rows, max_length);
-    out->counts = inl_alloc(env, rows, sizeof(*out->counts));
+    out->counts = inl_alloc(env, rows, 2 * sizeof(*out->counts));
     out->tokens = inl_alloc(env, total, sizeof(*out->tokens));
     if (!out->counts || !out->tokens) {
         inl_packed_free(env, out);
         return INLAY_ERROR_OUT_OF_MEMORY;
     }
+    out->supervised = out->counts + rows;
     out->starts = out->tokens + entries;
     out->labels = out->starts + entries;
     return INLAY_OK;

@@ -17,7 +17,8 @@ typedef struct inl_sequence {
 typedef struct inl_packed {
     uint64_t rows;
     uint32_t max_length;
-    uint32_t *counts; // (rows): tokens in use
+    uint32_t *counts;     // (rows): tokens in use
+    uint32_t *supervised; // (rows): of them, those with a loss; lies behind the counts
     int32_t *tokens;  // heads the block
     int32_t *starts;
     int32_t *labels;

@@ -31,7 +31,8 @@ typedef struct access_range {
 
 struct inl_plan {
     inl_env env;
-    inl_gpu *gpu;
+    inl_gpu *gpu;             // NULL: dry
+    const inl_gpu_caps *caps; // NULL: no limits
     inlay_result error;
     plan_node *nodes;
     size_t node_count, node_cap;
@@ -39,6 +40,8 @@ struct inl_plan {
     size_t buffer_count, buffer_cap;
     inl_buffer **blocks; // of the arena
     uint32_t block_count;
+    const inl_plan *owner; // whose blocks may be used, or NULL
+    bool borrowed;         // they are
     uint64_t memory[INL_PURPOSE_COUNT];
     inl_commands **submits;
     uint32_t submit_count;
@@ -53,7 +56,20 @@ inlay_result inl_plan_create(const inl_env *env, inl_gpu *gpu, inl_plan **out)
         return INLAY_ERROR_OUT_OF_MEMORY;
     (*out)->env = *env;
     (*out)->gpu = gpu;
+    (*out)->caps = gpu ? inl_gpu_get_caps(gpu) : NULL;
     return INLAY_OK;
+}
+
+inlay_result inl_plan_create_dry(const inl_env *env, const inl_gpu_caps *caps, inl_plan **out)
+{
+    INL_TRY(inl_plan_create(env, NULL, out));
+    (*out)->caps = caps;
+    return INLAY_OK;
+}
+
+void inl_plan_share(inl_plan *plan, const inl_plan *owner)
+{
+    plan->owner = owner;
 }
 
 static void drop_submits(inl_plan *plan)
@@ -72,7 +88,7 @@ void inl_plan_destroy(inl_plan **handle)
         return;
     *handle = NULL;
     drop_submits(plan);
-    for (uint32_t i = 0; i < plan->block_count; i++)
+    for (uint32_t i = 0; i < plan->block_count && !plan->borrowed; i++)
         inl_buffer_destroy(plan->gpu, &plan->blocks[i]);
     inl_free(&plan->env, plan->blocks);
     inl_free(&plan->env, plan->nodes);
@@ -268,6 +284,26 @@ static inlay_result place(inl_plan *plan, uint64_t **sizes)
     return result;
 }
 
+static bool owner_has_room(const inl_plan *plan, const uint64_t *sizes, uint32_t count)
+{
+    const inl_plan *owner = plan->owner;
+    bool fits = owner && count <= owner->block_count;
+    for (uint32_t i = 0; fits && i < count; i++)
+        fits = sizes[i] <= inl_buffer_size(owner->blocks[i]);
+    return fits;
+}
+
+static inlay_result create_blocks(inl_plan *plan, const uint64_t *sizes, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        INL_TRY(inl_buffer_create(plan->gpu, "activations", sizes[i], INL_MEMORY_DEVICE,
+                                  &plan->blocks[i]));
+        plan->block_count++;
+        INL_TRY(inl_gpu_zero(plan->gpu, plan->blocks[i], 0, inl_buffer_size(plan->blocks[i])));
+    }
+    return INLAY_OK;
+}
+
 static inlay_result allocate_arena(inl_plan *plan, const uint64_t *sizes)
 {
     uint32_t count = plan->block_count;
@@ -275,11 +311,12 @@ static inlay_result allocate_arena(inl_plan *plan, const uint64_t *sizes)
     plan->blocks = inl_alloc(&plan->env, count + 1, sizeof(*plan->blocks));
     if (!plan->blocks)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < count; i++) {
-        INL_TRY(inl_buffer_create(plan->gpu, "activations", sizes[i], INL_MEMORY_DEVICE,
-                                  &plan->blocks[i]));
-        plan->block_count++;
-        INL_TRY(inl_gpu_zero(plan->gpu, plan->blocks[i], 0, inl_buffer_size(plan->blocks[i])));
+    plan->borrowed = owner_has_room(plan, sizes, count);
+    if (plan->borrowed) {
+        plan->block_count = count;
+        memcpy(plan->blocks, plan->owner->blocks, count * sizeof(*plan->blocks));
+    } else {
+        INL_TRY(create_blocks(plan, sizes, count));
     }
     for (size_t i = 0; i < plan->buffer_count; i++) {
         plan_buffer *b = &plan->buffers[i];
@@ -475,5 +512,5 @@ const inl_env *inl_plan_env(const inl_plan *plan)
 
 const inl_gpu_caps *inl_plan_caps(const inl_plan *plan)
 {
-    return plan->gpu ? inl_gpu_get_caps(plan->gpu) : NULL;
+    return plan->caps;
 }

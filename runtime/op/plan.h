@@ -29,6 +29,8 @@ typedef enum inl_access { INL_READ = 1, INL_WRITE = 2, INL_READ_WRITE = 3, INL_U
 typedef enum inl_purpose { INL_ACTIVATION, INL_SCRATCH, INL_PURPOSE_COUNT } inl_purpose;
 
 inlay_result inl_plan_create(const inl_env *env, inl_gpu *gpu, inl_plan **out);
+// A dry plan for a device with these limits; NULL: none.
+inlay_result inl_plan_create_dry(const inl_env *env, const inl_gpu_caps *caps, inl_plan **out);
 void inl_plan_destroy(inl_plan **plan);
 
 // What a binding's offset is a multiple of: Vulkan lets no device ask for more.
@@ -71,6 +73,9 @@ void inl_plan_zero(inl_plan *plan, inl_buf buf);
 // Keeps the first error; later ones are dropped.
 void inl_plan_fail(inl_plan *plan, inlay_result error);
 
+// Before inl_plan_finish: scratch memory is `owner`'s where that is large enough. `owner` is finished and
+// outlives the plan; what one leaves in scratch memory is lost when the other runs.
+void inl_plan_share(inl_plan *plan, const inl_plan *owner);
 inlay_result inl_plan_finish(inl_plan *plan);
 // Submits the whole list; *ticket is the last one's (inl_gpu_wait).
 inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket);

@@ -1,30 +1,27 @@
 // SPDX-License-Identifier: MIT
 #include "train/emit.h"
 
-inlay_result inl_emit_micro(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
-                            const inl_slots *slots, const inl_lora_arena *arena,
-                            const inl_input_buffers *inputs, uint32_t checkpointed, inl_plan **out)
+inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const inl_slots *slots,
+                            const inl_lora_arena *arena, const inl_input_buffers *inputs,
+                            uint32_t checkpointed)
 {
-    INL_TRY(inl_plan_create(env, gpu, out));
-    inl_network net = {.plan = *out,
+    inl_network net = {.plan = plan,
                        .weights = weights,
                        .slots = slots,
                        .arena = arena,
-                       .in = inl_inputs_bind(*out, inputs),
+                       .in = inl_inputs_bind(plan, inputs),
                        .tokens = inputs->tokens_max};
     inl_network_emit(&net, &(inl_walk){.backward = true,
                                        .checkpointed_layers = checkpointed,
                                        .losses = inl_inputs_losses(inputs)});
-    return inl_plan_finish(*out);
+    return inl_plan_finish(plan);
 }
 
-inlay_result inl_emit_update(const inl_env *env, inl_gpu *gpu, const inl_lora_arena *arena,
-                             inl_range m, inl_range v, inl_range norm, uint64_t floats,
-                             const inl_input_buffers *inputs, inl_plan **out)
+inlay_result inl_emit_update(inl_plan *plan, const inl_lora_arena *arena, inl_range m, inl_range v,
+                             inl_range norm, uint64_t floats, const inl_input_buffers *inputs)
 {
-    INL_TRY(inl_plan_create(env, gpu, out));
-    inl_inputs in = inl_inputs_bind(*out, inputs);
-    inl_op_grad_norm(*out, arena->gradients, floats, norm);
-    inl_op_adamw(*out, &in, arena->weights, arena->gradients, m, v, floats, norm);
-    return inl_plan_finish(*out);
+    inl_inputs in = inl_inputs_bind(plan, inputs);
+    inl_op_grad_norm(plan, arena->gradients, floats, norm);
+    inl_op_adamw(plan, &in, arena->weights, arena->gradients, m, v, floats, norm);
+    return inl_plan_finish(plan);
 }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT
-// The two plans of a training step, dry or real.
+// The two plans of a training step, emitted into a plan that is dry or real, and finished.
 #ifndef INL_TRAIN_EMIT_H
 #define INL_TRAIN_EMIT_H
 
 #include "train/trainer.h"
 
 // Forward, loss and backward of one micro-batch; gradients are added to the arena.
-inlay_result inl_emit_micro(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
-                            const inl_slots *slots, const inl_lora_arena *arena,
-                            const inl_input_buffers *inputs, uint32_t checkpointed, inl_plan **out);
+inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const inl_slots *slots,
+                            const inl_lora_arena *arena, const inl_input_buffers *inputs,
+                            uint32_t checkpointed);
 // Norm, clipping, AdamW, gradients zeroed.
-inlay_result inl_emit_update(const inl_env *env, inl_gpu *gpu, const inl_lora_arena *arena,
-                             inl_range m, inl_range v, inl_range norm, uint64_t floats,
-                             const inl_input_buffers *inputs, inl_plan **out);
+inlay_result inl_emit_update(inl_plan *plan, const inl_lora_arena *arena, inl_range m, inl_range v,
+                             inl_range norm, uint64_t floats, const inl_input_buffers *inputs);
 
 #endif

@@ -3,22 +3,23 @@
 
 #include <math.h>
 
-#define TOKENS_AT_ONCE 512 // rows are taken together up to this many tokens
+#define TOKENS_AT_ONCE 512 // unless somebody says how many rows
 
 struct inl_evaluator {
     inl_env env;
     inl_gpu *gpu;
-    uint32_t max_length, rows;
+    uint32_t max_length;
     inl_input_buffers inputs;
     inl_lora_arena arena; // without dropout
     inl_plan *plan;
 };
 
 static inlay_result build(inl_evaluator *e, const inl_weights *weights, const inl_slots *slots,
-                          const inl_lora_arena *arena)
+                          const inl_lora_arena *arena, uint32_t tokens, const inl_plan *share)
 {
-    INL_TRY(inl_inputs_create(e->gpu, e->rows * e->max_length, &e->inputs));
+    INL_TRY(inl_inputs_create(e->gpu, tokens, &e->inputs));
     INL_TRY(inl_plan_create(&e->env, e->gpu, &e->plan));
+    inl_plan_share(e->plan, share);
     if (arena) {
         e->arena = *arena;
         e->arena.dropout = 0.0f;
@@ -35,7 +36,8 @@ static inlay_result build(inl_evaluator *e, const inl_weights *weights, const in
 
 inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
                                   const inl_slots *slots, const inl_lora_arena *arena,
-                                  uint32_t max_length, inl_evaluator **out)
+                                  uint32_t max_length, uint32_t rows, const inl_plan *share,
+                                  inl_evaluator **out)
 {
     *out = NULL;
     inl_evaluator *e = inl_alloc(env, 1, sizeof(*e));
@@ -44,8 +46,8 @@ inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_we
     e->env = *env;
     e->gpu = gpu;
     e->max_length = max_length;
-    e->rows = INL_MAX(1, TOKENS_AT_ONCE / max_length);
-    inlay_result result = build(e, weights, slots, arena);
+    rows = rows ? rows : INL_MAX(1, TOKENS_AT_ONCE / max_length);
+    inlay_result result = build(e, weights, slots, arena, rows * max_length, share);
     if (result != INLAY_OK) {
         inl_evaluator_destroy(&e);
         return result;
@@ -66,39 +68,57 @@ void inl_evaluator_destroy(inl_evaluator **handle)
     inl_free(&env, e);
 }
 
-static inlay_result run_rows(inl_evaluator *e, const inl_dataset *dataset, uint64_t first,
-                             uint64_t end, double *sum, uint64_t *tokens)
+typedef struct sums {
+    double loss;
+    uint64_t tokens;
+} sums;
+
+static inlay_result run_rows(inl_evaluator *e, const inl_row *rows, uint32_t count,
+                             uint32_t max_length, sums *s)
 {
-    inl_row rows[TOKENS_AT_ONCE];
-    uint32_t count = 0;
-    for (; count < e->rows && first + count < end; count++)
-        inl_dataset_get_row(dataset, first + count, &rows[count]);
-    inl_inputs_fill(&e->inputs, rows, count, e->max_length);
+    inl_inputs_fill(&e->inputs, rows, count, max_length);
     uint64_t ticket;
     INL_TRY(inl_plan_run(e->plan, &ticket));
     INL_TRY(inl_gpu_wait(e->gpu, ticket));
-    *sum += inl_inputs_sum_losses(&e->inputs);
-    *tokens += e->inputs.scalars->supervised;
+    s->loss += inl_inputs_sum_losses(&e->inputs);
+    s->tokens += e->inputs.scalars->supervised;
+    return INLAY_OK;
+}
+
+static inlay_result run_all(inl_evaluator *e, const inl_dataset *dataset, inl_row *rows,
+                            uint32_t room, sums *s)
+{
+    const inl_dataset_info *info = inl_dataset_get_info(dataset);
+    for (uint64_t first = 0; first < info->rows; first += room) {
+        uint32_t count = (uint32_t)INL_MIN(room, info->rows - first);
+        for (uint32_t i = 0; i < count; i++)
+            inl_dataset_get_row(dataset, first + i, &rows[i]);
+        INL_TRY(run_rows(e, rows, count, info->max_length, s));
+        if (first <= 2ull * room)
+            INL_TRY(inl_plan_adjust(e->plan));
+    }
     return INLAY_OK;
 }
 
 inlay_result inl_evaluator_run(inl_evaluator *e, const inl_dataset *dataset, inl_evaluation *out)
 {
     const inl_dataset_info *info = inl_dataset_get_info(dataset);
-    if (info->max_length != e->max_length)
+    if (info->max_length > e->max_length)
         return inl_fail(&e->env, INLAY_ERROR_MISMATCH,
-                        "the dataset has rows of %u tokens, the evaluation of %u", info->max_length,
-                        e->max_length);
-    double sum = 0.0;
-    uint64_t tokens = 0;
-    for (uint64_t row = 0; row < info->rows; row += e->rows) {
-        INL_TRY(run_rows(e, dataset, row, info->rows, &sum, &tokens));
-        if (row <= 2ull * e->rows)
-            INL_TRY(inl_plan_adjust(e->plan));
-    }
-    if (tokens == 0)
+                        "the dataset has rows of %u tokens, the evaluation of at most %u",
+                        info->max_length, e->max_length);
+    uint32_t room = e->inputs.tokens_max / info->max_length;
+    inl_row *rows = inl_alloc(&e->env, room, sizeof(*rows));
+    if (!rows)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    sums s = {0};
+    inlay_result result = run_all(e, dataset, rows, room, &s);
+    inl_free(&e->env, rows);
+    if (result != INLAY_OK)
+        return result;
+    *out = (inl_evaluation){.loss = s.loss / (double)INL_MAX(1, s.tokens), .tokens = s.tokens};
+    if (s.tokens == 0)
         return inl_fail(&e->env, INLAY_ERROR_BAD_FILE, "the dataset has no token to score");
-    *out = (inl_evaluation){.loss = sum / (double)tokens, .tokens = tokens};
     if (!isfinite(out->loss))
         return inl_fail(&e->env, INLAY_ERROR_NOT_FINITE, "the evaluation loss is NaN or infinite");
     return INLAY_OK;

@@ -13,12 +13,15 @@ typedef struct inl_evaluation {
     uint64_t tokens;
 } inl_evaluation;
 
-// `arena` NULL: no adapter. Everything given must outlive the evaluator.
+// `arena` NULL: no adapter. `rows` of `max_length` tokens are taken at once; 0: some 500 tokens.
+// `share`: a plan whose scratch memory is used where it suffices, or NULL. Everything given must
+// outlive the evaluator.
 inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
                                   const inl_slots *slots, const inl_lora_arena *arena,
-                                  uint32_t max_length, inl_evaluator **out);
+                                  uint32_t max_length, uint32_t rows, const inl_plan *share,
+                                  inl_evaluator **out);
 void inl_evaluator_destroy(inl_evaluator **evaluator);
-// `dataset`'s max_length is the evaluator's. NOT_FINITE when the loss is.
+// MISMATCH when `dataset`'s rows are longer than the evaluator's. NOT_FINITE when the loss is.
 inlay_result inl_evaluator_run(inl_evaluator *evaluator, const inl_dataset *dataset,
                                inl_evaluation *out);
 

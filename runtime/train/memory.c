@@ -1,111 +1,237 @@
 // SPDX-License-Identifier: MIT
-// What a run needs, from a dry walk: the same emission as the run's, with nothing allocated.
+// What a run needs, and what would fit in its place, from dry walks: the same emission as the run's, with
+// nothing allocated. Memory depends on the rows and their length through their product alone.
 #include "train/emit.h"
 
-#define STAGING_BYTES (8ull << 20) // of the gpu's staging buffer
+#include <math.h>
+#include <stdio.h>
 
-static uint32_t steps_per_epoch(const inl_dataset *dataset, const inl_train_params *p)
+#define MIB (1.0 / (1 << 20))
+#define MAX_MICRO_TOKENS (1u << 24)
+#define SHORTEST_ADVICE 16 // tokens; shorter rows are not suggested
+
+// What a walk needs beside the number of tokens.
+typedef struct walker {
+    inl_env env;
+    const inl_gpu *gpu;   // or NULL
+    inl_weights *weights; // sizes alone
+    inl_slots slots;
+    const inl_train_params *params;
+} walker;
+
+// ---- steps
+
+static inlay_result check_params(const inl_env *env, const inl_train_params *p,
+                                 const inl_dataset_info *data)
 {
-    uint64_t rows = inl_dataset_get_info(dataset)->rows;
+    if (data->rows == 0 || data->rows > UINT32_MAX)
+        return inl_fail(env, INLAY_ERROR_BAD_FILE, "the dataset has %llu rows to train on",
+                        (unsigned long long)data->rows);
+    uint64_t tokens = (uint64_t)p->batch_size * data->max_length;
+    if (p->batch_size == 0 || p->batch_size > INL_MAX_BATCH || tokens > MAX_MICRO_TOKENS)
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "a batch of %u rows of %u tokens is out of range", p->batch_size,
+                        data->max_length);
+    if (tokens * p->accumulation > UINT32_MAX)
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "a step of %u times %llu tokens is out of range", p->accumulation,
+                        (unsigned long long)tokens);
+    return INLAY_OK;
+}
+
+static inlay_result count_steps(const inl_env *env, const inl_dataset_info *data,
+                                const inl_train_params *p, inl_train_plan *out)
+{
     uint64_t per_step = (uint64_t)p->batch_size * p->accumulation;
-    return (uint32_t)((rows + per_step - 1) / per_step);
+    out->steps_per_epoch = (uint32_t)((data->rows + per_step - 1) / per_step);
+    double steps = p->max_steps ? p->max_steps : ceil(p->epochs * out->steps_per_epoch);
+    if (!(steps <= INT32_MAX))
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT, "a run of %.0f steps is out of range",
+                        steps);
+    out->total_steps = (uint32_t)steps;
+    return INLAY_OK;
 }
 
-static void count_steps(const inl_dataset *dataset, const inl_train_params *p, inl_train_plan *out)
+// ---- memory
+
+static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpointed,
+                             inl_plan *micro, inl_plan *update)
 {
-    out->steps_per_epoch = steps_per_epoch(dataset, p);
-    double steps = p->epochs * out->steps_per_epoch;
-    out->total_steps = p->max_steps ? p->max_steps : (uint32_t)(steps + 0.999999);
+    uint64_t floats = w->slots.floats;
+    inl_range none = {.size = 4 * floats};
+    inl_lora_arena arena = {.weights = none, .gradients = none, .dropout = w->slots.lora->dropout};
+    inl_input_buffers inputs;
+    INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
+    INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, checkpointed));
+    return inl_emit_update(update, &arena, none, none, (inl_range){.size = 16}, floats, &inputs);
 }
 
-static inlay_result measure(const inl_env *env, const inl_weights *weights, const inl_slots *slots,
-                            const inl_train_params *p, uint32_t tokens, uint32_t checkpointed,
+static void sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed, const inl_plan *micro,
+                   const inl_plan *update, inl_train_plan *out)
+{
+    out->checkpointed_layers = checkpointed;
+    out->activations = inl_plan_memory(micro, INL_ACTIVATION);
+    out->scratch = inl_plan_memory(micro, INL_SCRATCH) + inl_plan_memory(update, INL_SCRATCH) +
+                   inl_plan_memory(update, INL_ACTIVATION) + inl_inputs_bytes(tokens) +
+                   (w->gpu ? inl_gpu_staging_bytes(w->gpu) : 0);
+    out->flops = inl_plan_flops(micro) * w->params->accumulation + inl_plan_flops(update);
+    out->dispatches = inl_plan_node_count(micro);
+    out->total = out->weights + out->adapter + out->optimizer + out->activations + out->scratch;
+}
+
+static inlay_result measure(const walker *w, uint32_t tokens, uint32_t checkpointed,
                             inl_train_plan *out)
 {
-    inl_lora_arena arena = {.weights = {.size = 4 * slots->floats},
-                            .gradients = {.size = 4 * slots->floats},
-                            .dropout = slots->lora->dropout};
-    inl_input_buffers inputs;
+    const inl_gpu_caps *caps = w->gpu ? inl_gpu_get_caps(w->gpu) : NULL;
     inl_plan *micro = NULL, *update = NULL;
-    INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
-    inlay_result result =
-        inl_emit_micro(env, NULL, weights, slots, &arena, &inputs, checkpointed, &micro);
+    inlay_result result = inl_plan_create_dry(&w->env, caps, &micro);
     if (result == INLAY_OK)
-        result = inl_emit_update(env, NULL, &arena, (inl_range){0}, (inl_range){0}, (inl_range){0},
-                                 slots->floats, &inputs, &update);
-    if (result == INLAY_OK) {
-        out->checkpointed_layers = checkpointed;
-        out->activations = inl_plan_memory(micro, INL_ACTIVATION);
-        out->scratch = inl_plan_memory(micro, INL_SCRATCH) + inl_plan_memory(update, INL_SCRATCH) +
-                       inl_plan_memory(update, INL_ACTIVATION) + inl_inputs_bytes(tokens) +
-                       STAGING_BYTES;
-        out->flops = inl_plan_flops(micro) * p->accumulation + inl_plan_flops(update);
-        out->dispatches = inl_plan_node_count(micro);
-        out->total = out->weights + out->adapter + out->optimizer + out->activations + out->scratch;
-    }
+        result = inl_plan_create_dry(&w->env, caps, &update);
+    if (result == INLAY_OK)
+        result = emit_dry(w, tokens, checkpointed, micro, update);
+    if (result == INLAY_OK)
+        sum_up(w, tokens, checkpointed, micro, update, out);
     inl_plan_destroy(&micro);
     inl_plan_destroy(&update);
     return result;
 }
 
 // As few layers as fit: memory falls with each, so halve the interval.
-static inlay_result choose_checkpointing(const inl_env *env, const inl_weights *weights,
-                                         const inl_slots *slots, const inl_train_params *p,
-                                         uint32_t tokens, uint64_t budget, inl_train_plan *out)
+static inlay_result choose_checkpointing(const walker *w, uint32_t tokens, inl_train_plan *out)
 {
-    uint32_t least = 0, most = slots->layers;
-    INL_TRY(measure(env, weights, slots, p, tokens, 0, out));
-    if (out->total <= budget)
+    uint32_t least = 0, most = w->slots.layers;
+    INL_TRY(measure(w, tokens, 0, out));
+    if (out->total <= out->available)
         return INLAY_OK;
     while (least < most) {
         uint32_t middle = least + (most - least) / 2;
-        INL_TRY(measure(env, weights, slots, p, tokens, middle, out));
-        if (out->total <= budget)
+        INL_TRY(measure(w, tokens, middle, out));
+        if (out->total <= out->available)
             most = middle;
         else
             least = middle + 1;
     }
-    return measure(env, weights, slots, p, tokens, least, out);
+    return measure(w, tokens, least, out);
 }
 
-static inlay_result fill_plan(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
-                              const inl_slots *slots, const inl_dataset *dataset,
-                              const inl_train_params *p, inl_train_plan *out)
+static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *out)
 {
-    uint32_t tokens = p->batch_size * inl_dataset_get_info(dataset)->max_length;
-    count_steps(dataset, p, out);
-    out->weights = weights->bytes;
-    out->adapter = 2 * 4 * slots->floats; // values and gradients
-    out->optimizer = 2 * 4 * slots->floats;
-    for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
-        const inl_lora_pair *pair = &slots->lora->pairs[i];
+    const inl_train_params *p = w->params;
+    out->weights = w->weights->bytes;
+    out->adapter = 2 * 4 * w->slots.floats; // values and gradients
+    out->optimizer = 2 * 4 * w->slots.floats;
+    for (uint32_t i = 0; i < w->slots.lora->pair_count; i++) {
+        const inl_lora_pair *pair = &w->slots.lora->pairs[i];
         out->trainable += (uint64_t)pair->r * ((uint64_t)pair->in + pair->out);
     }
-    uint64_t budget = gpu ? inl_gpu_budget(gpu) - INL_MIN(inl_gpu_budget(gpu), inl_gpu_used(gpu))
-                          : UINT64_MAX;
     if (p->checkpointing == INL_CHECKPOINT_AUTO)
-        return choose_checkpointing(env, weights, slots, p, tokens, budget, out);
+        return choose_checkpointing(w, tokens, out);
     uint32_t layers = p->checkpointing == INL_CHECKPOINT_ALL
-                          ? slots->layers
-                          : INL_MIN((uint32_t)p->checkpointing, slots->layers);
-    return measure(env, weights, slots, p, tokens, layers, out);
+                          ? w->slots.layers
+                          : INL_MIN((uint32_t)p->checkpointing, w->slots.layers);
+    return measure(w, tokens, layers, out);
+}
+
+static void close_walker(walker *w)
+{
+    inl_slots_free(&w->env, &w->slots);
+    inl_weights_destroy(&w->weights);
+}
+
+static inlay_result open_walker(const inl_env *env, const inl_gpu *gpu, const inl_model *model,
+                                const inl_lora *lora, uint32_t max_length,
+                                const inl_train_params *params, walker *w)
+{
+    *w = (walker){.env = *env, .gpu = gpu, .params = params};
+    uint64_t max_range = gpu ? inl_gpu_get_caps(gpu)->max_buffer_range_bytes : UINT32_MAX;
+    INL_TRY(inl_weights_create(model, NULL, max_range, max_length, &w->weights));
+    inlay_result result = inl_slots_create(env, &model->config, lora, &w->slots);
+    if (result != INLAY_OK)
+        close_walker(w);
+    return result;
 }
 
 inlay_result inl_train_plan_make(const inl_env *env, inl_gpu *gpu, const inl_model *model,
                                  const inl_lora *lora, const inl_dataset *dataset,
                                  const inl_train_params *params, inl_train_plan *out)
 {
-    *out = (inl_train_plan){0};
-    inl_weights *weights;
-    inl_slots slots;
-    uint64_t max_range = gpu ? inl_gpu_get_caps(gpu)->max_buffer_range_bytes : UINT32_MAX;
-    INL_TRY(inl_weights_create(model, NULL, max_range, inl_dataset_get_info(dataset)->max_length,
-                               &weights));
-    inlay_result result = inl_slots_create(env, &model->config, lora, &slots);
-    if (result == INLAY_OK) {
-        result = fill_plan(env, gpu, weights, &slots, dataset, params, out);
-        inl_slots_free(env, &slots);
-    }
-    inl_weights_destroy(&weights);
+    const inl_dataset_info *data = inl_dataset_get_info(dataset);
+    *out = (inl_train_plan){.available = gpu ? inl_gpu_available(gpu) : UINT64_MAX};
+    INL_TRY(check_params(env, params, data));
+    INL_TRY(count_steps(env, data, params, out));
+    walker w;
+    INL_TRY(open_walker(env, gpu, model, lora, data->max_length, params, &w));
+    inlay_result result = fill_plan(&w, params->batch_size * data->max_length, out);
+    close_walker(&w);
     return result;
+}
+
+// ---- what would fit
+
+static bool fits(const walker *w, uint32_t tokens, const inl_train_plan *plan, inl_train_plan *out)
+{
+    *out = *plan;
+    return measure(w, tokens, w->slots.layers, out) == INLAY_OK && out->total <= out->available;
+}
+
+// The most units of `unit` tokens, below `too_many`, that fit with every layer checkpointed; 0: none.
+static uint32_t most_that_fit(const walker *w, uint32_t unit, uint32_t too_many,
+                              const inl_train_plan *plan)
+{
+    uint32_t least = 0;
+    inl_train_plan trial;
+    while (least + 1 < too_many) {
+        uint32_t middle = least + (too_many - least) / 2;
+        if (fits(w, middle * unit, plan, &trial))
+            least = middle;
+        else
+            too_many = middle;
+    }
+    return least;
+}
+
+// What to say after "N MiB are free".
+static void advise(const walker *w, uint32_t rows, uint32_t length, const inl_train_plan *plan,
+                   char *text, size_t size)
+{
+    const char *all = plan->checkpointed_layers < w->slots.layers
+                          ? " with --gradient-checkpointing all" : "";
+    inl_train_plan trial;
+    if (*all && fits(w, rows * length, plan, &trial)) {
+        snprintf(text, size, "--gradient-checkpointing all needs %.1f MiB",
+                 (double)trial.total * MIB);
+        return;
+    }
+    uint32_t batch = rows > 1 ? most_that_fit(w, length, rows, plan) : 0;
+    if (batch > 0) {
+        snprintf(text, size, "--batch-size %u fits%s", batch, all);
+        return;
+    }
+    uint32_t shorter = most_that_fit(w, 8, (length + 7) / 8, plan) * 8;
+    if (shorter >= SHORTEST_ADVICE)
+        snprintf(text, size, "--max-length %u fits%s%s", shorter,
+                 rows > 1 ? " with --batch-size 1" : "", all);
+    else
+        snprintf(text, size, "no row length fits: weights, adapter and optimizer alone need %.1f MiB",
+                 (double)(plan->weights + plan->adapter + plan->optimizer) * MIB);
+}
+
+inlay_result inl_train_plan_check(const inl_env *env, inl_gpu *gpu, const inl_model *model,
+                                  const inl_lora *lora, const inl_dataset *dataset,
+                                  const inl_train_params *params, const inl_train_plan *plan)
+{
+    if (plan->total <= plan->available)
+        return INLAY_OK;
+    walker w;
+    char advice[160];
+    uint32_t max_length = inl_dataset_get_info(dataset)->max_length;
+    INL_TRY(open_walker(env, gpu, model, lora, max_length, params, &w));
+    w.env.log = NULL; // a trial that fails is no news
+    advise(&w, params->batch_size, max_length, plan, advice, sizeof(advice));
+    close_walker(&w);
+    bool shrinks = !model->quantize && model->layers[0].linear[0].stored->id != INL_FORMAT_Q4_0;
+    return inl_fail(env, INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
+                    "the run needs %.1f MiB of device memory and %.1f MiB are free; %s%s",
+                    (double)plan->total * MIB, (double)plan->available * MIB, advice,
+                    shrinks ? "; --quantize nf4 shrinks the weights" : "");
 }

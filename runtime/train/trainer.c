@@ -7,9 +7,7 @@
 #include <math.h>
 #include <time.h>
 
-#define MIB (1.0 / (1 << 20))
 #define ADJUSTMENTS 3 // steps after which submits are cut by measured time: the first ones compile
-#define MAX_BATCH 4096
 
 static double now(void)
 {
@@ -19,35 +17,6 @@ static double now(void)
 }
 
 // ---- creation
-
-static inlay_result check_params(const inl_env *env, const inl_train_params *p,
-                                 const inl_dataset *dataset)
-{
-    uint64_t tokens = (uint64_t)p->batch_size * inl_dataset_get_info(dataset)->max_length;
-    if (p->batch_size == 0 || p->batch_size > MAX_BATCH || tokens > 1u << 24)
-        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
-                        "a batch of %u rows of %u tokens is out of range", p->batch_size,
-                        inl_dataset_get_info(dataset)->max_length);
-    return INLAY_OK;
-}
-
-static inlay_result check_memory(inl_trainer *t)
-{
-    const inl_train_plan *plan = &t->plan_info;
-    uint64_t budget = inl_gpu_budget(t->gpu);
-    uint64_t there = budget - INL_MIN(budget, inl_gpu_used(t->gpu));
-    if (plan->total <= there)
-        return INLAY_OK;
-    inl_train_params all = t->params;
-    all.checkpointing = INL_CHECKPOINT_ALL;
-    inl_train_plan least;
-    INL_TRY(inl_train_plan_make(&t->env, t->gpu, t->model, t->lora, t->dataset, &all, &least));
-    return inl_fail(&t->env, INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
-                    "the run needs %.1f MiB of device memory and %.1f MiB are free; "
-                    "--gradient-checkpointing all needs %.1f MiB, a shorter --max-length less%s",
-                    (double)plan->total * MIB, (double)there * MIB, (double)least.total * MIB,
-                    t->model->quantize ? "" : ", --quantize nf4 shrinks the weights");
-}
 
 static inl_range arena_range(const inl_trainer *t, uint32_t index)
 {
@@ -80,16 +49,24 @@ static inlay_result create_arenas(inl_trainer *t)
     return upload_adapter(t);
 }
 
+static inlay_result emit(inl_trainer *t)
+{
+    INL_TRY(inl_plan_create(&t->env, t->gpu, &t->micro));
+    INL_TRY(inl_emit_micro(t->micro, t->weights, &t->slots, &t->arena, &t->inputs,
+                           t->plan_info.checkpointed_layers));
+    INL_TRY(inl_plan_create(&t->env, t->gpu, &t->update));
+    inl_range norm = {.buffer = t->norm, .size = 16};
+    return inl_emit_update(t->update, &t->arena, arena_range(t, 2), arena_range(t, 3), norm,
+                           t->slots.floats, &t->inputs);
+}
+
 static inlay_result build(inl_trainer *t)
 {
-    INL_TRY(check_params(&t->env, &t->params, t->dataset));
     INL_TRY(inl_train_plan_make(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,
                                 &t->plan_info));
-    INL_TRY(check_memory(t));
+    INL_TRY(inl_train_plan_check(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,
+                                 &t->plan_info));
     const inl_dataset_info *data = inl_dataset_get_info(t->dataset);
-    if (data->rows == 0 || data->rows > UINT32_MAX)
-        return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the dataset has %llu rows to train on",
-                        (unsigned long long)data->rows);
     t->order = inl_alloc(&t->env, data->rows, sizeof(*t->order));
     t->rows = inl_alloc(&t->env, t->params.batch_size, sizeof(*t->rows));
     if (!t->order || !t->rows)
@@ -98,11 +75,7 @@ static inlay_result build(inl_trainer *t)
     INL_TRY(create_arenas(t));
     INL_TRY(inl_weights_create(t->model, t->gpu, 0, data->max_length, &t->weights));
     INL_TRY(inl_inputs_create(t->gpu, t->params.batch_size * data->max_length, &t->inputs));
-    INL_TRY(inl_emit_micro(&t->env, t->gpu, t->weights, &t->slots, &t->arena, &t->inputs,
-                           t->plan_info.checkpointed_layers, &t->micro));
-    inl_range norm = {.buffer = t->norm, .size = 16};
-    return inl_emit_update(&t->env, t->gpu, &t->arena, arena_range(t, 2), arena_range(t, 3), norm,
-                           t->slots.floats, &t->inputs, &t->update);
+    return emit(t);
 }
 
 inlay_result inl_trainer_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
@@ -151,46 +124,46 @@ void inl_trainer_destroy(inl_trainer **handle)
 
 // ---- a step
 
-// Row `index` of step `step`, or false past the epoch's end (the last step of an epoch may be short).
-static bool row_of(inl_trainer *t, uint32_t step, uint32_t index, inl_row *out)
+// The rows of the step to come: fewer in the last one of an epoch.
+static const uint32_t *rows_of_step(inl_trainer *t, uint32_t *count)
 {
     uint32_t rows = (uint32_t)inl_dataset_get_info(t->dataset)->rows;
-    uint32_t epoch = step / t->plan_info.steps_per_epoch;
+    uint32_t epoch = t->step / t->plan_info.steps_per_epoch;
     if (epoch != t->order_epoch)
         inl_epoch_order(t->params.seed, epoch, t->params.shuffle, rows, t->order);
     t->order_epoch = epoch;
-    uint64_t at = (uint64_t)(step % t->plan_info.steps_per_epoch) * t->params.batch_size *
-                      t->params.accumulation + index;
-    if (at >= rows)
-        return false;
-    inl_dataset_get_row(t->dataset, t->order[at], out);
-    return true;
+    uint64_t per_step = (uint64_t)t->params.batch_size * t->params.accumulation;
+    uint64_t first = t->step % t->plan_info.steps_per_epoch * per_step;
+    *count = (uint32_t)INL_MIN(per_step, rows - first);
+    return t->order + first;
 }
 
-static uint64_t supervised_of(const inl_row *row)
-{
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < row->count; i++)
-        count += row->labels[i] >= 0;
-    return count;
-}
-
-static uint64_t supervised_in_step(inl_trainer *t, uint32_t step)
+static uint64_t supervised_in_step(inl_trainer *t)
 {
     uint64_t sum = 0;
-    inl_row row;
-    for (uint32_t i = 0; i < t->params.batch_size * t->params.accumulation; i++)
-        if (row_of(t, step, i, &row))
-            sum += supervised_of(&row);
+    uint32_t count;
+    const uint32_t *rows = rows_of_step(t, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        inl_row row;
+        inl_dataset_get_row(t->dataset, rows[i], &row);
+        sum += row.supervised;
+    }
     return sum;
+}
+
+uint32_t inl_trainer_warmup(const inl_trainer *t)
+{
+    const inl_train_params *p = &t->params;
+    return p->warmup_steps ? p->warmup_steps
+                           : (uint32_t)ceil(p->warmup_ratio * t->plan_info.total_steps);
 }
 
 static double rate_of(const inl_trainer *t, uint32_t step)
 {
     const inl_train_params *p = &t->params;
     uint32_t total = t->plan_info.total_steps;
-    uint32_t warmup = p->warmup_steps ? p->warmup_steps : (uint32_t)ceil((double)p->warmup_ratio * total);
-    return (double)p->learning_rate * inl_schedule_factor(p->schedule, step, warmup, total);
+    return (double)p->learning_rate *
+           inl_schedule_factor(p->schedule, step, inl_trainer_warmup(t), total);
 }
 
 // Everything but the tokens; `micro` tells the random numbers of the micro-batches apart.
@@ -214,9 +187,11 @@ static void fill_scalars(inl_trainer *t, uint32_t micro, uint64_t supervised)
 // Puts the micro-batch's rows in place; returns its tokens without padding.
 static uint32_t fill_micro(inl_trainer *t, uint32_t micro)
 {
-    uint32_t batch = t->params.batch_size, count = 0;
-    while (count < batch && row_of(t, t->step, micro * batch + count, &t->rows[count]))
-        count++;
+    uint32_t count, batch = t->params.batch_size;
+    const uint32_t *rows = rows_of_step(t, &count) + micro * batch;
+    count = INL_MIN(batch, count - micro * batch);
+    for (uint32_t i = 0; i < count; i++)
+        inl_dataset_get_row(t->dataset, rows[i], &t->rows[i]);
     return inl_inputs_fill(&t->inputs, t->rows, count,
                            inl_dataset_get_info(t->dataset)->max_length);
 }
@@ -260,12 +235,15 @@ static inlay_result wait_for(inl_trainer *t, uint64_t ticket, step_sums *sums)
 // All micro-batches; the last one's submission is followed by the update's without a wait between.
 static inlay_result run_step(inl_trainer *t, uint64_t supervised, step_sums *sums)
 {
-    for (uint32_t micro = 0; micro < t->params.accumulation; micro++) {
+    uint32_t rows;
+    (void)rows_of_step(t, &rows);
+    uint32_t micros = inl_div_up(rows, t->params.batch_size);
+    for (uint32_t micro = 0; micro < micros; micro++) {
         sums->tokens += fill_micro(t, micro);
         fill_scalars(t, micro, supervised);
         uint64_t ticket;
         INL_TRY(inl_plan_run(t->micro, &ticket));
-        if (micro + 1 == t->params.accumulation)
+        if (micro + 1 == micros)
             INL_TRY(inl_plan_run(t->update, &ticket));
         INL_TRY(wait_for(t, ticket, sums));
         sums->loss += inl_inputs_sum_losses(&t->inputs);
@@ -276,7 +254,7 @@ static inlay_result run_step(inl_trainer *t, uint64_t supervised, step_sums *sum
 inlay_result inl_trainer_step(inl_trainer *t, inl_step_stats *stats)
 {
     double start = now();
-    uint64_t supervised = supervised_in_step(t, t->step);
+    uint64_t supervised = supervised_in_step(t);
     step_sums sums = {0};
     INL_TRY(run_step(t, supervised, &sums));
     double loss = supervised ? sums.loss / (double)supervised : 0.0;
@@ -295,7 +273,8 @@ inlay_result inl_trainer_step(inl_trainer *t, inl_step_stats *stats)
     t->step++;
     if (t->adjusted < ADJUSTMENTS) {
         t->adjusted++;
-        return inl_plan_adjust(t->micro);
+        INL_TRY(inl_plan_adjust(t->micro));
+        return inl_plan_adjust(t->update);
     }
     return INLAY_OK;
 }
@@ -327,6 +306,7 @@ inlay_result inl_trainer_evaluate(inl_trainer *t, const inl_dataset *dataset, in
 {
     if (!t->evaluator)
         INL_TRY(inl_evaluator_create(&t->env, t->gpu, t->weights, &t->slots, &t->arena,
-                                     inl_dataset_get_info(t->dataset)->max_length, &t->evaluator));
+                                     inl_dataset_get_info(t->dataset)->max_length,
+                                     t->params.batch_size, t->micro, &t->evaluator));
     return inl_evaluator_run(t->evaluator, dataset, out);
 }

@@ -11,6 +11,8 @@
 #define INL_CHECKPOINT_ALL (-1)
 #define INL_CHECKPOINT_AUTO (-2)
 
+#define INL_MAX_BATCH 4096
+
 // Resolved: no zero stands for a default any more, except where zero means off.
 typedef struct inl_train_params {
     uint32_t batch_size, accumulation, max_steps;
@@ -18,7 +20,7 @@ typedef struct inl_train_params {
     float learning_rate;
     inl_schedule_kind schedule;
     uint32_t warmup_steps;
-    float warmup_ratio;
+    double warmup_ratio;
     float weight_decay, max_grad_norm, beta1, beta2, epsilon;
     int32_t checkpointing; // layers, or INL_CHECKPOINT_*
     bool shuffle;
@@ -27,6 +29,7 @@ typedef struct inl_train_params {
 
 typedef struct inl_train_plan {
     uint64_t trainable, weights, adapter, optimizer, activations, scratch, total, flops;
+    uint64_t available; // on the device when the plan was made; UINT64_MAX without a device
     uint32_t total_steps, steps_per_epoch, checkpointed_layers, dispatches;
 } inl_train_plan;
 
@@ -63,12 +66,18 @@ typedef struct inl_trainer {
 inlay_result inl_train_plan_make(const inl_env *env, inl_gpu *gpu, const inl_model *model,
                                  const inl_lora *lora, const inl_dataset *dataset,
                                  const inl_train_params *params, inl_train_plan *out);
+// OUT_OF_DEVICE_MEMORY, saying what would fit, when the plan needs more than there was.
+inlay_result inl_train_plan_check(const inl_env *env, inl_gpu *gpu, const inl_model *model,
+                                  const inl_lora *lora, const inl_dataset *dataset,
+                                  const inl_train_params *params, const inl_train_plan *plan);
 // `max_grad_norm`'s and the other options' meaning: inlay/train.h.
 inlay_result inl_trainer_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
                                 inl_lora *lora, const inl_dataset *dataset,
                                 const inl_train_params *params, inl_trainer **out);
 void inl_trainer_destroy(inl_trainer **trainer);
 inlay_result inl_trainer_step(inl_trainer *trainer, inl_step_stats *stats);
+// Steps of warm-up, from the number of steps or the ratio.
+uint32_t inl_trainer_warmup(const inl_trainer *trainer);
 inlay_result inl_trainer_sync(inl_trainer *trainer);
 inlay_result inl_trainer_evaluate(inl_trainer *trainer, const inl_dataset *dataset,
                                   inl_evaluation *out);

@@ -31,6 +31,7 @@ static void check_row(const inl_dataset *d, uint64_t index, uint64_t *tokens, ui
     inl_dataset_get_row(d, index, &row);
     fuzz_require(row.count > 0 && row.count <= max_length);
     *tokens += row.count;
+    uint64_t before = *supervised;
     for (uint32_t i = 0; i < max_length; i++) {
         bool first = row.starts[i] == (int32_t)i;
         fuzz_require(first || (i > 0 && row.starts[i] == row.starts[i - 1]));
@@ -40,6 +41,7 @@ static void check_row(const inl_dataset *d, uint64_t index, uint64_t *tokens, ui
         fuzz_require(row.labels[i] == row.tokens[i + 1]);
         ++*supervised;
     }
+    check(row.supervised == *supervised - before);
 }
 
 static void check_dataset(const inl_dataset *d)

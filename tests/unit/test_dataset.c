@@ -92,7 +92,9 @@ static void show_row(const inl_dataset *d, uint64_t index, const inl_tokenizer *
     inl_dataset_get_row(d, index, &row);
     assert_true(row.count <= max_length);
     char *at = out;
+    uint32_t supervised = 0;
     for (uint32_t i = 0; i < row.count; i++) {
+        supervised += row.labels[i] >= 0;
         int32_t id = row.tokens[i];
         inl_slice s = inl_tokenizer_decode(t, id, false);
         assert_true(row.starts[i] >= 0 && row.starts[i] <= (int32_t)i);
@@ -115,6 +117,7 @@ static void show_row(const inl_dataset *d, uint64_t index, const inl_tokenizer *
             at += sprintf(at, "#%s", id == inl_tokenizer_find(t, "<|im_start|>") ? "start" : "end");
         at += sprintf(at, "%s", row.labels[i] >= 0 ? "*" : "");
     }
+    assert_int_equal(row.supervised, supervised);
     for (uint32_t i = row.count; i < max_length; i++) {
         assert_int_equal(row.tokens[i], 0);
         assert_int_equal(row.starts[i], i);
