@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Cross-entropy of a row of logits and, in place, its gradient:
 //   loss = log sum exp(z) - z[label];  dz = (softmax(z) - onehot(label)) / supervised tokens of the step.
-// A workgroup is a row; rows past the list of supervised tokens get loss 0 and gradient 0.
+// A workgroup is a row; rows past the list of supervised tokens get loss 0 and gradient 0. A loss that is
+// NaN or infinite makes its gradient NaN, so that the update sees it in the norm and does not happen.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
@@ -31,12 +32,14 @@ void main()
         sum += exp(z[at + i] - most);
     sum = reduce_add(sum);
     uint label = live ? labels[entry] : 0;
+    float loss = live ? most + log(sum) - z[at + label] : 0.0;
     if (gl_LocalInvocationID.x == 0)
-        losses[entry] = live ? most + log(sum) - z[at + label] : 0.0;
+        losses[entry] = loss;
     if (p.gradient == 0)
         return;
     barrier(); // the label's logit is read above
-    float factor = live ? step_.inv_tokens : 0.0;
+    bool finite = !isnan(loss) && !isinf(loss);
+    float factor = finite ? step_.inv_tokens : uintBitsToFloat(0x7fc00000u);
     for (uint i = gl_LocalInvocationID.x; i < p.ld4 * 4; i += LANES) {
         float soft = i < p.cols ? exp(z[at + i] - most) / sum : 0.0;
         z[at + i] = live ? (soft - (i == label ? 1.0 : 0.0)) * factor : 0.0;

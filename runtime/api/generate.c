@@ -85,17 +85,19 @@ inlay_result inlay_generate(inlay_generator *g, const int32_t *prompt, size_t pr
     INL_REQUIRE(&g->env, callback != NULL);
     INL_REQUIRE(&g->env, prompt != NULL || prompt_count == 0);
     INL_REQUIRE(&g->env, !sample || sample->temperature >= 0.0f);
+    INL_REQUIRE(&g->env, !sample || (sample->top_p >= 0.0f && sample->top_p <= 1.0f));
     inl_sampling s = {0};
     if (sample)
         s = (inl_sampling){sample->temperature, sample->top_k, sample->top_p, sample->seed};
     const float *logits;
     INL_TRY(feed_prompt(g, prompt, prompt_count, &logits));
     int32_t eos = inl_tokenizer_get_info(g->model->tokenizer)->eos;
+    uint32_t room = g->context - inl_generator_used(g->generator);
+    max_tokens = INL_MIN(max_tokens, room);
     for (uint32_t i = 0; i < max_tokens; i++) {
         int32_t id;
         INL_TRY(inl_sample(&g->env, &s, logits, g->weights->head.rows, i, &id));
-        if (id == eos || !callback(user, id) || i + 1 == max_tokens ||
-            inl_generator_used(g->generator) == g->context)
+        if (id == eos || !callback(user, id) || i + 1 == max_tokens)
             return INLAY_OK;
         INL_TRY(inl_generator_feed(g->generator, &id, 1, &logits));
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "model/slots.h"
+#include "base/finite.h"
 
-#include <math.h>
 #include <string.h>
 
 static const struct {
@@ -85,25 +85,17 @@ void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora
     }
 }
 
-static bool all_finite(const float *values, uint64_t count)
-{
-    for (uint64_t i = 0; i < count; i++)
-        if (!isfinite(values[i]))
-            return false;
-    return true;
-}
-
 bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const char **module,
                                char *side)
 {
-    for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
+    for (uint32_t i = slots->lora->pair_count; i-- > 0;) {
         const inl_lora_pair *p = &slots->lora->pairs[i];
         const inl_lora_slot *s = &slots->of_module[p->module];
-        bool a = all_finite(arena + s->a, inl_lora_a_floats(s));
-        if (a && all_finite(arena + s->b, inl_lora_b_floats(s)))
+        bool b = inl_all_finite(arena + s->b, inl_lora_b_floats(s));
+        if (b && inl_all_finite(arena + s->a, inl_lora_a_floats(s)))
             continue;
         *module = p->path;
-        *side = a ? 'B' : 'A';
+        *side = b ? 'A' : 'B';
         return true;
     }
     return false;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "train/generator.h"
+#include "base/finite.h"
 #include "base/rng.h"
 
 #include <math.h>
@@ -295,7 +296,7 @@ inlay_result inl_sample(const inl_env *env, const inl_sampling *sampling, const 
                         uint32_t vocab, uint32_t draw, int32_t *out)
 {
     *out = greedy(logits, vocab);
-    if (!isfinite(logits[*out]))
+    if (!inl_all_finite(logits, vocab))
         return inl_fail(env, INLAY_ERROR_NOT_FINITE, "the model's logits are NaN or infinite");
     if (sampling->temperature <= 0.0f)
         return INLAY_OK;
