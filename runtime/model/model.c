@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define HASHED_BYTES 4096 // of each tensor
+
 static const inl_format *supported_format(const inl_model *m, const inl_gguf_tensor *t)
 {
     const inl_format *format = inl_format_by_ggml(t->type);
@@ -169,4 +174,17 @@ uint64_t inl_model_parameters(const inl_model *model)
         sum += t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
     }
     return sum;
+}
+
+uint64_t inl_model_hash(const inl_model *model)
+{
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(model->gguf); i++) {
+        const inl_gguf_tensor *t = inl_gguf_tensor_at(model->gguf, i);
+        hash = XXH3_64bits_withSeed(t->name, strlen(t->name), hash);
+        hash = XXH3_64bits_withSeed(&t->type, sizeof(t->type), hash);
+        hash = XXH3_64bits_withSeed(t->shape, sizeof(t->shape), hash);
+        hash = XXH3_64bits_withSeed(t->data, INL_MIN(t->bytes, HASHED_BYTES), hash);
+    }
+    return hash;
 }

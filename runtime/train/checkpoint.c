@@ -6,12 +6,14 @@
 //   optimizer.safetensors                            m, v: the arenas' images
 //   trainer_state.json                               step, and what the run was started with
 #include "base/file.h"
+#include "base/finite.h"
 #include "io/safetensors.h"
 #include "train/trainer.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,16 +27,18 @@
 static json_t *make_state(const inl_trainer *t)
 {
     const inl_train_params *p = &t->params;
-    char dataset[32];
+    char dataset[32], model[32];
     snprintf(dataset, sizeof(dataset), "%016llx",
              (unsigned long long)inl_dataset_hash(t->dataset));
+    snprintf(model, sizeof(model), "%016llx", (unsigned long long)inl_model_hash(t->model));
     return json_pack(
-        "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:b, s:I}",
-        "version", 1, "dataset", dataset, "global_step", (json_int_t)t->step, "max_steps",
-        (json_int_t)t->plan_info.total_steps, "batch_size", (json_int_t)p->batch_size,
-        "gradient_accumulation_steps", (json_int_t)p->accumulation, "lr_scheduler",
-        (json_int_t)p->schedule, "learning_rate", (double)p->learning_rate, "warmup_steps",
-        (double)p->warmup_steps, "warmup_ratio", (double)p->warmup_ratio, "weight_decay",
+        "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b, s:I}",
+        "version", 1, "model", model, "quantize",
+        t->model->quantize ? t->model->quantize->name : "none", "dataset", dataset, "global_step",
+        (json_int_t)t->step, "max_steps", (json_int_t)t->plan_info.total_steps, "batch_size",
+        (json_int_t)p->batch_size, "gradient_accumulation_steps", (json_int_t)p->accumulation,
+        "lr_scheduler", (json_int_t)p->schedule, "learning_rate", (double)p->learning_rate,
+        "warmup_steps", (json_int_t)inl_trainer_warmup(t), "weight_decay",
         (double)p->weight_decay, "max_grad_norm", (double)p->max_grad_norm, "adam_beta1",
         (double)p->beta1, "adam_beta2", (double)p->beta2, "adam_epsilon", (double)p->epsilon,
         "shuffle", (int)p->shuffle, "seed", (json_int_t)p->seed);
@@ -120,25 +124,68 @@ static inlay_result save_files(inl_trainer *t, const char *folder)
     return result;
 }
 
-inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
+// What is there under a checkpoint's name is replaced if it is one, or nothing: no other folder of the
+// user's is ever emptied.
+static inlay_result check_target(const inl_trainer *t, const char *folder)
 {
-    char *temporary = inl_sprintf(&t->env, "%s.tmp-%ld", folder, (long)getpid());
-    if (!temporary)
+    char *state = inl_path_join(&t->env, folder, STATE_FILE);
+    if (!state)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    inlay_result result = save_files(t, temporary);
-    if (result == INLAY_OK) {
-        remove_folder(&t->env, folder); // an older one of the same name
-        if (rename(temporary, folder) != 0)
-            result = inl_fail(&t->env, INLAY_ERROR_IO, "cannot rename %s to %s: %s", temporary,
-                              folder, strerror(errno));
+    bool replaceable = !inl_exists(folder) || inl_exists(state) || rmdir(folder) == 0;
+    inl_free(&t->env, state);
+    return replaceable ? INLAY_OK
+                       : inl_fail(&t->env, INLAY_ERROR_IO,
+                                  "%s is there and is no checkpoint: it is left as it is", folder);
+}
+
+// Puts `made` in the place of `folder`, which at every moment is an old checkpoint, a new one, or absent.
+static inlay_result replace_folder(const inl_env *env, const char *made, const char *folder,
+                                   const char *aside)
+{
+    bool moved = rename(folder, aside) == 0;
+    if (rename(made, folder) != 0) {
+        int error = errno;
+        if (moved)
+            (void)rename(aside, folder);
+        return inl_fail(env, INLAY_ERROR_IO, "cannot rename %s to %s: %s", made, folder,
+                        strerror(error));
     }
+    if (moved)
+        remove_folder(env, aside);
+    return INLAY_OK;
+}
+
+static inlay_result save_beside(inl_trainer *t, const char *folder, const char *temporary,
+                                const char *aside)
+{
+    INL_TRY(check_target(t, folder));
+    remove_folder(&t->env, temporary); // of a process that was killed and had our id
+    inlay_result result = save_files(t, temporary);
+    if (result == INLAY_OK)
+        result = replace_folder(&t->env, temporary, folder, aside);
     if (result != INLAY_OK)
         remove_folder(&t->env, temporary);
-    inl_free(&t->env, temporary);
     return result;
 }
 
-// ---- resuming
+inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
+{
+    size_t size = strlen(folder);
+    while (size > 1 && folder[size - 1] == '/')
+        size--;
+    char *name = inl_strndup(&t->env, folder, size);
+    char *temporary = inl_sprintf(&t->env, "%s.tmp-%ld", name ? name : "", (long)getpid());
+    char *aside = inl_sprintf(&t->env, "%s.old-%ld", name ? name : "", (long)getpid());
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (name && temporary && aside)
+        result = save_beside(t, name, temporary, aside);
+    inl_free(&t->env, name);
+    inl_free(&t->env, temporary);
+    inl_free(&t->env, aside);
+    return result;
+}
+
+// ---- resuming: everything is read and checked before anything of the run is touched
 
 static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *step)
 {
@@ -164,17 +211,27 @@ static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *ste
     return result;
 }
 
-static inlay_result load_moment(inl_trainer *t, const inl_safetensors *file, const char *name,
-                                inl_buffer *buffer, float *image)
+// What a checkpoint holds, in the run's own layout.
+typedef struct checkpoint {
+    uint32_t step;
+    inl_lora *lora;
+    float *images; // weights (filled in last), first and second moments
+} checkpoint;
+
+static inlay_result load_moment(const inl_trainer *t, const inl_safetensors *file, const char *name,
+                                float *image)
 {
     const inl_safetensor *tensor = inl_safetensors_find(file, name);
     if (!tensor)
         return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the optimizer's file has no tensor %s", name);
     INL_TRY(inl_safetensors_read_f32(file, tensor, image, t->slots.floats));
-    return inl_gpu_upload(t->gpu, buffer, 0, image, 4 * t->slots.floats);
+    if (!inl_all_finite(image, t->slots.floats))
+        return inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
+                        "the optimizer's file has NaN or infinity in tensor %s", name);
+    return INLAY_OK;
 }
 
-static inlay_result load_optimizer(inl_trainer *t, const char *folder, float *image)
+static inlay_result load_optimizer(const inl_trainer *t, const char *folder, float *m, float *v)
 {
     char *path = inl_path_join(&t->env, folder, OPTIMIZER_FILE);
     if (!path)
@@ -184,53 +241,64 @@ static inlay_result load_optimizer(inl_trainer *t, const char *folder, float *im
     inl_free(&t->env, path);
     if (result != INLAY_OK)
         return result;
-    result = load_moment(t, file, "m", t->arenas[2], image);
+    result = load_moment(t, file, "m", m);
     if (result == INLAY_OK)
-        result = load_moment(t, file, "v", t->arenas[3], image);
+        result = load_moment(t, file, "v", v);
     inl_safetensors_close(&file);
     return result;
 }
 
-// The checkpoint's adapter must have the pairs of the run's; its values are copied in.
-static inlay_result load_adapter(inl_trainer *t, const char *folder, float *image)
+// The checkpoint's adapter must have the pairs of the run's. A scale may come back from its pattern in the
+// configuration rounded otherwise; the run's own is kept.
+static inlay_result check_adapter(const inl_trainer *t, const char *folder, const inl_lora *saved)
 {
-    inl_lora *saved;
-    INL_TRY(inl_lora_load(&t->env, &t->model->modules.list, folder, &saved));
     bool same = saved->pair_count == t->lora->pair_count && saved->dropout == t->lora->dropout;
     for (uint32_t i = 0; same && i < saved->pair_count; i++) {
         const inl_lora_pair *a = &saved->pairs[i], *b = &t->lora->pairs[i];
-        same = a->module == b->module && a->r == b->r && a->scale == b->scale;
+        same = a->module == b->module && a->r == b->r &&
+               fabsf(a->scale - b->scale) <= 1e-6f * fabsf(b->scale);
     }
-    inlay_result result = INLAY_OK;
-    if (!same)
-        result = inl_fail(&t->env, INLAY_ERROR_MISMATCH,
-                          "%s was made with another rank, alpha, dropout or set of target modules",
-                          folder);
-    for (uint32_t i = 0; same && i < saved->pair_count; i++) {
-        const inl_lora_pair *from = &saved->pairs[i], *to = &t->lora->pairs[i];
+    return same ? INLAY_OK
+                : inl_fail(&t->env, INLAY_ERROR_MISMATCH,
+                           "%s was made with another rank, alpha, dropout or set of target modules",
+                           folder);
+}
+
+static inlay_result load(inl_trainer *t, const char *folder, checkpoint *c)
+{
+    uint64_t floats = t->slots.floats;
+    INL_TRY(load_state(t, folder, &c->step));
+    INL_TRY(inl_lora_load(&t->env, &t->model->modules.list, folder, &c->lora));
+    INL_TRY(check_adapter(t, folder, c->lora));
+    c->images = inl_alloc(&t->env, 3 * floats, sizeof(float));
+    if (!c->images)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    return load_optimizer(t, folder, c->images + floats, c->images + 2 * floats);
+}
+
+static inlay_result adopt(inl_trainer *t, const checkpoint *c)
+{
+    static const uint32_t arenas[] = {0, 2, 3};
+    uint64_t floats = t->slots.floats;
+    for (uint32_t i = 0; i < c->lora->pair_count; i++) {
+        const inl_lora_pair *from = &c->lora->pairs[i], *to = &t->lora->pairs[i];
         memcpy(to->a, from->a, sizeof(float) * from->r * from->in);
         memcpy(to->b, from->b, sizeof(float) * from->r * from->out);
     }
-    inl_lora_destroy(&saved);
-    if (result != INLAY_OK)
-        return result;
-    memset(image, 0, 4 * t->slots.floats);
-    inl_slots_pack(&t->slots, image);
-    return inl_gpu_upload(t->gpu, t->arenas[0], 0, image, 4 * t->slots.floats);
+    inl_slots_pack(&t->slots, c->images);
+    for (uint32_t i = 0; i < INL_COUNT(arenas); i++)
+        INL_TRY(inl_gpu_upload(t->gpu, t->arenas[arenas[i]], 0, c->images + i * floats, 4 * floats));
+    t->step = c->step;
+    return INLAY_OK;
 }
 
 inlay_result inl_trainer_resume(inl_trainer *t, const char *folder)
 {
-    uint32_t step = 0;
-    INL_TRY(load_state(t, folder, &step));
-    float *image = inl_alloc(&t->env, t->slots.floats, sizeof(float));
-    if (!image)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    inlay_result result = load_adapter(t, folder, image);
+    checkpoint c = {0};
+    inlay_result result = load(t, folder, &c);
     if (result == INLAY_OK)
-        result = load_optimizer(t, folder, image);
-    inl_free(&t->env, image);
-    if (result == INLAY_OK)
-        t->step = step;
+        result = adopt(t, &c);
+    inl_lora_destroy(&c.lora);
+    inl_free(&t->env, c.images);
     return result;
 }
