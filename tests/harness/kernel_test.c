@@ -146,6 +146,14 @@ double *kt_copy(kt *k, const double *values, uint64_t count)
     return memcpy(kt_doubles(k, count), values, count * sizeof(*values));
 }
 
+double *kt_absolute(kt *k, const double *values, uint64_t count)
+{
+    double *copy = values ? kt_copy(k, values, count) : NULL;
+    for (uint64_t i = 0; copy && i < count; i++)
+        copy[i] = fabs(copy[i]);
+    return copy;
+}
+
 // ---- running
 
 static bool check_result(kt *k, inlay_result result, const char *what)

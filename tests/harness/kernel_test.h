@@ -39,6 +39,7 @@ uint32_t kt_below(kt *k, uint32_t n);          // in [0, n)
 float kt_f32(kt *k, float scale);              // in [-scale, scale)
 double *kt_doubles(kt *k, uint64_t count);     // zeros, freed at the end of the case
 double *kt_copy(kt *k, const double *values, uint64_t count);
+double *kt_absolute(kt *k, const double *values, uint64_t count); // NULL stays NULL
 
 // ---- what the host writes before a step
 
