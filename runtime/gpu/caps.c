@@ -61,12 +61,12 @@ static uint32_t type_of(VkPhysicalDeviceType type)
     }
 }
 
-bool inl_caps_has_extension(VkPhysicalDevice physical, const char *name)
+static bool has_extension(const inl_instance *vk, VkPhysicalDevice physical, const char *name)
 {
     static const uint32_t most = 512;
     VkExtensionProperties extensions[512];
     uint32_t count = most;
-    VkResult result = vkEnumerateDeviceExtensionProperties(physical, NULL, &count, extensions);
+    VkResult result = vk->vkEnumerateDeviceExtensionProperties(physical, NULL, &count, extensions);
     if (result != VK_SUCCESS && result != VK_INCOMPLETE)
         return false;
     for (uint32_t i = 0; i < count; i++)
@@ -75,18 +75,29 @@ bool inl_caps_has_extension(VkPhysicalDevice physical, const char *name)
     return false;
 }
 
-// A family for compute; one without graphics first, so that a desktop's own work is disturbed least.
-uint32_t inl_caps_compute_family(VkPhysicalDevice physical)
+#define MAX_FAMILIES 32
+
+bool inl_caps_queue_family(const inl_instance *vk, VkPhysicalDevice physical, uint32_t index,
+                           VkQueueFamilyProperties *out)
 {
-    VkQueueFamilyProperties families[32];
-    uint32_t count = INL_COUNT(families);
-    vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
+    VkQueueFamilyProperties families[MAX_FAMILIES];
+    uint32_t count = MAX_FAMILIES;
+    vk->vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, families);
+    if (index >= count)
+        return false;
+    *out = families[index];
+    return true;
+}
+
+// A family for compute; one without graphics first, so that a desktop's own work is disturbed least.
+uint32_t inl_caps_compute_family(const inl_instance *vk, VkPhysicalDevice physical)
+{
+    VkQueueFamilyProperties family;
     uint32_t best = UINT32_MAX;
-    for (uint32_t i = 0; i < count; i++) {
-        VkQueueFlags flags = families[i].queueFlags;
-        if (!(flags & VK_QUEUE_COMPUTE_BIT))
+    for (uint32_t i = 0; inl_caps_queue_family(vk, physical, i, &family); i++) {
+        if (!(family.queueFlags & VK_QUEUE_COMPUTE_BIT))
             continue;
-        if (!(flags & VK_QUEUE_GRAPHICS_BIT))
+        if (!(family.queueFlags & VK_QUEUE_GRAPHICS_BIT))
             return i;
         if (best == UINT32_MAX)
             best = i;
@@ -94,7 +105,7 @@ uint32_t inl_caps_compute_family(VkPhysicalDevice physical)
     return best;
 }
 
-static void read_properties(VkPhysicalDevice physical, inl_gpu_caps *caps)
+static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
@@ -106,7 +117,7 @@ static void read_properties(VkPhysicalDevice physical, inl_gpu_caps *caps)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, .pNext = &driver};
     VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
                                      .pNext = &subgroup};
-    vkGetPhysicalDeviceProperties2(physical, &p);
+    vk->vkGetPhysicalDeviceProperties2(physical, &p);
     const VkPhysicalDeviceLimits *limits = &p.properties.limits;
     snprintf(caps->name, sizeof(caps->name), "%s", p.properties.deviceName);
     snprintf(caps->vendor, sizeof(caps->vendor), "%s", vendor_name(p.properties.vendorID));
@@ -130,7 +141,7 @@ static void read_properties(VkPhysicalDevice physical, inl_gpu_caps *caps)
     caps->timestamp_ns = limits->timestampComputeAndGraphics ? limits->timestampPeriod : 0.0f;
 }
 
-static void read_features(VkPhysicalDevice physical, inl_gpu_caps *caps)
+static void read_features(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
     VkPhysicalDeviceVulkan11Features v11 = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES};
@@ -138,21 +149,21 @@ static void read_features(VkPhysicalDevice physical, inl_gpu_caps *caps)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .pNext = &v11};
     VkPhysicalDeviceFeatures2 f = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
                                    .pNext = &v12};
-    vkGetPhysicalDeviceFeatures2(physical, &f);
+    vk->vkGetPhysicalDeviceFeatures2(physical, &f);
     caps->timeline = v12.timelineSemaphore;
     caps->float16 = v12.shaderFloat16;
     caps->storage16 = v11.storageBuffer16BitAccess;
 }
 
-static void read_memory(VkPhysicalDevice physical, inl_gpu_caps *caps)
+static void read_memory(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
-    bool has_budget = inl_caps_has_extension(physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    bool has_budget = has_extension(vk, physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     VkPhysicalDeviceMemoryProperties2 m = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2,
         .pNext = has_budget ? &budget : NULL};
-    vkGetPhysicalDeviceMemoryProperties2(physical, &m);
+    vk->vkGetPhysicalDeviceMemoryProperties2(physical, &m);
     const VkPhysicalDeviceMemoryProperties *p = &m.memoryProperties;
     for (uint32_t i = 0; i < p->memoryHeapCount; i++) {
         if (!(p->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
@@ -165,7 +176,7 @@ static void read_memory(VkPhysicalDevice physical, inl_gpu_caps *caps)
         caps->budget_bytes = caps->memory_bytes;
 }
 
-static void judge(VkPhysicalDevice physical, inl_gpu_caps *caps)
+static void judge(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
     const char *reason = NULL;
     if (caps->api_version < VK_API_VERSION_1_2)
@@ -174,29 +185,29 @@ static void judge(VkPhysicalDevice physical, inl_gpu_caps *caps)
         reason = "its driver has no timeline semaphores";
     else if (!caps->subgroup_arithmetic)
         reason = "its driver has no subgroup arithmetic in compute shaders";
-    else if (inl_caps_compute_family(physical) == UINT32_MAX)
+    else if (inl_caps_compute_family(vk, physical) == UINT32_MAX)
         reason = "it has no compute queue";
     caps->usable = reason == NULL;
     if (reason)
         snprintf(caps->unusable_reason, sizeof(caps->unusable_reason), "%s", reason);
 }
 
-void inl_caps_read(VkPhysicalDevice physical, inl_gpu_caps *caps)
+void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
     *caps = (inl_gpu_caps){0};
     VkPhysicalDeviceProperties p;
-    vkGetPhysicalDeviceProperties(physical, &p);
+    vk->vkGetPhysicalDeviceProperties(physical, &p);
     caps->api_version = p.apiVersion;
     if (p.apiVersion >= VK_API_VERSION_1_2) { // older drivers do not know the structs below
-        read_properties(physical, caps);
-        read_features(physical, caps);
+        read_properties(vk, physical, caps);
+        read_features(vk, physical, caps);
     } else {
         snprintf(caps->name, sizeof(caps->name), "%s", p.deviceName);
         snprintf(caps->vendor, sizeof(caps->vendor), "%s", vendor_name(p.vendorID));
         caps->type = type_of(p.deviceType);
     }
-    read_memory(physical, caps);
-    caps->cooperative_matrix = inl_caps_has_extension(physical, "VK_KHR_cooperative_matrix");
+    read_memory(vk, physical, caps);
+    caps->cooperative_matrix = has_extension(vk, physical, "VK_KHR_cooperative_matrix");
     apply_quirks(caps);
-    judge(physical, caps);
+    judge(vk, physical, caps);
 }

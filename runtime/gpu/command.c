@@ -209,6 +209,7 @@ bool inl_commands_seconds(inl_gpu *gpu, const inl_commands *c, double *seconds, 
     if (result != VK_SUCCESS)
         return false;
     for (uint32_t i = 0; i < count; i++)
-        seconds[i] = (double)(ticks[i] - ticks[0]) * (double)gpu->caps.timestamp_ns * 1e-9;
+        seconds[i] = (double)((ticks[i] - ticks[0]) & gpu->timestamp_mask) *
+                     (double)gpu->caps.timestamp_ns * 1e-9;
     return true;
 }

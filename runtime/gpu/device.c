@@ -43,14 +43,15 @@ static inlay_result choose(inl_gpu *gpu, const char *select)
 {
     VkPhysicalDevice devices[32];
     uint32_t count = INL_COUNT(devices);
-    VkResult result = vkEnumeratePhysicalDevices(gpu->instance, &count, devices);
+    const inl_instance *instance = &gpu->instance;
+    VkResult result = instance->vkEnumeratePhysicalDevices(instance->handle, &count, devices);
     if ((result != VK_SUCCESS && result != VK_INCOMPLETE) || count == 0)
         return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "there is no Vulkan device");
     int best = 0;
     inl_gpu_caps refused = {0};
     for (uint32_t i = 0; i < count; i++) {
         inl_gpu_caps caps;
-        inl_caps_read(devices[i], &caps);
+        inl_caps_read(instance, devices[i], &caps);
         if (!selected(select, i, &caps))
             continue;
         if (!caps.usable)
@@ -71,7 +72,7 @@ static inlay_result choose(inl_gpu *gpu, const char *select)
 
 static inlay_result create_device(inl_gpu *gpu)
 {
-    gpu->queue_family = inl_caps_compute_family(gpu->physical);
+    gpu->queue_family = inl_caps_compute_family(&gpu->instance, gpu->physical);
     float priority = 0.5f;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                      .queueFamilyIndex = gpu->queue_family,
@@ -83,15 +84,30 @@ static inlay_result create_device(inl_gpu *gpu)
                                .pNext = &v12,
                                .queueCreateInfoCount = 1,
                                .pQueueCreateInfos = &queue};
-    INL_VK(gpu, vkCreateDevice(gpu->physical, &info, NULL, &gpu->device), "create the device");
-    volkLoadDeviceTable(&gpu->vk, gpu->device);
+    INL_VK(gpu, gpu->instance.vkCreateDevice(gpu->physical, &info, NULL, &gpu->device),
+           "create the device");
+    inl_vk_load_device(gpu);
     gpu->vk.vkGetDeviceQueue(gpu->device, gpu->queue_family, 0, &gpu->queue);
     return INLAY_OK;
 }
 
+static void read_timestamps(inl_gpu *gpu)
+{
+    VkQueueFamilyProperties family = {0};
+    (void)inl_caps_queue_family(&gpu->instance, gpu->physical, gpu->queue_family, &family);
+    uint32_t bits = family.timestampValidBits;
+    gpu->timestamp_mask = bits < 64 ? (1ull << bits) - 1 : UINT64_MAX;
+    if (bits == 0)
+        gpu->caps.timestamp_ns = 0.0f;
+}
+
 inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms)
 {
-    vkGetPhysicalDeviceMemoryProperties(gpu->physical, &gpu->memory);
+    VkPhysicalDeviceMemoryProperties2 memory = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+    gpu->instance.vkGetPhysicalDeviceMemoryProperties2(gpu->physical, &memory);
+    gpu->memory = memory.memoryProperties;
+    read_timestamps(gpu);
     gpu->budget = memory_budget_bytes ? memory_budget_bytes : gpu->caps.budget_bytes;
     gpu->max_submit_ms = max_submit_ms ? max_submit_ms : DEFAULT_SUBMIT_MS;
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
@@ -116,7 +132,7 @@ inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t
 
 static inlay_result create(inl_gpu *gpu, const inl_gpu_params *params)
 {
-    if (!inl_vk_load(NULL))
+    if (!inl_vk_loader())
         return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE,
                         "there is no Vulkan loader (libvulkan.so.1) on this machine");
     INL_TRY(inl_vk_create_instance(gpu, params->validation));

@@ -2,19 +2,32 @@
 #include "gpu/import.h"
 #include "gpu/vk.h"
 
+static inlay_result check_queue(inl_gpu *gpu, uint32_t family)
+{
+    VkQueueFamilyProperties properties;
+    if (!inl_caps_queue_family(&gpu->instance, gpu->physical, family, &properties) ||
+        !(properties.queueFlags & VK_QUEUE_COMPUTE_BIT))
+        return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
+                        "the imported queue's family %u is none that computes", family);
+    return INLAY_OK;
+}
+
 static inlay_result adopt(inl_gpu *gpu, const inl_gpu_import_params *p)
 {
-    if (!inl_vk_load(p->get_proc))
+    PFN_vkGetInstanceProcAddr get_proc = p->get_proc ? p->get_proc : inl_vk_loader();
+    if (!get_proc)
         return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "there is no Vulkan loader to import with");
-    volkLoadInstanceOnly(p->instance);
-    gpu->instance = p->instance;
+    if (!inl_vk_load_instance(get_proc, p->instance, &gpu->instance))
+        return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
+                        "the imported instance does not have Vulkan 1.1's functions");
     gpu->physical = p->physical;
-    inl_caps_read(p->physical, &gpu->caps);
+    inl_caps_read(&gpu->instance, p->physical, &gpu->caps);
     if (!gpu->caps.usable)
         return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED, "cannot use %s: %s", gpu->caps.name,
                         gpu->caps.unusable_reason);
+    INL_TRY(check_queue(gpu, p->queue_family));
     gpu->device = p->device;
-    volkLoadDeviceTable(&gpu->vk, gpu->device);
+    inl_vk_load_device(gpu);
     if (!gpu->vk.vkQueueSubmit || !gpu->vk.vkWaitSemaphores)
         return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
                         "the imported device does not have Vulkan 1.2's functions");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The Vulkan loader and our own instance.
+// The Vulkan loader, the functions of instances and devices, and our own instance.
 #include "gpu/vk.h"
 
 #include <pthread.h>
@@ -8,17 +8,36 @@
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
 
-bool inl_vk_load(PFN_vkGetInstanceProcAddr get_proc)
+PFN_vkGetInstanceProcAddr inl_vk_loader(void)
 {
     pthread_mutex_lock(&load_lock);
-    if (!loaded) {
-        if (get_proc)
-            volkInitializeCustom(get_proc);
-        loaded = get_proc ? vkCreateInstance != NULL : volkInitialize() == VK_SUCCESS;
-    }
-    bool ok = loaded;
+    if (!loaded)
+        loaded = volkInitialize() == VK_SUCCESS;
+    PFN_vkGetInstanceProcAddr get_proc = loaded ? vkGetInstanceProcAddr : NULL;
     pthread_mutex_unlock(&load_lock);
-    return ok;
+    return get_proc;
+}
+
+bool inl_vk_load_instance(PFN_vkGetInstanceProcAddr get_proc, VkInstance handle, inl_instance *out)
+{
+    bool all = true;
+    out->handle = handle;
+    out->get_proc = get_proc;
+#define LOAD(name)                                                                                 \
+    out->name = (PFN_##name)get_proc(handle, #name);                                               \
+    all &= out->name != NULL;
+    INL_INSTANCE_FUNCTIONS(LOAD)
+#undef LOAD
+    return all;
+}
+
+// volk asks its global vkGetDeviceProcAddr for the table's functions: it is set for this call alone.
+void inl_vk_load_device(inl_gpu *gpu)
+{
+    pthread_mutex_lock(&load_lock);
+    vkGetDeviceProcAddr = gpu->instance.vkGetDeviceProcAddr;
+    volkLoadDeviceTable(&gpu->vk, gpu->device);
+    pthread_mutex_unlock(&load_lock);
 }
 
 static bool has_layer(const char *name)
@@ -50,6 +69,9 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
 
 static void add_messenger(inl_gpu *gpu)
 {
+    PFN_vkCreateDebugUtilsMessengerEXT create =
+        (PFN_vkCreateDebugUtilsMessengerEXT)gpu->instance.get_proc(gpu->instance.handle,
+                                                                   "vkCreateDebugUtilsMessengerEXT");
     VkDebugUtilsMessengerCreateInfoEXT info = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
@@ -59,7 +81,8 @@ static void add_messenger(inl_gpu *gpu)
         .pfnUserCallback = on_message,
         .pUserData = gpu,
     };
-    vkCreateDebugUtilsMessengerEXT(gpu->instance, &info, NULL, &gpu->messenger);
+    if (create)
+        create(gpu->instance.handle, &info, NULL, &gpu->messenger);
 }
 
 inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation)
@@ -86,13 +109,15 @@ inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation)
                                  .ppEnabledLayerNames = &layer,
                                  .enabledExtensionCount = validation ? 2 : 0,
                                  .ppEnabledExtensionNames = extensions};
-    VkResult result = vkCreateInstance(&info, NULL, &gpu->instance);
+    VkInstance handle;
+    VkResult result = vkCreateInstance(&info, NULL, &handle);
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
+        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "there is no Vulkan driver on this machine");
     if (result != VK_SUCCESS)
         return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "cannot create a Vulkan instance (%d)",
                         result);
-    pthread_mutex_lock(&load_lock);
-    volkLoadInstanceOnly(gpu->instance);
-    pthread_mutex_unlock(&load_lock);
+    if (!inl_vk_load_instance(vkGetInstanceProcAddr, handle, &gpu->instance))
+        return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED, "the Vulkan loader is older than 1.1");
     if (validation)
         add_messenger(gpu);
     return INLAY_OK;
@@ -100,28 +125,37 @@ inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation)
 
 void inl_vk_destroy_instance(inl_gpu *gpu)
 {
-    if (gpu->messenger)
-        vkDestroyDebugUtilsMessengerEXT(gpu->instance, gpu->messenger, NULL);
-    if (gpu->instance)
-        vkDestroyInstance(gpu->instance, NULL);
-    gpu->instance = VK_NULL_HANDLE;
+    inl_instance *instance = &gpu->instance;
+    if (gpu->messenger) {
+        PFN_vkDestroyDebugUtilsMessengerEXT destroy =
+            (PFN_vkDestroyDebugUtilsMessengerEXT)instance->get_proc(
+                instance->handle, "vkDestroyDebugUtilsMessengerEXT");
+        destroy(instance->handle, gpu->messenger, NULL);
+    }
+    if (instance->handle && instance->vkDestroyInstance)
+        instance->vkDestroyInstance(instance->handle, NULL);
+    *instance = (inl_instance){0};
 }
 
 inlay_result inl_gpu_list(const inl_env *env, inl_gpu_caps *caps, uint32_t *count)
 {
     uint32_t room = caps ? *count : 0;
     *count = 0;
-    if (!inl_vk_load(NULL))
+    if (!inl_vk_loader())
         return INLAY_OK;
     inl_gpu gpu = {.env = *env};
-    if (inl_vk_create_instance(&gpu, false) != INLAY_OK)
+    gpu.env.log = NULL; // that there is no driver is an answer here
+    if (inl_vk_create_instance(&gpu, false) != INLAY_OK) {
+        inl_vk_destroy_instance(&gpu);
         return INLAY_OK;
+    }
     VkPhysicalDevice devices[32];
     uint32_t found = INL_COUNT(devices);
-    VkResult result = vkEnumeratePhysicalDevices(gpu.instance, &found, devices);
+    VkResult result =
+        gpu.instance.vkEnumeratePhysicalDevices(gpu.instance.handle, &found, devices);
     if (result == VK_SUCCESS || result == VK_INCOMPLETE) {
         for (uint32_t i = 0; i < found && i < room; i++)
-            inl_caps_read(devices[i], &caps[i]);
+            inl_caps_read(&gpu.instance, devices[i], &caps[i]);
         *count = found;
     }
     inl_vk_destroy_instance(&gpu);

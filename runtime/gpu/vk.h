@@ -7,11 +7,31 @@
 
 #include <volk.h>
 
+// The functions of one instance. volk's globals are those of whichever instance was loaded last: with
+// a host's own vkGetInstanceProcAddr they must not meet another instance's handles.
+#define INL_INSTANCE_FUNCTIONS(X)                                                                  \
+    X(vkDestroyInstance)                                                                           \
+    X(vkEnumeratePhysicalDevices)                                                                  \
+    X(vkEnumerateDeviceExtensionProperties)                                                        \
+    X(vkGetPhysicalDeviceProperties)                                                               \
+    X(vkGetPhysicalDeviceProperties2)                                                              \
+    X(vkGetPhysicalDeviceFeatures2)                                                                \
+    X(vkGetPhysicalDeviceMemoryProperties2)                                                        \
+    X(vkGetPhysicalDeviceQueueFamilyProperties)                                                    \
+    X(vkCreateDevice)                                                                              \
+    X(vkGetDeviceProcAddr)
+#define INL_INSTANCE_MEMBER(name) PFN_##name name;
+typedef struct inl_instance {
+    VkInstance handle;
+    PFN_vkGetInstanceProcAddr get_proc;
+    INL_INSTANCE_FUNCTIONS(INL_INSTANCE_MEMBER)
+} inl_instance;
+
 struct inl_gpu {
     inl_env env;
     inl_gpu_caps caps;
     bool imported; // instance and device are the host's
-    VkInstance instance;
+    inl_instance instance;
     VkDebugUtilsMessengerEXT messenger;
     uint32_t validation_errors;
     VkPhysicalDevice physical;
@@ -20,6 +40,7 @@ struct inl_gpu {
     VkPhysicalDeviceMemoryProperties memory;
     VkQueue queue;
     uint32_t queue_family;
+    uint64_t timestamp_mask; // of the bits the queue writes
     void (*lock_queue)(void *);
     void (*unlock_queue)(void *);
     void *queue_user;
@@ -75,14 +96,20 @@ inlay_result inl_vk_fail(inl_gpu *gpu, VkResult result, const char *what);
             return inl_vk_fail(gpu, inl_vk_, what);                                                \
     } while (0)
 
-// instance.c: opens the loader once per process; false when there is none.
-bool inl_vk_load(PFN_vkGetInstanceProcAddr get_proc);
+// instance.c: the system's loader, opened once per process; NULL when there is none.
+PFN_vkGetInstanceProcAddr inl_vk_loader(void);
+// False when the instance lacks one of the functions.
+bool inl_vk_load_instance(PFN_vkGetInstanceProcAddr get_proc, VkInstance handle, inl_instance *out);
+void inl_vk_load_device(inl_gpu *gpu); // gpu->vk from gpu->device
 inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation);
 void inl_vk_destroy_instance(inl_gpu *gpu);
 // caps.c
-void inl_caps_read(VkPhysicalDevice physical, inl_gpu_caps *caps);
-bool inl_caps_has_extension(VkPhysicalDevice physical, const char *name);
-uint32_t inl_caps_compute_family(VkPhysicalDevice physical); // UINT32_MAX: none
+void inl_caps_read(const inl_instance *instance, VkPhysicalDevice physical, inl_gpu_caps *caps);
+uint32_t inl_caps_compute_family(const inl_instance *instance,
+                                 VkPhysicalDevice physical); // UINT32_MAX: none
+// False when there is no family of that index.
+bool inl_caps_queue_family(const inl_instance *instance, VkPhysicalDevice physical, uint32_t index,
+                           VkQueueFamilyProperties *out);
 // device.c: what create and import have in common, after device and queue are set.
 inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms);
 // pipecache.c
