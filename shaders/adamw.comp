@@ -15,13 +15,14 @@ layout(binding = 3) buffer V { vec4 v[]; };
 layout(binding = 4) readonly buffer Norm { float norm[]; };
 layout(binding = 5) readonly buffer Step { step_scalars s; };
 
+#include "lib/finite.glsl"
 #include "lib/linear.glsl"
 
 void main()
 {
     uint i = linear_index();
     float n = norm[0];
-    if (i >= p.count4 || isnan(n) || isinf(n))
+    if (i >= p.count4 || !is_finite(n))
         return;
     float clip = s.max_grad_norm > 0.0 ? min(1.0, s.max_grad_norm / (n + 1e-6)) : 1.0;
     vec4 grad = g[i] * clip;

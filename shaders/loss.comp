@@ -17,6 +17,7 @@ layout(binding = 1) readonly buffer Labels { uint labels[]; };
 layout(binding = 2) writeonly buffer Losses { float losses[]; };
 layout(binding = 3) readonly buffer Step { step_scalars step_; };
 
+#include "lib/finite.glsl"
 #include "lib/reduce.glsl"
 
 void main()
@@ -37,9 +38,9 @@ void main()
         losses[entry] = loss;
     if (p.gradient == 0)
         return;
-    barrier(); // the label's logit is read above
-    bool finite = !isnan(loss) && !isinf(loss);
-    float factor = finite ? step_.inv_tokens : uintBitsToFloat(0x7fc00000u);
+    memoryBarrierBuffer(); // the label's logit is read above
+    barrier();
+    float factor = is_finite(loss) ? step_.inv_tokens : uintBitsToFloat(0x7fc00000u);
     for (uint i = gl_LocalInvocationID.x; i < p.ld4 * 4; i += LANES) {
         float soft = i < p.cols ? exp(z[at + i] - most) / sum : 0.0;
         z[at + i] = live ? (soft - (i == label ? 1.0 : 0.0)) * factor : 0.0;

@@ -7,12 +7,23 @@
 #define STAGING_BYTES (8u << 20)
 #define MIB (1.0 / (1 << 20))
 
+uint32_t inl_memory_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t allowed,
+                         VkMemoryPropertyFlags wanted)
+{
+    // Uncached memory of AMD's may be used only where a feature is on that we do not turn on.
+    const VkMemoryPropertyFlags never =
+        VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD;
+    for (uint32_t i = 0; i < memory->memoryTypeCount; i++) {
+        VkMemoryPropertyFlags flags = memory->memoryTypes[i].propertyFlags;
+        if ((allowed >> i & 1u) && (flags & wanted) == wanted && !(flags & never))
+            return i;
+    }
+    return UINT32_MAX;
+}
+
 static uint32_t find_type(const inl_gpu *gpu, uint32_t allowed, VkMemoryPropertyFlags wanted)
 {
-    for (uint32_t i = 0; i < gpu->memory.memoryTypeCount; i++)
-        if ((allowed >> i & 1u) && (gpu->memory.memoryTypes[i].propertyFlags & wanted) == wanted)
-            return i;
-    return UINT32_MAX;
+    return inl_memory_type(&gpu->memory, allowed, wanted);
 }
 
 static uint32_t choose_type(const inl_gpu *gpu, uint32_t allowed, inl_memory memory)

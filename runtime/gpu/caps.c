@@ -138,6 +138,8 @@ static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, i
     caps->max_buffer_range_bytes = limits->maxStorageBufferRange;
     caps->max_allocation_bytes = maintenance.maxMemoryAllocationSize;
     caps->max_workgroup_size = limits->maxComputeWorkGroupInvocations;
+    caps->max_bindings = INL_MIN(limits->maxPerStageDescriptorStorageBuffers,
+                                 limits->maxDescriptorSetStorageBuffers);
     caps->timestamp_ns = limits->timestampComputeAndGraphics ? limits->timestampPeriod : 0.0f;
 }
 
@@ -155,6 +157,8 @@ static void read_features(const inl_instance *vk, VkPhysicalDevice physical, inl
     caps->storage16 = v11.storageBuffer16BitAccess;
 }
 
+// Sums up what there is; the budget is that of the one heap that memory for the device comes from
+// (buffer.c), which on cards with a small window for the host is not all of it.
 static void read_memory(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
     bool has_budget = has_extension(vk, physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
@@ -165,15 +169,17 @@ static void read_memory(const inl_instance *vk, VkPhysicalDevice physical, inl_g
         .pNext = has_budget ? &budget : NULL};
     vk->vkGetPhysicalDeviceMemoryProperties2(physical, &m);
     const VkPhysicalDeviceMemoryProperties *p = &m.memoryProperties;
-    for (uint32_t i = 0; i < p->memoryHeapCount; i++) {
-        if (!(p->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT))
-            continue;
-        caps->memory_bytes += p->memoryHeaps[i].size;
-        if (has_budget && budget.heapBudget[i] > budget.heapUsage[i])
-            caps->budget_bytes += budget.heapBudget[i] - budget.heapUsage[i];
-    }
-    if (!has_budget)
-        caps->budget_bytes = caps->memory_bytes;
+    for (uint32_t i = 0; i < p->memoryHeapCount; i++)
+        if (p->memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
+            caps->memory_bytes += p->memoryHeaps[i].size;
+    uint32_t type = inl_memory_type(p, UINT32_MAX, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
+    if (type == UINT32_MAX)
+        return;
+    uint32_t heap = p->memoryTypes[type].heapIndex;
+    caps->budget_bytes = p->memoryHeaps[heap].size;
+    if (has_budget)
+        caps->budget_bytes =
+            budget.heapBudget[heap] - INL_MIN(budget.heapBudget[heap], budget.heapUsage[heap]);
 }
 
 static void judge(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
@@ -185,6 +191,8 @@ static void judge(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_cap
         reason = "its driver has no timeline semaphores";
     else if (!caps->subgroup_arithmetic)
         reason = "its driver has no subgroup arithmetic in compute shaders";
+    else if (caps->max_bindings < INL_MAX_BINDINGS)
+        reason = "its driver binds fewer than 9 storage buffers to a kernel";
     else if (inl_caps_compute_family(vk, physical) == UINT32_MAX)
         reason = "it has no compute queue";
     caps->usable = reason == NULL;

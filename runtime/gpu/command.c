@@ -85,8 +85,8 @@ static inlay_result bind(inl_commands *c, const inl_pipeline *p, const inl_bindi
                                         .pSetLayouts = &p->set_layout};
     INL_VK(gpu, gpu->vk.vkAllocateDescriptorSets(gpu->device, &info, &set),
            "allocate a descriptor set");
-    VkDescriptorBufferInfo buffers[16];
-    VkWriteDescriptorSet writes[16];
+    VkDescriptorBufferInfo buffers[INL_MAX_BINDINGS];
+    VkWriteDescriptorSet writes[INL_MAX_BINDINGS];
     for (uint32_t i = 0; i < p->binding_count; i++) {
         buffers[i] = (VkDescriptorBufferInfo){.buffer = bindings[i].buffer->buffer,
                                               .offset = bindings[i].offset,

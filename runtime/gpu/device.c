@@ -27,13 +27,14 @@ static int rank_of(const inl_gpu_caps *caps)
     return by_type[caps->type];
 }
 
-static bool selected(const char *select, uint32_t index, const inl_gpu_caps *caps)
+// Digits are an index where there is a device of that index, else a part of a name: "4090".
+static bool selected(const char *select, uint32_t index, uint32_t count, const inl_gpu_caps *caps)
 {
     if (!select || !*select)
         return true;
     char *end;
     unsigned long number = strtoul(select, &end, 10);
-    if (*end == '\0')
+    if (*end == '\0' && number < count)
         return number == index;
     return contains_ignoring_case(caps->name, select) ||
            contains_ignoring_case(caps->vendor, select);
@@ -52,7 +53,7 @@ static inlay_result choose(inl_gpu *gpu, const char *select)
     for (uint32_t i = 0; i < count; i++) {
         inl_gpu_caps caps;
         inl_caps_read(instance, devices[i], &caps);
-        if (!selected(select, i, &caps))
+        if (!selected(select, i, count, &caps))
             continue;
         if (!caps.usable)
             refused = caps;

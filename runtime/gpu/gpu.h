@@ -11,6 +11,8 @@ typedef struct inl_buffer inl_buffer;
 typedef struct inl_pipeline inl_pipeline;
 typedef struct inl_commands inl_commands;
 
+#define INL_MAX_BINDINGS 9 // storage buffers of a kernel; a device that binds fewer is refused
+
 // What a device can do and who made it; the one place kernels' needs are decided from (caps.c).
 typedef struct inl_gpu_caps {
     char name[256], vendor[32], driver_name[256], driver_info[256];
@@ -20,7 +22,7 @@ typedef struct inl_gpu_caps {
     uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;
-    uint32_t max_workgroup_size;
+    uint32_t max_workgroup_size, max_bindings;
     float timestamp_ns; // of one tick; 0: no timestamps
     bool subgroup_arithmetic, float16, storage16, cooperative_matrix;
     bool timeline;

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define MAX_BINDINGS 16
-
 static inl_pipeline *find(const inl_gpu *gpu, const inl_shader *shader, const uint32_t *spec,
                           uint32_t count)
 {
@@ -20,7 +18,7 @@ static inl_pipeline *find(const inl_gpu *gpu, const inl_shader *shader, const ui
 
 static inlay_result create_layouts(inl_gpu *gpu, inl_pipeline *p)
 {
-    VkDescriptorSetLayoutBinding bindings[MAX_BINDINGS];
+    VkDescriptorSetLayoutBinding bindings[INL_MAX_BINDINGS];
     for (uint32_t i = 0; i < p->binding_count; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
@@ -93,8 +91,8 @@ inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint
     *out = find(gpu, shader, spec, spec_count);
     if (*out)
         return INLAY_OK;
-    if (spec_count > INL_COUNT((*out)->spec) || shader->binding_count > MAX_BINDINGS)
-        return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL, "kernel %s has too many constants",
+    if (spec_count > INL_COUNT((*out)->spec) || shader->binding_count > INL_MAX_BINDINGS)
+        return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL, "kernel %s has too many constants or bindings",
                         shader->name);
     INL_TRY(inl_grow(&gpu->env, (void **)&gpu->pipelines, &gpu->pipeline_cap,
                      gpu->pipeline_count + 1, sizeof(*gpu->pipelines)));

@@ -112,6 +112,9 @@ bool inl_caps_queue_family(const inl_instance *instance, VkPhysicalDevice physic
                            VkQueueFamilyProperties *out);
 // device.c: what create and import have in common, after device and queue are set.
 inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms);
+// buffer.c: the first memory type of `allowed` with all the properties wanted, or UINT32_MAX.
+uint32_t inl_memory_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t allowed,
+                         VkMemoryPropertyFlags wanted);
 // pipecache.c
 inlay_result inl_pipecache_open(inl_gpu *gpu, const char *path);
 void inl_pipecache_close(inl_gpu *gpu);

@@ -7,7 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-#define BLOCK_BYTES (512ull << 20) // of one allocation
+#define BLOCK_BYTES (512ull << 20)   // of one allocation
+#define DECODED_BYTES (128ull << 20) // of a part in NF4, decoded to f32 before a product
 
 // Where a plane lies; `range` is completed when the blocks exist.
 typedef struct placement {
@@ -44,11 +45,13 @@ static inlay_result place(builder *b, uint64_t bytes, inl_range *range)
     return INLAY_OK;
 }
 
-// The most rows, a multiple of 8, whose quants one binding holds.
+// The most rows, a multiple of 8, whose quants one binding holds; of NF4, whose decoded copy it holds.
 static uint32_t rows_per_part(const builder *b, const inl_source *s)
 {
-    uint64_t per_tile_row = inl_tile_quant_bytes(s->format, 8, s->cols);
-    uint64_t tile_rows = INL_MAX(1, INL_MIN(b->max_range, b->max_block) / per_tile_row);
+    bool nf4 = s->format->id == INL_FORMAT_NF4;
+    const inl_format *bound = nf4 ? inl_format_by_id(INL_FORMAT_F32) : s->format;
+    uint64_t most = INL_MIN(b->max_range, nf4 ? DECODED_BYTES : b->max_block);
+    uint64_t tile_rows = INL_MAX(1, most / inl_tile_quant_bytes(bound, 8, s->cols));
     return (uint32_t)INL_MIN((uint64_t)s->rows, tile_rows * 8);
 }
 

@@ -46,7 +46,7 @@ uint64_t inl_tensor_bytes(uint32_t rows, uint32_t cols);
 // The range a buffer is bound by, in bytes.
 uint64_t inl_plan_buf_bytes(const inl_plan *plan, inl_buf buf);
 
-#define INL_NODE_BINDINGS 9
+#define INL_NODE_BINDINGS INL_MAX_BINDINGS
 #define INL_NODE_SPECS 8
 #define INL_NODE_PUSH 64
 
