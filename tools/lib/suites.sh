@@ -26,6 +26,7 @@ for name in gradients resume; do
             "$build/tests/test_$name"
     done
 done
+run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_import"
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
 for width in 128 512; do
     run "device: kernels, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
