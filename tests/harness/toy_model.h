@@ -15,6 +15,7 @@
 
 typedef struct toy_model {
     uint32_t dim, ffn, layers, heads, kv_heads, head_dim, vocab; // vocab >= TOY_VOCAB
+    uint32_t tokens; // of the tokenizer, at least TOY_VOCAB; 0: vocab
     inl_format_id format; // of the matrices
     int tied, biases, rope_factors;
     uint32_t seed;
@@ -107,7 +108,7 @@ static inline void toy_model_build(gguf_bytes *g, const toy_model *m)
     gguf_bytes_u32(g, "llama.attention.key_length", m->head_dim);
     gguf_bytes_u32(g, "llama.attention.value_length", m->head_dim);
     gguf_bytes_f32(g, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    toy_tokenizer(g, m->vocab);
+    toy_tokenizer(g, m->tokens ? m->tokens : m->vocab);
     toy_matrix(g, m, "token_embd.weight", m->vocab, m->dim, 1.0f, 0.0f, m->format, &stream);
     toy_matrix(g, m, "output_norm.weight", 0, m->dim, 0.3f, 1.0f, INL_FORMAT_F32, &stream);
     if (!m->tied)
