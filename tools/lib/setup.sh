@@ -4,6 +4,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 build=${INLAY_BUILD:-$root/build}
+venv=$root/.venv
 
 build_packages="gcc pkg-config python3 meson ninja-build glslc spirv-tools libvulkan-dev
 libvulkan-volk-dev libvulkan1 libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libyaml-dev
@@ -58,4 +59,27 @@ configure_and_build() {
     say "building $folder"
     ninja -C "$folder" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
     rm -f "$log"
+}
+
+# make_venv REQUIREMENTS: a virtual environment with exactly these packages, the first of them installed
+# before the others. One that is there and complete is used as it is. Else venv_problem says why not.
+make_venv() {
+    local requirements=$1 log first
+    cmp -s "$requirements" "$venv/installed.txt" && "$venv/bin/python" -c '' && return 0
+    log=$(mktemp)
+    first=$(grep -m 1 '^[^#]' "$requirements")
+    say "installing Python packages into $venv"
+    if ! { rm -rf "$venv" && python3 -m venv "$venv"; } >"$log" 2>&1; then
+        venv_problem="no virtual environment could be made: $(tail -n 1 "$log")"
+    elif ! "$venv/bin/pip" install -q "$first" >"$log" 2>&1 ||
+         ! "$venv/bin/pip" install -q -r "$requirements" >>"$log" 2>&1; then
+        venv_problem="Python packages could not be installed: $(grep -m 1 ERROR "$log")"
+    else
+        cp "$requirements" "$venv/installed.txt"
+        rm -f "$log"
+        return 0
+    fi
+    cat "$log" >&2
+    rm -f "$log"
+    return 1
 }

@@ -32,3 +32,5 @@ for width in 128 512; do
     run "device: kernels, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
         "$build/tests/test_kernels" --quick
 done
+
+run "parity: PyTorch, transformers, PEFT" "$root/tests/parity/run.sh"

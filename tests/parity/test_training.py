@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""The same weights, first adapter and order of data: gradients, 50 losses and the trained adapter."""
+import dataclasses
+
+import corpus
+import driver
+import llamas
+import measured
+import pytest
+import reference
+import torch
+import vocabularies
+from measured import relative
+from peft import LoraConfig, get_peft_model
+
+STEPS = 50
+QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
+GRADIENT_BOUND = 5e-5  # of a tensor's norm
+NORM_BOUND = 5e-5  # of the gradient's norm
+LOSS_BOUND = 2e-5  # nats, at any of the steps
+LOGITS_BOUND = 2e-5  # of the logits' norm
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
+LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    shape: dict = dataclasses.field(default_factory=dict)
+    stored: str = "f32"
+    quantize: str = None
+    lora: dict = dataclasses.field(default_factory=dict)
+    train: dict = dataclasses.field(default_factory=dict)
+    data: str = "texts"
+    max_length: int = 61
+    no_packing: bool = False
+
+
+ROUND = dict(dim=64, ffn=160)
+EVERY = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"]
+CASES = [
+    Case("plain", data="text", lora=dict(r=8)),
+    Case("tied, stream", dict(tie_word_embeddings=True), data="txt", max_length=47,
+         train=dict(batch_size=2, weight_decay=0.1, schedule=1, warmup_steps=5)),
+    Case("biases, rank 5, rslora", dict(attention_bias=True, mlp_bias=True, heads=3, kv_heads=3),
+         lora=dict(r=5, use_rslora=True, lora_alpha=7), data="prompts",
+         train=dict(max_grad_norm=0.5, accumulation=3, schedule=3, warmup_steps=7)),
+    Case("llama3 rope, q and v, rank 1", dict(rope_parameters=LLAMA3, heads=4, kv_heads=1),
+         lora=dict(r=1, target_modules=["q_proj", "v_proj"]), data="text", no_packing=True,
+         train=dict(batch_size=3, checkpointing=1)),
+    Case("linear rope, head too", dict(rope_parameters=LINEAR, head_dim=20, vocab=262),
+         lora=dict(r=4, target_modules=EVERY), data="prompts",
+         train=dict(batch_size=2, accumulation=2, max_grad_norm=1.0, weight_decay=0.01, schedule=1,
+                    beta2=0.95)),
+    Case("tied head, head alone", dict(tie_word_embeddings=True, layers=1),
+         lora=dict(r=3, target_modules=["lm_head"]), data="text"),
+    Case("one layer of two", dict(kv_heads=1),
+         lora=dict(r=2, target_modules=r".*\.1\.mlp\.(up|down)_proj"), data="txt"),
+    Case("f16", ROUND, stored="f16", data="text", train=dict(checkpointing=2)),
+    Case("bf16", ROUND, stored="bf16", data="prompts"),
+    Case("q8_0", dict(ROUND, attention_bias=True), stored="q8_0", data="text"),
+    Case("q4_0", dict(ROUND, tie_word_embeddings=True), stored="q4_0", data="text"),
+    Case("q8_0 and f16 mixed", dict(dim=64, ffn=172), stored="q8_0", data="prompts"),
+    Case("nf4", dict(dim=96, ffn=260, head_dim=20), quantize="nf4", data="text"),
+    Case("nf4 of f16, odd blocks", dict(dim=44, ffn=100, head_dim=12), stored="f16", quantize="nf4",
+         data="text"),
+    Case("requantized to q8_0", dict(ROUND), stored="bf16", quantize="q8_0", data="text"),
+    Case("requantized to q4_0", dict(ROUND), quantize="q4_0", data="prompts"),
+]
+
+
+class Result:
+    """One case worked out on both sides."""
+
+    def __init__(self, case, seed, folder):
+        self.case, self.folder = case, folder
+        self.model = llamas.random_llama(seed, **case.shape)
+        file = self.folder / "model.gguf"
+        weights = llamas.write(file, self.model, vocabularies.bytes_alone, case.stored)
+        if case.quantize:
+            weights = llamas.requantize(self.model.config, weights, case.quantize)
+        llamas.load_weights(self.model, weights)
+        self.weights = weights
+        self.made = self.make_adapter(seed)
+        self.train = {"learning_rate": 3e-3, **case.train}
+        self.sequences = [[1, 5, 77, 130, 200, 9], [40], list(range(3, 203))]
+        self.inlay = driver.run(
+            self.folder / "out", model=file, adapter=self.folder / "made",
+            quantize=QUANTIZE.get(case.quantize, 0), steps=STEPS, train={"seed": seed, **self.train},
+            data=corpus.make(self.folder, case.data, seed), max_length=case.max_length,
+            no_packing=case.no_packing, sequences=self.sequences)
+
+    def make_adapter(self, seed):
+        """PEFT's own, with B drawn too: zeros would hide A's gradients."""
+        torch.manual_seed(seed)
+        config = LoraConfig(**{"target_modules": "all-linear", "r": 8, "lora_alpha": 16,
+                               **self.case.lora})
+        model = get_peft_model(self.fresh_model(), config)
+        with torch.no_grad():
+            for name, p in reference.named(model).items():
+                if "lora_B" in name:
+                    p.normal_(0.0, 0.1)
+        model.save_pretrained(self.folder / "made")
+        return {name: p.detach().clone() for name, p in reference.named(model).items()}
+
+    def fresh_model(self):
+        model = type(self.model)(self.model.config).eval()
+        llamas.load_weights(model, self.weights)
+        return model
+
+    def peft(self, name, trainable=False):
+        return reference.load_adapter(self.fresh_model(), self.inlay.folder / name, trainable)
+
+
+@pytest.fixture(params=range(len(CASES)), ids=[c.name for c in CASES], scope="module")
+def result(request, tmp_path_factory):
+    return Result(CASES[request.param], 100 + request.param, tmp_path_factory.mktemp("case"))
+
+
+def test_adapter_passes_through(result):
+    got = result.inlay.tensors("initial")
+    assert got.keys() == result.made.keys()
+    for name, tensor in got.items():
+        assert torch.equal(tensor, result.made[name]), name
+
+
+def test_gradients(result):
+    batch = result.train.get("batch_size", 1)
+    rows = result.inlay.report["rows"][:batch]
+    want = reference.gradients(result.peft("initial", trainable=True), rows)
+    got = result.inlay.tensors("gradients")
+    assert got.keys() == want.keys()
+    errors = {name: relative(got[name], want[name]) for name in want}
+    assert min(float(w.norm()) for w in want.values()) > 1e-4
+    measured.note(result.case.name, "gradient", max(errors.values()))
+    assert max(errors.values()) < GRADIENT_BOUND, errors
+
+
+def test_losses(result):
+    steps = result.inlay.report["steps"]
+    model = result.peft("initial", trainable=True)
+    history = reference.train(model, result.inlay.report, result.train, STEPS)
+    assert len(steps) == STEPS
+    name = result.case.name
+    for step, (loss, norm, rate) in zip(steps, history):
+        measured.note(name, "loss", abs(step["loss"] - loss))
+        measured.note(name, "norm", abs(step["grad_norm"] - norm) / norm)
+        measured.note(name, "rate", abs(step["learning_rate"] - rate) / max(rate, 1e-12))
+    row = measured.ROWS[name]
+    assert min(h[0] for h in history) < history[0][0] - 0.05, "nothing was learnt"
+    assert row["loss"] < LOSS_BOUND and row["norm"] < NORM_BOUND and row["rate"] < 1e-6
+
+
+def test_trained_adapter(result):
+    want = reference.logits(result.peft("trained"), result.sequences)
+    for got, wanted in zip(result.inlay.logits(), want):
+        measured.note(result.case.name, "logits", relative(got, wanted))
+    assert measured.ROWS[result.case.name]["logits"] < LOGITS_BOUND
