@@ -300,7 +300,8 @@ static void test_parts(void **state)
 static inlay_result add_piece(void *context, const char *piece, size_t size)
 {
     char *out = context;
-    strncat(out, *out ? "\x1f" : "", 1);
+    if (*out)
+        strcat(out, "\x1f");
     strncat(out, piece, size);
     return INLAY_OK;
 }

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
 # Every suite that tools/test.sh runs; sourced by it. Uses run, root, build.
 
-for name in base quant gguf tokenizer dataset schedule plot; do
+unit_tests="base quant gguf tokenizer dataset oom schedule plot"
+for name in $unit_tests; do
     run "unit: $name" "$build/tests/test_$name"
 done
 
 # Fuzz targets: what once went wrong, then a minute each of something new.
-for program in "$build"/tests/fuzz/replay_*; do
-    [ -d "$program" ] || run "replay: ${program##*/replay_}" "$program" \
-        "$root/tests/fuzz/regressions/${program##*/replay_}"
-done
+run_replays() {
+    local program name
+    for program in "$2"/tests/fuzz/replay_*; do
+        name=${program##*/replay_}
+        [ -d "$program" ] ||
+            run "$1: replay of $name" "$program" "$root/tests/fuzz/regressions/$name"
+    done
+}
+run_replays fuzz "$build"
 run "fuzz: a minute for each target" "$root/tools/fuzz.sh" 60
 
 run "guard: layers" python3 "$root/tools/check_layers.py" --self-test
@@ -18,7 +24,7 @@ run "guard: symbols, planted" python3 "$root/tools/check_symbols.py" --self-test
 run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
 run "guard: install" "$root/tests/install/check_install.sh" "$build"
 
-# The device suites run with the validation layer on, then at the other subgroup sizes of the CPU driver.
+# The device suites run with the validation layer on, then at the CPU driver's other subgroup sizes.
 for name in gradients resume training; do
     run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
     for width in 128 512; do
@@ -34,3 +40,24 @@ for width in 128 512; do
 done
 
 run "parity: PyTorch, transformers, PEFT" "$root/tests/parity/run.sh"
+
+# Address and undefined-behaviour sanitizers over the CPU side, and over whole models on the CPU driver,
+# which stays loaded to the end so that what it keeps for itself is not taken for a leak.
+sanitized=$root/build-sanitized
+run "sanitizers: build" configure_and_build "$sanitized" -Db_sanitize=address,undefined \
+    -Dc_args=-fno-sanitize-recover=undefined -Dbuildtype=debugoptimized \
+    -Ddefault_library=static -Dtools=false
+for name in $unit_tests; do
+    run "sanitizers: $name" "$sanitized/tests/test_$name"
+done
+run_replays sanitizers "$sanitized"
+
+on_cpu_driver() {
+    local icd driver
+    icd=$(ls /usr/share/vulkan/icd.d/lvp_icd*.json 2>/dev/null | head -1)
+    driver=$(sed -n 's/.*"library_path": *"\(.*\)".*/\1/p' "$icd" /dev/null)
+    [ -n "$driver" ] || { echo "skipped: the CPU driver, lavapipe, is not installed"; return 77; }
+    env VK_ICD_FILENAMES="$icd" LD_PRELOAD="$(cc -print-file-name=libasan.so) $driver" "$@"
+}
+run "sanitizers: gradients" on_cpu_driver "$sanitized/tests/test_gradients"
+run "sanitizers: kernels" on_cpu_driver "$sanitized/tests/test_kernels" --quick

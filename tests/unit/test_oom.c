@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+// Out of host memory at each allocation of everything the public API does without a device: an error
+// code, a sentence, no block left, and nothing half-written in the folder.
+#define _POSIX_C_SOURCE 200809L
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "harness/failing_env.h"
+#include "harness/toy_model.h"
+
+#include <dirent.h>
+#include <inlay/inlay.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST 400 // allocations of one act that are made to fail
+
+// The same model and files for all acts; `name` is what the act works on.
+typedef struct fixture {
+    char folder[64], model_path[96], peft_path[96], gguf_path[96];
+    inlay_model *model;
+    inlay_adapter *adapter;
+    const char *name, *text;
+    inlay_quantize quantize;
+} fixture;
+
+static const inlay_adapter_params lora = {.r = 2, .target_modules = "q_proj,down_proj,lm_head"};
+
+static int setup(void **state)
+{
+    static fixture f = {.folder = "/tmp/inlay-oom-XXXXXX"};
+    const toy_model toy = {32, 64, 2, 2, 1, 16, TOY_VOCAB, INL_FORMAT_Q8_0, .rope_factors = 1,
+                           .biases = 1, .seed = 1};
+    *state = &f;
+    if (!mkdtemp(f.folder))
+        return 1;
+    snprintf(f.model_path, sizeof(f.model_path), "%s/model.gguf", f.folder);
+    snprintf(f.peft_path, sizeof(f.peft_path), "%s/peft", f.folder);
+    snprintf(f.gguf_path, sizeof(f.gguf_path), "%s/adapter.gguf", f.folder);
+    return toy_model_write(f.model_path, &toy) != 0 ||
+           inlay_model_open(&f.model, NULL, f.model_path, NULL) != INLAY_OK ||
+           inlay_adapter_create(&f.adapter, NULL, f.model, &lora) != INLAY_OK ||
+           inlay_adapter_save_peft(f.adapter, f.peft_path) != INLAY_OK ||
+           inlay_adapter_save_gguf(f.adapter, f.gguf_path) != INLAY_OK;
+}
+
+// Removes the files of a folder, and the folder; returns how many files there were.
+static int empty_folder(const char *folder)
+{
+    int count = 0;
+    DIR *list = opendir(folder);
+    if (!list)
+        return 0;
+    for (struct dirent *entry = readdir(list); entry; entry = readdir(list)) {
+        char path[512];
+        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        count += entry->d_name[0] != '.' && remove(path) == 0;
+    }
+    closedir(list);
+    rmdir(folder);
+    return count;
+}
+
+static int teardown(void **state)
+{
+    fixture *f = *state;
+    inlay_adapter_destroy(&f->adapter);
+    inlay_model_close(&f->model);
+    empty_folder(f->peft_path);
+    empty_folder(f->folder);
+    return 0;
+}
+
+// ---- model and tokenizer
+
+static inlay_result open_model(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    inlay_model_params params = {.quantize = f->quantize};
+    inlay_model *model;
+    inlay_result result = inlay_model_open(&model, env, f->model_path, &params);
+    assert_true((model != NULL) == (result == INLAY_OK));
+    inlay_model_close(&model);
+    return result;
+}
+
+static inlay_result tokenize(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    inlay_model *model;
+    int32_t ids[64];
+    size_t count = INL_COUNT(ids), size = 16;
+    char bytes[16];
+    INL_TRY(inlay_model_open(&model, env, f->model_path, NULL));
+    inlay_result result = inlay_tokenize(model, "hello \xff world", 13,
+                                         &(inlay_tokenize_params){true, true}, ids, &count);
+    if (result == INLAY_OK)
+        result = inlay_detokenize(model, ids[1], false, bytes, &size);
+    inlay_model_close(&model);
+    return result;
+}
+
+static void test_model(void **state)
+{
+    fixture *f = *state;
+    assert_true(check_each_failure("model", open_model, f, MOST) > 40);
+    f->quantize = INLAY_QUANTIZE_NF4;
+    assert_true(check_each_failure("model as nf4", open_model, f, MOST) > 40);
+    assert_true(check_each_failure("tokenize", tokenize, f, MOST) > 40);
+}
+
+// ---- dataset
+
+static inlay_result open_dataset(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    inlay_dataset_params params = {.max_length = 64, .chat_template = "chatml"};
+    inlay_dataset *data, *held_out = NULL;
+    const char *prompt, *completion;
+    char path[160];
+    snprintf(path, sizeof(path), "%s/%s", f->folder, f->name);
+    inlay_result result = inlay_dataset_open(&data, env, f->model, path, &params);
+    assert_true((data != NULL) == (result == INLAY_OK));
+    if (result != INLAY_OK)
+        return result;
+    result = inlay_dataset_split(data, 0.5, 1, &held_out);
+    if (result == INLAY_OK && strcmp(f->name, "pairs.jsonl") == 0)
+        result = inlay_dataset_get_record(data, 0, &prompt, &completion);
+    inlay_dataset_close(&held_out);
+    inlay_dataset_close(&data);
+    return result;
+}
+
+static void test_dataset(void **state)
+{
+    static const char *const files[][2] = {
+        {"stream.txt", "hello world, this is one stream of tokens, long enough for several rows of them, "
+                       "so that some can be held out"},
+        {"text.jsonl", "{\"text\": \"hello\"}\n{\"text\": \"w\\u00f6rld\"}\n"},
+        {"pairs.jsonl", "{\"prompt\": \"a\", \"completion\": \"bc\"}\n"
+                        "{\"prompt\": \"d\", \"completion\": \"ef\"}\n"},
+        {"messages.jsonl",
+         "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
+         "\"content\": \"b\"}]}\n{\"messages\": [{\"role\": \"assistant\", \"content\": \"c\"}]}\n"},
+    };
+    fixture *f = *state;
+    inl_env env = inl_env_resolve(NULL);
+    for (size_t i = 0; i < INL_COUNT(files); i++) {
+        char path[160];
+        snprintf(path, sizeof(path), "%s/%s", f->folder, files[i][0]);
+        assert_int_equal(inl_file_write(&env, path, files[i][1], strlen(files[i][1])), INLAY_OK);
+        f->name = files[i][0];
+        assert_true(check_each_failure(f->name, open_dataset, f, MOST) > 5);
+    }
+}
+
+// ---- adapter
+
+static inlay_result create_adapter(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    inlay_adapter_params params = lora;
+    params.target_modules = f->text;
+    inlay_adapter *adapter;
+    inlay_result result = inlay_adapter_create(&adapter, env, f->model, &params);
+    assert_true((adapter != NULL) == (result == INLAY_OK));
+    inlay_adapter_destroy(&adapter);
+    return result;
+}
+
+static inlay_result load_adapter(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    inlay_adapter *adapter;
+    inlay_result result = inlay_adapter_load(&adapter, env, f->model, f->name);
+    assert_true((adapter != NULL) == (result == INLAY_OK));
+    inlay_adapter_destroy(&adapter);
+    return result;
+}
+
+// What did not succeed leaves no file behind, under any name.
+static inlay_result save_adapter(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    bool as_gguf = f->name[0] == 'g';
+    char folder[96], path[128];
+    inlay_adapter *adapter;
+    snprintf(folder, sizeof(folder), "%s/out", f->folder);
+    snprintf(path, sizeof(path), "%s/adapter.gguf", folder);
+    INL_TRY(inlay_adapter_create(&adapter, env, f->model, &lora));
+    if (as_gguf)
+        assert_int_equal(mkdir(folder, 0777), 0);
+    inlay_result result = as_gguf ? inlay_adapter_save_gguf(adapter, path)
+                                  : inlay_adapter_save_peft(adapter, folder);
+    inlay_adapter_destroy(&adapter);
+    int files = empty_folder(folder);
+    assert_int_equal(files, result != INLAY_OK ? 0 : as_gguf ? 1 : 2);
+    return result;
+}
+
+static void test_adapter(void **state)
+{
+    fixture *f = *state;
+    f->text = NULL;
+    assert_true(check_each_failure("all-linear", create_adapter, f, MOST) > 40);
+    f->text = "k_proj,lm_head";
+    assert_true(check_each_failure("a list", create_adapter, f, MOST) > 10);
+    f->text = "model.layers.1.(self_attn|mlp).*_proj";
+    assert_true(check_each_failure("a regular expression", create_adapter, f, MOST) > 10);
+    f->name = f->peft_path;
+    assert_true(check_each_failure("PEFT, loaded", load_adapter, f, MOST) > 10);
+    f->name = f->gguf_path;
+    assert_true(check_each_failure("GGUF adapter, loaded", load_adapter, f, MOST) > 10);
+    f->name = "peft";
+    assert_true(check_each_failure("PEFT, saved", save_adapter, f, MOST) > 20);
+    f->name = "gguf";
+    assert_true(check_each_failure("GGUF adapter, saved", save_adapter, f, MOST) > 20);
+}
+
+// ---- the plan of a run, without a device
+
+static inlay_result plan_run(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    inlay_dataset_params params = {.max_length = 16};
+    inlay_dataset *data;
+    char path[160];
+    snprintf(path, sizeof(path), "%s/stream.txt", f->folder);
+    assert_int_equal(inlay_dataset_open(&data, NULL, f->model, path, &params), INLAY_OK);
+    inlay_train_plan plan;
+    inlay_train_params train = {.gradient_checkpointing = INLAY_CHECKPOINT_ALL};
+    inlay_result result =
+        inlay_train_plan_run(&plan, env, NULL, f->model, f->adapter, data, &train);
+    inlay_dataset_close(&data);
+    return result;
+}
+
+static void test_plan(void **state)
+{
+    assert_true(check_each_failure("plan", plan_run, *state, MOST) > 20);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_dataset),
+        cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_plan),
+    };
+    return cmocka_run_group_tests_name("oom", tests, setup, teardown);
+}
