@@ -6,7 +6,9 @@
 #include <string.h>
 
 #define ARENA_BLOCK_BYTES (1ull << 30) // one allocation of the arena, where the device allows it
-#define FIRST_GUESS_SUBMITS 4          // pieces before anything has been measured
+// Before anything has been measured a piece is this much work: a tenth of a second of a slow device.
+#define FIRST_PIECE_FLOPS (2ull << 30)
+#define FIRST_PIECES_MAX 256
 
 typedef enum node_kind { NODE_DISPATCH, NODE_COPY, NODE_ZERO } node_kind;
 
@@ -442,8 +444,9 @@ inlay_result inl_plan_finish(inl_plan *plan)
     else if (result == INLAY_OK)
         plan->block_count = 0;
     inl_free(&plan->env, sizes);
+    uint64_t pieces = 1 + inl_plan_flops(plan) / FIRST_PIECE_FLOPS;
     if (result == INLAY_OK && plan->gpu)
-        result = record(plan, FIRST_GUESS_SUBMITS);
+        result = record(plan, (uint32_t)INL_MIN(pieces, FIRST_PIECES_MAX));
     return result;
 }
 
@@ -473,7 +476,7 @@ inlay_result inl_plan_adjust(inl_plan *plan)
     double pieces = 1.5 * total / budget + 1.0;
     if (too_long)
         pieces = INL_MAX(pieces, plan->submit_count * longest / budget + 1.0);
-    uint32_t wanted = pieces < 1e6 ? (uint32_t)pieces : 1000000u;
+    uint32_t wanted = (uint32_t)INL_MIN(pieces, (double)plan->node_count);
     if (wanted == plan->submit_count)
         return INLAY_OK;
     drop_submits(plan);
