@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Training on a device that the test made itself, between the test's own dispatches on the same queue.
-#define _GNU_SOURCE
-#include "harness/toy_run.h"
+#include "harness/train_run.h"
 #include "harness/vulkan_host.h"
 
 #include <inlay/vulkan.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 #define STEPS 3
 
 static const toy_model shape = {.dim = 40, .ffn = 52, .layers = 2, .heads = 4, .kv_heads = 2,
                                 .head_dim = 12, .vocab = 261, .seed = 3, .biases = 1};
-static toy_files files;
-static toy_log said;
-static inlay_env env;
+static char model_file[256];
 static double expected[STEPS]; // losses of inlay's own device
 static char device_name[256];
 
@@ -44,16 +37,11 @@ static void unlock_queue(void *user)
 
 // ---- hosts and devices
 
-static bool validated(void)
-{
-    const char *on = getenv("INLAY_TEST_VALIDATION");
-    return on && strcmp(on, "1") == 0;
-}
-
 static void open_host(vulkan_host *h)
 {
-    assert_true(vulkan_host_open(
-        h, &(vulkan_host_params){.device = device_name, .validation = validated()}));
+    vulkan_host_params params = {.device = device_name,
+                                 .validation = getenv("INLAY_TEST_VALIDATION") != NULL};
+    assert_true(vulkan_host_open(h, &params));
     for (uint32_t i = 0; i < VULKAN_HOST_WORDS; i++)
         h->words[i] = 7 * i;
 }
@@ -89,54 +77,39 @@ static inlay_device *import(const vulkan_host *h)
 {
     inlay_device *device;
     inlay_device_import_params params = params_of(h);
-    assert_int_equal(inlay_device_import(&device, &env, &params), INLAY_OK);
+    TRAIN_OK(inlay_device_import(&device, &train_env, &params));
     return device;
 }
 
-static inlay_device *own_device(void)
+static void open_run(train_run *run, inlay_device *device)
 {
-    inlay_device *device;
-    inlay_device_params params = {.select = getenv("INLAY_TEST_DEVICE"), .validation = validated()};
-    assert_int_equal(inlay_device_create(&device, &env, &params), INLAY_OK);
-    return device;
+    train_open(run, &(train_setup){.model_file = model_file,
+                                   .adapter = {.dropout = 0.1f},
+                                   .params = {.batch_size = 2, .max_steps = 100},
+                                   .device = device});
 }
 
-static void open_run(toy_run *run, inlay_device *device)
+static void expect_step(train_run *run, uint32_t step)
 {
-    assert_int_equal(toy_run_open(run, &env, device, &files, INLAY_QUANTIZE_NONE), INLAY_OK);
-}
-
-static void expect_step(toy_run *run, uint32_t step)
-{
-    double loss = toy_run_step(run);
+    double loss = train_steps(run, 1).loss;
     assert_memory_equal(&loss, &expected[step], sizeof(loss));
 }
 
 static int setup(void **state)
 {
-    (void)state;
-    env = toy_env(&said);
-    if (toy_files_write(&files, &shape) != 0)
-        return -1;
-    inlay_device *device = own_device();
+    train_begin(state);
+    snprintf(model_file, sizeof(model_file), "%s", train_path("shape.gguf"));
+    assert_int_equal(toy_model_write(model_file, &shape), 0);
     inlay_device_info info;
-    inlay_device_get_info(device, &info);
+    inlay_device_get_info(train_device, &info);
     snprintf(device_name, sizeof(device_name), "%s", info.name);
-    toy_run run;
-    open_run(&run, device);
+    train_run run;
+    open_run(&run, train_device);
     for (uint32_t i = 0; i < STEPS; i++) {
-        expected[i] = toy_run_step(&run);
+        expected[i] = train_steps(&run, 1).loss;
         assert_true(expected[i] > 0.1 && (i == 0 || expected[i] != expected[i - 1]));
     }
-    toy_run_close(&run);
-    inlay_device_destroy(&device);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    toy_files_remove(&files);
+    train_close(&run);
     return 0;
 }
 
@@ -154,8 +127,8 @@ static void trains_between_the_hosts_dispatches(void **state)
     params.queue_user = &lock;
     params.features = inlay_required_features();
     inlay_device *device;
-    assert_int_equal(inlay_device_import(&device, &env, &params), INLAY_OK);
-    toy_run run;
+    assert_int_equal(inlay_device_import(&device, &train_env, &params), INLAY_OK);
+    train_run run;
     open_run(&run, device);
     for (uint32_t i = 0; i < STEPS; i++) {
         int before = lock.locks;
@@ -166,8 +139,8 @@ static void trains_between_the_hosts_dispatches(void **state)
     vulkan_host_dispatch(&host, 11);
     vulkan_host_wait(&host);
     expect_words(&host, (const uint32_t[]){3, 4, 5, 11, 0});
-    toy_run_close(&run);
-    inlay_device_destroy(&device);
+    train_close(&run);
+    train_close_device(&device);
     assert_int_equal(lock.locks, lock.unlocks);
     assert_int_equal(lock.held, 0);
     assert_int_equal(lock.wrong, 0);
@@ -187,16 +160,55 @@ static void memory_is_counted_and_given_back(void **state)
     uint64_t used, peak;
     inlay_device_get_memory(device, &used, &peak);
     assert_int_equal(used, 0);
-    toy_run run;
+    train_run run;
     open_run(&run, device);
     expect_step(&run, 0);
     inlay_device_get_memory(device, &used, &peak);
     assert_true(used > 0 && peak >= used);
-    toy_run_close(&run);
+    train_close(&run);
     inlay_device_get_memory(device, &used, &peak);
     assert_true(used <= 8 << 20); // the staging buffer stays
-    inlay_device_destroy(&device);
+    train_close_device(&device);
     close_host(&host);
+}
+
+// Submits of the fourth step, when the first three have been measured, and the losses of all.
+static int submits_within(uint32_t ms, double losses[4])
+{
+    vulkan_host host;
+    queue_lock lock = {0};
+    open_host(&host);
+    inlay_device_import_params params = params_of(&host);
+    params.lock_queue = lock_queue;
+    params.unlock_queue = unlock_queue;
+    params.queue_user = &lock;
+    params.max_submit_ms = ms;
+    inlay_device *device;
+    train_run run;
+    TRAIN_OK(inlay_device_import(&device, &train_env, &params));
+    open_run(&run, device);
+    for (uint32_t i = 0; i < 3; i++)
+        losses[i] = train_steps(&run, 1).loss;
+    int before = lock.locks;
+    losses[3] = train_steps(&run, 1).loss;
+    int submits = lock.locks - before;
+    train_close(&run);
+    train_close_device(&device);
+    close_host(&host);
+    return submits;
+}
+
+// A host that can spare little gets many short submits, and the same bits.
+static void submits_are_as_short_as_asked_for(void **state)
+{
+    (void)state;
+    double losses[2][4];
+    int many = submits_within(1, losses[0]), few = submits_within(1000000, losses[1]);
+    assert_int_equal(few, 2); // a micro-batch and the update
+    if (many <= few)
+        fail_msg("%d submits of 1 ms, %d of any length", many, few);
+    assert_memory_equal(losses[0], losses[1], sizeof(losses[0]));
+    assert_memory_equal(losses[0], expected, sizeof(expected));
 }
 
 // Own and imported devices side by side, made and destroyed in either order: nothing of one instance
@@ -205,10 +217,10 @@ static void two_devices(bool own_first, bool own_leaves_first)
 {
     vulkan_host host;
     open_host(&host);
-    inlay_device *own = own_first ? own_device() : NULL, *imported = import(&host);
+    inlay_device *own = own_first ? train_open_device(0) : NULL, *imported = import(&host);
     if (!own_first)
-        own = own_device();
-    toy_run runs[2];
+        own = train_open_device(0);
+    train_run runs[2];
     open_run(&runs[0], own);
     open_run(&runs[1], imported);
     for (uint32_t i = 0; i < 2; i++) {
@@ -216,11 +228,11 @@ static void two_devices(bool own_first, bool own_leaves_first)
         expect_step(&runs[1], i);
     }
     uint32_t first = own_leaves_first ? 0 : 1;
-    toy_run_close(&runs[first]);
-    inlay_device_destroy(own_leaves_first ? &own : &imported);
+    train_close(&runs[first]);
+    train_close_device(own_leaves_first ? &own : &imported);
     expect_step(&runs[1 - first], 2);
-    toy_run_close(&runs[1 - first]);
-    inlay_device_destroy(own_leaves_first ? &imported : &own);
+    train_close(&runs[1 - first]);
+    train_close_device(own_leaves_first ? &imported : &own);
     close_host(&host);
 }
 
@@ -236,7 +248,7 @@ static void two_hosts_at_once(void **state)
     (void)state;
     vulkan_host hosts[2];
     inlay_device *devices[2];
-    toy_run runs[2];
+    train_run runs[2];
     for (int i = 0; i < 2; i++) {
         open_host(&hosts[i]);
         devices[i] = import(&hosts[i]);
@@ -246,8 +258,8 @@ static void two_hosts_at_once(void **state)
         for (int i = 0; i < 2; i++)
             expect_step(&runs[i], step);
     for (int i = 0; i < 2; i++) {
-        toy_run_close(&runs[i]);
-        inlay_device_destroy(&devices[i]);
+        train_close(&runs[i]);
+        train_close_device(&devices[i]);
         close_host(&hosts[i]);
     }
 }
@@ -263,8 +275,8 @@ static void beside_a_driver_without_the_loader(void **state)
         print_message("skipped: the driver of %s is not libvulkan_lvp.so\n", device_name);
         skip();
     }
-    inlay_device *own = own_device(), *imported = import(&host), *again = own_device();
-    toy_run runs[3];
+    inlay_device *own = train_open_device(0), *imported = import(&host), *again = train_open_device(0);
+    train_run runs[3];
     open_run(&runs[0], own);
     open_run(&runs[1], imported);
     open_run(&runs[2], again);
@@ -272,25 +284,24 @@ static void beside_a_driver_without_the_loader(void **state)
         for (int i = 0; i < 3; i++)
             expect_step(&runs[i], step);
     for (int i = 0; i < 3; i++)
-        toy_run_close(&runs[i]);
+        train_close(&runs[i]);
     uint32_t count = 0;
-    assert_int_equal(inlay_device_list(&env, NULL, &count), INLAY_OK);
+    assert_int_equal(inlay_device_list(&train_env, NULL, &count), INLAY_OK);
     assert_true(count > 0);
-    inlay_device_destroy(&own);
-    inlay_device_destroy(&imported);
-    inlay_device_destroy(&again);
+    train_close_device(&own);
+    train_close_device(&imported);
+    train_close_device(&again);
     vulkan_host_close(&host);
 }
 
 static void expect_refusal(const inlay_device_import_params *params, inlay_result expected_result,
                            const char *part)
 {
-    inlay_device *device = (inlay_device *)&said;
-    said.error[0] = '\0';
-    assert_int_equal(inlay_device_import(&device, &env, params), expected_result);
+    inlay_device *device = train_device;
+    train_error[0] = '\0';
+    inlay_result result = inlay_device_import(&device, &train_env, params);
+    train_refused(result, expected_result, part, NULL);
     assert_null(device);
-    if (!strstr(said.error, part))
-        fail_msg("no \"%s\" in \"%s\"", part, said.error);
 }
 
 static void what_cannot_work_is_refused(void **state)
@@ -340,12 +351,12 @@ static void the_older_features_struct_and_the_systems_loader_do(void **state)
     params.features = &features;
     params.get_instance_proc_addr = NULL;
     inlay_device *device;
-    toy_run run;
-    assert_int_equal(inlay_device_import(&device, &env, &params), INLAY_OK);
+    train_run run;
+    assert_int_equal(inlay_device_import(&device, &train_env, &params), INLAY_OK);
     open_run(&run, device);
     expect_step(&run, 0);
-    toy_run_close(&run);
-    inlay_device_destroy(&device);
+    train_close(&run);
+    train_close_device(&device);
     close_host(&host);
 }
 
@@ -354,11 +365,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trains_between_the_hosts_dispatches),
         cmocka_unit_test(memory_is_counted_and_given_back),
+        cmocka_unit_test(submits_are_as_short_as_asked_for),
         cmocka_unit_test(own_and_imported_at_once),
         cmocka_unit_test(two_hosts_at_once),
         cmocka_unit_test(beside_a_driver_without_the_loader),
         cmocka_unit_test(what_cannot_work_is_refused),
         cmocka_unit_test(the_older_features_struct_and_the_systems_loader_do),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, setup, train_end);
 }

@@ -131,6 +131,7 @@ typedef struct train_setup {
     inlay_dataset_params rows; // max_length 0: 24
     inlay_adapter_params adapter; // r 0: 3
     inlay_train_params params;    // learning_rate 0: 1e-2
+    inlay_device *device;         // NULL: train_device
 } train_setup;
 
 typedef struct train_run {
@@ -184,7 +185,8 @@ static inline void train_open(train_run *r, const train_setup *setup)
 {
     inlay_train_params params = train_params_of(setup);
     train_prepare(r, setup);
-    TRAIN_OK(inlay_trainer_create(&r->trainer, &train_env, train_device, r->model, r->adapter,
+    TRAIN_OK(inlay_trainer_create(&r->trainer, &train_env,
+                                  setup->device ? setup->device : train_device, r->model, r->adapter,
                                   r->dataset, &params));
 }
 

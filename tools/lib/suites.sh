@@ -32,6 +32,7 @@ for name in gradients resume training; do
             "$build/tests/test_$name"
     done
 done
+run "device: device, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_device"
 run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_import"
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
 for width in 128 512; do
