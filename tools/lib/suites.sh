@@ -25,7 +25,7 @@ run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
 run "guard: install" "$root/tests/install/check_install.sh" "$build"
 
 # The device suites run with the validation layer on, then at the CPU driver's other subgroup sizes.
-for name in gradients resume training; do
+for name in gradients resume training generate; do
     run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
     for width in 128 512; do
         run "device: $name, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
