@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// AdamW (arXiv 1711.05101) over the whole adapter arena, after clipping by the global norm; the gradient is
-// zeroed for the next step. A norm that is NaN or infinite leaves everything as it is.
+// AdamW (arXiv 1711.05101) over the whole adapter arena, after clipping by the global norm; the
+// gradient is zeroed for the next step. A norm that is NaN or infinite leaves everything as it is.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/params.h"

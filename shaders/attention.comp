@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// O = softmax(scale Q K^T) V by row, online (arXiv 2205.14135): nothing of size T x T is kept, the row's
-// log-sum-exp is, for the backward pass. A thread is one query of one head; its workgroup walks the
-// keys together, so that k and v are read at uniform addresses.
+// O = softmax(scale Q K^T) V by row, online (arXiv 2205.14135): nothing of size T x T is kept, the
+// row's log-sum-exp is, for the backward pass. A thread is one query of one head; its workgroup
+// walks the keys together, so that k and v are read at uniform addresses.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

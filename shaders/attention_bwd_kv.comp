@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Backward of attention, second pass, by key: dV = sum_t P dO, dK = scale sum_t P (dP - D) q over the
-// queries of all heads that share this key-value head. No atomics: a thread is one key of one head.
+// Backward of attention, second pass, by key: dV = sum_t P dO, dK = scale sum_t P (dP - D) q over
+// the queries of all heads that share this key-value head. No atomics: a thread is one key of one
+// head.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -10,7 +11,7 @@
 layout(binding = 0) readonly buffer Q { vec4 q[]; };
 layout(binding = 1) readonly buffer K { vec4 k[]; };
 layout(binding = 2) readonly buffer V { vec4 v[]; };
-layout(binding = 3) readonly buffer Ends { uint ends[]; }; // one past the last token of the sequence
+layout(binding = 3) readonly buffer Ends { uint ends[]; }; // one past the sequence's last token
 layout(binding = 4) readonly buffer Lse { float lse[]; };
 layout(binding = 5) readonly buffer Delta { float delta[]; };
 layout(binding = 6) readonly buffer Do { vec4 d_o[]; };

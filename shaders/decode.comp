@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Decodes a weight once into f32 tiles, for products with many rows and a format whose decoding costs
-// more than the multiplication (NF4). A thread makes a tile.
+// Decodes a weight once into f32 tiles, for products with many rows and a format whose decoding
+// costs more than the multiplication (NF4). A thread makes a tile.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Y[t] = W[token[t]]: rows of the embedding, decoded. A thread makes 8 columns of one token. A table
-// in several parts takes one dispatch each; a token of another part is left alone.
+// Y[t] = W[token[t]]: rows of the embedding, decoded. A thread makes 8 columns of one token. A
+// table in several parts takes one dispatch each; a token of another part is left alone.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

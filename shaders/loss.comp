@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Cross-entropy of a row of logits and, in place, its gradient:
-//   loss = log sum exp(z) - z[label];  dz = (softmax(z) - onehot(label)) / supervised tokens of the step.
-// A workgroup is a row; rows past the list of supervised tokens get loss 0 and gradient 0. A loss that is
-// NaN or infinite makes its gradient NaN, so that the update sees it in the norm and does not happen.
+//   loss = log sum exp(z) - z[label];  dz = (softmax(z) - onehot(label)) / supervised tokens.
+// A workgroup is a row; rows past the list of supervised tokens get loss 0 and gradient 0. A loss
+// that is NaN or infinite makes its gradient NaN, so that the update sees it in the norm and does
+// not happen.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // dx = R + rstd (g dy - x rstd^2 mean(x g dy)), a workgroup a row; the norm's weight is frozen.
-// SCATTER: row r of dy is of row index[first + r] of x, dx and rstd's own row is r; rows past the list
-// are left alone. R is the gradient that came past the norm (the residual), or none.
+// SCATTER: row r of dy is of row index[first + r] of x, dx and rstd's own row is r; rows past the
+// list are left alone. R is the gradient that came past the norm (the residual), or none.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require

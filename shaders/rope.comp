@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Rotary position embedding (arXiv 2104.09864) in GGUF's order for llama: pairs (2i, 2i + 1) of a head
-// turn by position * theta_i; backward is the same with the opposite sign. A thread turns two pairs.
-// STORE: the row goes to row cache_row + t of the destination (the key-value cache). ROTATE off copies.
+// Rotary position embedding (arXiv 2104.09864) in GGUF's order for llama: pairs (2i, 2i + 1) of a
+// head turn by position * theta_i; backward is the same with the opposite sign. A thread turns two
+// pairs. STORE: the row goes to row cache_row + t of the destination (the key-value cache). ROTATE
+// off copies.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "lib/params.h"

@@ -3,12 +3,12 @@
 """Checks that includes go down the layers only, and that each boundary is kept.
 
 usage: check_layers.py              -> one line a violation, exit 1 when there is one
-       check_layers.py --self-test  -> plants violations in the tree it read; exit 1 when one is missed
+       check_layers.py --self-test  -> also plants violations in it; exit 1 when one is missed
 
 - runtime/X includes its own headers and those of the layers ALLOWED names; api/ all of them.
 - Vulkan is seen, through any chain of headers, in gpu/, api/device.c and inlay/vulkan.h alone.
-- Of include/inlay, base/ sees the three headers that name no noun; the layers between base/ and api/
-  see none, api/ all.
+- Of include/inlay, base/ sees the three headers that name no noun, api/ all, the layers between
+  them none.
 - A public header includes public headers and the C standard's, inlay/vulkan.h Vulkan's as well.
 - tools/inlay includes, of ours, <inlay/...> and its own headers.
 """

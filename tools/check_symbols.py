@@ -3,7 +3,7 @@
 """Checks what the built libraries export, and that the library never ends or talks to the process.
 
 usage: check_symbols.py BUILD_FOLDER
-       check_symbols.py --self-test      -> plants violations in an object; exit 1 when one is missed
+       check_symbols.py --self-test      -> plants violations; exit 1 when one is missed
 
 - Shared and static library have exactly the global symbols that the headers declare INLAY_API.
 - The other globals of the objects start with inl_; volk.c's are volk's.
@@ -46,7 +46,8 @@ def symbols(path, *options):
 
 def check_exports(kind, found, wanted):
     said = [f"{kind} exports {name}, which no header declares" for name in sorted(found - wanted)]
-    return said + [f"{kind} lacks {name}, which a header declares" for name in sorted(wanted - found)]
+    return said + [f"{kind} lacks {name}, which a header declares"
+                   for name in sorted(wanted - found)]
 
 
 def check_names(archive):
@@ -93,7 +94,7 @@ def check_build(build):
         path = os.path.join(build, "runtime", name)
         found = {name for _, name in symbols(path, option, "--defined-only")}
         said += check_exports(kind, found, wanted)
-    print("\n".join(said) if said else f"both libraries export the {len(wanted)} declared functions")
+    print("\n".join(said) if said else f"both libraries export the {len(wanted)} functions")
     return bool(said) or not wanted
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # usage: tools/fuzz.sh [SECONDS [TARGET...]]
-# Runs each fuzz target for so long (60), as many at a time as there are processors. A crash, leak, hang
-# or too much memory fails, and what caused it is put into tests/fuzz/regressions/TARGET, which the
-# normal tests replay for ever after. What was learnt stays in build-fuzz/corpus for the next run.
+# Runs each fuzz target for so long (60), as many at a time as there are processors. A crash, leak,
+# hang or too much memory fails, and what caused it is put into tests/fuzz/regressions/TARGET, which
+# the normal tests replay for ever after. What was learnt stays in build-fuzz/corpus for the next
+# run.
 set -euo pipefail
 . "$(dirname "$0")/lib/setup.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# From a clean checkout to a fine-tuned model: installs what is missing, builds, teaches the shipped base
-# model to turn a player's sentences into JSON commands, and shows what changed.
+# From a clean checkout to a fine-tuned model: installs what is missing, builds, teaches the shipped
+# base model to turn a player's sentences into JSON commands, and shows what changed.
 set -euo pipefail
 . "$(dirname "$0")/lib/setup.sh"
 
@@ -18,7 +18,8 @@ configure_and_build "$build"
 
 started=$(date +%s)
 say "held-out examples before training"
-"$inlay" eval -m "$base" -d "$held_out" --max-length 128 --exact-match --show 3 --json >"$build/before.json"
+"$inlay" eval -m "$base" -d "$held_out" --max-length 128 --exact-match --show 3 --json \
+    >"$build/before.json"
 
 say "training"
 "$inlay" train -m "$base" -d "$train_data" -o "$out" --overwrite-output-dir \
@@ -31,5 +32,6 @@ say "held-out examples after training"
     >"$build/after.json"
 finished=$(date +%s)
 
-python3 "$root/tools/lib/show_quickstart.py" --before "$build/before.json" --after "$build/after.json" \
-    --train "$build/train.json" --out "$out" --base "$base" --seconds $((finished - started))
+python3 "$root/tools/lib/show_quickstart.py" --before "$build/before.json" \
+    --after "$build/after.json" --train "$build/train.json" --out "$out" --base "$base" \
+    --seconds $((finished - started))

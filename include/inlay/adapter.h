@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A LoRA adapter (arXiv 2106.09685): y = W x + scale * B A x for each target W. A is [r, in], B [out, r].
+// A LoRA adapter (arXiv 2106.09685): y = W x + scale * B A x for each target W. A is [r, in], B
+// [out, r].
 #ifndef INLAY_ADAPTER_H
 #define INLAY_ADAPTER_H
 
@@ -43,11 +44,13 @@ typedef struct inlay_adapter_pair {
 INLAY_API inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *env,
                                             const inlay_model *model,
                                             const inlay_adapter_params *params);
-// `path`: an output folder of `inlay train`, a PEFT folder, or a .gguf. `model` NULL reads it without
-// checking it against a base (for its info alone). Errors: MISMATCH names the tensor and both shapes.
+// `path`: an output folder of `inlay train`, a PEFT folder, or a .gguf. `model` NULL reads it
+// without checking it against a base (for its info alone). Errors: MISMATCH names the tensor and
+// both shapes.
 INLAY_API inlay_result inlay_adapter_load(inlay_adapter **out, const inlay_env *env,
                                           const inlay_model *model, const char *path);
-// Whether `path` looks like an adapter: a folder, or a GGUF file whose metadata say so. Logs nothing.
+// Whether `path` looks like an adapter: a folder, or a GGUF file whose metadata say so. Logs
+// nothing.
 INLAY_API bool inlay_adapter_detect(const char *path);
 INLAY_API void inlay_adapter_destroy(inlay_adapter **adapter);
 

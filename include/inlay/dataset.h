@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Training text: read, tokenized, packed into rows.
 //
-// .txt: one stream of tokens cut into rows of max_length. .jsonl, one object a line, by the keys of the
-// first record: {"text"}; {"prompt","completion"}, loss on the completion alone; {"messages":
+// .txt: one stream of tokens cut into rows of max_length. .jsonl, one object a line, by the keys of
+// the first record: {"text"}; {"prompt","completion"}, loss on the completion alone; {"messages":
 // [{"role","content"}]} through a chat template, loss on the assistant's turns alone.
 #ifndef INLAY_DATASET_H
 #define INLAY_DATASET_H
@@ -36,7 +36,8 @@ typedef struct inlay_dataset_info {
 INLAY_API inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *env,
                                           const inlay_model *model, const char *path,
                                           const inlay_dataset_params *params);
-// Takes the last `fraction` (0 to 1) of the source's sequences away into *held_out, by a seeded draw.
+// Takes the last `fraction` (0 to 1) of the source's sequences away into *held_out, by a seeded
+// draw.
 INLAY_API inlay_result inlay_dataset_split(inlay_dataset *source, double fraction, uint32_t seed,
                                            inlay_dataset **held_out);
 INLAY_API void inlay_dataset_close(inlay_dataset **dataset);

@@ -41,7 +41,7 @@ typedef struct inlay_device_info {
     uint32_t driver_version; // the driver's own encoding
     uint32_t api_version;    // Vulkan's encoding
     uint64_t memory_bytes;   // device-local heaps
-    uint64_t budget_bytes;   // what this process may use now; memory_bytes where the driver cannot say
+    uint64_t budget_bytes;   // usable by this process now; memory_bytes if unknown
     uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes; // of one storage-buffer binding

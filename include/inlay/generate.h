@@ -32,8 +32,8 @@ typedef bool (*inlay_token_callback)(void *user, int32_t id);
 
 // Starts anew with the prompt's ids and samples up to `max_tokens` more. Stops at the model's
 // end-of-sequence token (which is not reported), when the callback says so, or when the context is
-// full: a prompt that fills it gets no answer, a longer one is INVALID_ARGUMENT. An empty prompt starts
-// from BOS.
+// full: a prompt that fills it gets no answer, a longer one is INVALID_ARGUMENT. An empty prompt
+// starts from BOS.
 INLAY_API inlay_result inlay_generate(inlay_generator *generator, const int32_t *prompt,
                                       size_t prompt_count, uint32_t max_tokens,
                                       const inlay_sample_params *sample,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// inlay: LoRA and QLoRA fine-tuning on any Vulkan device. This header includes all the others except
-// vulkan.h (running on a host application's own device).
+// inlay: LoRA and QLoRA fine-tuning on any Vulkan device. This header includes all the others
+// except vulkan.h (running on a host application's own device).
 //
 // Rules that hold for every function:
 // - Handles are opaque. `inlay_x_create(&x, ...)` gives one to the caller on success and sets it to

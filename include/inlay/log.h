@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where the library's sentences and memory come from and go to: log callback, allocator, both in one
-// `inlay_env` that every constructor takes. A NULL env is legal: silent, malloc and free.
+// Where the library's sentences and memory come from and go to: log callback, allocator, both in
+// one `inlay_env` that every constructor takes. A NULL env is legal: silent, malloc and free.
 #ifndef INLAY_LOG_H
 #define INLAY_LOG_H
 

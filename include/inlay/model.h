@@ -64,7 +64,8 @@ typedef struct inlay_tokenize_params {
 } inlay_tokenize_params;
 
 // Text of `size` bytes, any bytes, to ids. *count holds the room in `ids` and becomes the number of
-// ids; INVALID_ARGUMENT when that is larger than the room (call with room 0 and ids NULL to learn it).
+// ids; INVALID_ARGUMENT when that is larger than the room (call with room 0 and ids NULL to learn
+// it).
 INLAY_API inlay_result inlay_tokenize(const inlay_model *model, const char *text, size_t size,
                                       const inlay_tokenize_params *params, int32_t *ids,
                                       size_t *count);

@@ -25,7 +25,7 @@ typedef struct inlay_device_import_params {
 
     const char *const *extensions; // device extensions the host enabled
     uint32_t extension_count;
-    const VkPhysicalDeviceFeatures2 *features; // what the host enabled, or NULL: required ones alone
+    const VkPhysicalDeviceFeatures2 *features; // what the host enabled; NULL: what is required
 
     uint64_t memory_budget_bytes; // 0: what the driver says is free
     uint32_t max_submit_ms;       // 0: 100

@@ -93,8 +93,8 @@ inlay_result inlay_model_get_tensor(const inlay_model *model, uint32_t index,
     return INLAY_OK;
 }
 
-static inlay_result copy_ids(const inlay_model *model, const int32_t *encoded, size_t count, bool bos,
-                             bool eos, int32_t *ids, size_t *room)
+static inlay_result copy_ids(const inlay_model *model, const int32_t *encoded, size_t count,
+                             bool bos, bool eos, int32_t *ids, size_t *room)
 {
     const inl_tokenizer_info *t = inl_tokenizer_get_info(model->model->tokenizer);
     size_t total = count + bos + eos, have = *room;

@@ -80,7 +80,8 @@ inlay_result inlay_train_plan_run(inlay_train_plan *out, const inlay_env *public
     INL_TRY(resolve(&env, params, &p));
     inl_gpu *gpu = device ? device->gpu : NULL;
     inl_train_plan plan;
-    INL_TRY(inl_train_plan_make(&env, gpu, model->model, adapter->lora, dataset->dataset, &p, &plan));
+    INL_TRY(
+        inl_train_plan_make(&env, gpu, model->model, adapter->lora, dataset->dataset, &p, &plan));
     translate_plan(&plan, model->model, dataset->dataset, &p, out);
     return INLAY_OK;
 }

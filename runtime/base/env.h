@@ -46,11 +46,14 @@ char *inl_strndup(const inl_env *env, const char *text, size_t len) INL_CHECKED;
 char *inl_sprintf(const inl_env *env, const char *fmt, ...) INL_PRINTF(2, 3) INL_CHECKED;
 
 // Makes room for `need` elements in a growing array; doubles. `*cap` is in elements.
-inlay_result inl_grow(const inl_env *env, void **array, size_t *cap, size_t need, size_t size) INL_CHECKED;
+inlay_result inl_grow(const inl_env *env, void **array, size_t *cap, size_t need,
+                      size_t size) INL_CHECKED;
 
 void inl_logf(const inl_env *env, inlay_log_level level, const char *fmt, ...) INL_PRINTF(3, 4);
-// Logs one sentence at error level and returns `result`: `return inl_fail(env, INLAY_ERROR_IO, "...")`.
-inlay_result inl_fail(const inl_env *env, inlay_result result, const char *fmt, ...) INL_PRINTF(3, 4);
+// Logs one sentence at error level and returns `result`: `return inl_fail(env, INLAY_ERROR_IO,
+// "...")`.
+inlay_result inl_fail(const inl_env *env, inlay_result result, const char *fmt, ...)
+    INL_PRINTF(3, 4);
 
 // a * b and a + b into *out; false when the result does not fit.
 static inline bool inl_mul_u64(uint64_t a, uint64_t b, uint64_t *out)

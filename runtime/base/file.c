@@ -146,7 +146,8 @@ inlay_result inl_make_folder(const inl_env *env, const char *path)
     char *copy = inl_strdup(env, path);
     if (!copy)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    for (char *slash = strchr(copy + (copy[0] == '/'), '/'); slash; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(copy + (copy[0] == '/'), '/'); slash;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         mkdir(copy, 0777); // a parent that exists is fine; the last mkdir below tells of trouble
         *slash = '/';

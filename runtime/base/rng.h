@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Counter-based random numbers: the value depends on (seed, stream, counter) alone, so a resumed run
-// draws what the unbroken run would have. Same bits as shaders/lib/rng.glsl.
+// Counter-based random numbers: the value depends on (seed, stream, counter) alone, so a resumed
+// run draws what the unbroken run would have. Same bits as shaders/lib/rng.glsl.
 // Mixing function: "lowbias32" of C. Wellons' hash prospector, applied to the three words in turn.
 #ifndef INL_BASE_RNG_H
 #define INL_BASE_RNG_H

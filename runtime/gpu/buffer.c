@@ -45,7 +45,8 @@ static inlay_result allocate(inl_gpu *gpu, const char *name, inl_memory memory, 
     if (need.size > inl_gpu_available(gpu))
         return inl_fail(&gpu->env, INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
                         "%s needs %.1f MiB of device memory, and %.1f of %.1f MiB are taken", name,
-                        (double)need.size * MIB, (double)gpu->used * MIB, (double)gpu->budget * MIB);
+                        (double)need.size * MIB, (double)gpu->used * MIB,
+                        (double)gpu->budget * MIB);
     VkMemoryAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
                                  .allocationSize = need.size,
                                  .memoryTypeIndex = choose_type(gpu, need.memoryTypeBits, memory)};

@@ -16,7 +16,8 @@ static inlay_result adopt(inl_gpu *gpu, const inl_gpu_import_params *p)
 {
     PFN_vkGetInstanceProcAddr get_proc = p->get_proc ? p->get_proc : inl_vk_loader();
     if (!get_proc)
-        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "there is no Vulkan loader to import with");
+        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE,
+                        "there is no Vulkan loader to import with");
     if (!inl_vk_load_instance(get_proc, p->instance, &gpu->instance))
         return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
                         "the imported instance does not have Vulkan 1.1's functions");

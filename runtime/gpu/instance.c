@@ -31,7 +31,8 @@ bool inl_vk_load_instance(PFN_vkGetInstanceProcAddr get_proc, VkInstance handle,
     return all;
 }
 
-// volk asks its global vkGetDeviceProcAddr for the table's functions: it is set for this call alone.
+// volk asks its global vkGetDeviceProcAddr for the table's functions: it is set for this call
+// alone.
 void inl_vk_load_device(inl_gpu *gpu)
 {
     pthread_mutex_lock(&load_lock);
@@ -70,8 +71,8 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
 static void add_messenger(inl_gpu *gpu)
 {
     PFN_vkCreateDebugUtilsMessengerEXT create =
-        (PFN_vkCreateDebugUtilsMessengerEXT)gpu->instance.get_proc(gpu->instance.handle,
-                                                                   "vkCreateDebugUtilsMessengerEXT");
+        (PFN_vkCreateDebugUtilsMessengerEXT)gpu->instance.get_proc(
+            gpu->instance.handle, "vkCreateDebugUtilsMessengerEXT");
     VkDebugUtilsMessengerCreateInfoEXT info = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT |
@@ -112,7 +113,8 @@ inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation)
     VkInstance handle;
     VkResult result = vkCreateInstance(&info, NULL, &handle);
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "there is no Vulkan driver on this machine");
+        return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE,
+                        "there is no Vulkan driver on this machine");
     if (result != VK_SUCCESS)
         return inl_fail(&gpu->env, INLAY_ERROR_NO_DEVICE, "cannot create a Vulkan instance (%d)",
                         result);

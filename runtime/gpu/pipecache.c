@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The driver's pipeline cache on disk, in a file the caller named. The driver checks what it is given,
-// but a damaged file has crashed drivers before: the blob is stored with its length and hash.
+// The driver's pipeline cache on disk, in a file the caller named. The driver checks what it is
+// given, but a damaged file has crashed drivers before: the blob is stored with its length and
+// hash.
 #include "base/file.h"
 #include "gpu/vk.h"
 
@@ -27,7 +28,8 @@ static cache_header make_header(const inl_gpu *gpu, const void *blob, uint64_t b
     return h;
 }
 
-// The blob inside a mapped cache file, or NULL when it is not ours, not whole, or of another driver.
+// The blob inside a mapped cache file, or NULL when it is not ours, not whole, or of another
+// driver.
 static const uint8_t *checked_blob(const inl_gpu *gpu, const inl_map *map)
 {
     cache_header there;
@@ -66,7 +68,8 @@ inlay_result inl_pipecache_open(inl_gpu *gpu, const char *path)
 static void save(inl_gpu *gpu)
 {
     size_t bytes = 0;
-    if (gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->pipeline_cache, &bytes, NULL) != VK_SUCCESS)
+    if (gpu->vk.vkGetPipelineCacheData(gpu->device, gpu->pipeline_cache, &bytes, NULL) !=
+        VK_SUCCESS)
         return;
     uint8_t *blob = inl_alloc(&gpu->env, bytes + 1, 1);
     if (!blob)

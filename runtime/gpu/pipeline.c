@@ -92,8 +92,8 @@ inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint
     if (*out)
         return INLAY_OK;
     if (spec_count > INL_COUNT((*out)->spec) || shader->binding_count > INL_MAX_BINDINGS)
-        return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL, "kernel %s has too many constants or bindings",
-                        shader->name);
+        return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL,
+                        "kernel %s has too many constants or bindings", shader->name);
     INL_TRY(inl_grow(&gpu->env, (void **)&gpu->pipelines, &gpu->pipeline_cap,
                      gpu->pipeline_count + 1, sizeof(*gpu->pipelines)));
     inl_pipeline *p = inl_alloc(&gpu->env, 1, sizeof(*p));

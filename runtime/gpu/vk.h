@@ -7,8 +7,8 @@
 
 #include <volk.h>
 
-// The functions of one instance. volk's globals are those of whichever instance was loaded last: with
-// a host's own vkGetInstanceProcAddr they must not meet another instance's handles.
+// The functions of one instance. volk's globals are those of whichever instance was loaded last:
+// with a host's own vkGetInstanceProcAddr they must not meet another instance's handles.
 #define INL_INSTANCE_FUNCTIONS(X)                                                                  \
     X(vkDestroyInstance)                                                                           \
     X(vkEnumeratePhysicalDevices)                                                                  \

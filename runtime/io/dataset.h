@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Training data: records read and checked, tokenized into sequences with a mask of supervised tokens,
-// sequences packed end to end into rows of max_length.
+// Training data: records read and checked, tokenized into sequences with a mask of supervised
+// tokens, sequences packed end to end into rows of max_length.
 #ifndef INL_IO_DATASET_H
 #define INL_IO_DATASET_H
 

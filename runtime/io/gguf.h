@@ -55,12 +55,13 @@ const inl_gguf_tensor *inl_gguf_find_tensor(const inl_gguf *gguf, const char *na
 
 // Metadata. false: the key is not there, or its value does not convert without loss.
 bool inl_gguf_has(const inl_gguf *gguf, const char *key);
-bool inl_gguf_get_u32(const inl_gguf *gguf, const char *key, uint32_t *out); // from any integer kind
+bool inl_gguf_get_u32(const inl_gguf *gguf, const char *key, uint32_t *out); // any integer kind
 bool inl_gguf_get_f32(const inl_gguf *gguf, const char *key, float *out);    // from f32, f64
 bool inl_gguf_get_bool(const inl_gguf *gguf, const char *key, bool *out);
 bool inl_gguf_get_string(const inl_gguf *gguf, const char *key, inl_slice *out);
 // Arrays: element count and kind, then the elements.
-bool inl_gguf_get_array(const inl_gguf *gguf, const char *key, inl_gguf_kind *kind, uint64_t *count);
+bool inl_gguf_get_array(const inl_gguf *gguf, const char *key, inl_gguf_kind *kind,
+                        uint64_t *count);
 // `out` has room for `count` elements. Strings are slices into the map.
 bool inl_gguf_read_strings(const inl_gguf *gguf, const char *key, inl_slice *out, uint64_t count);
 bool inl_gguf_read_f32s(const inl_gguf *gguf, const char *key, float *out, uint64_t count);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Text to ids and back, from the tokenizer in a GGUF file: SentencePiece-style BPE ("llama", by score,
-// with and without byte tokens) and byte-level BPE ("gpt2", by merge rank after a pre-tokenizer's
-// regular expression). Immutable once made, thread-safe.
+// Text to ids and back, from the tokenizer in a GGUF file: SentencePiece-style BPE ("llama", by
+// score, with and without byte tokens) and byte-level BPE ("gpt2", by merge rank after a
+// pre-tokenizer's regular expression). Immutable once made, thread-safe.
 #ifndef INL_IO_TOKENIZER_H
 #define INL_IO_TOKENIZER_H
 
@@ -28,8 +28,8 @@ const inl_tokenizer_info *inl_tokenizer_get_info(const inl_tokenizer *tokenizer)
 inlay_result inl_tokenizer_encode(const inl_env *env, const inl_tokenizer *tokenizer,
                                   const char *text, size_t size, bool parse_special, int32_t **ids,
                                   size_t *count);
-// The bytes of a token, a pointer into the tokenizer. Empty for control tokens and ids out of range.
-// `first`: at a text's start the space SentencePiece put there is dropped.
+// The bytes of a token, a pointer into the tokenizer. Empty for control tokens and ids out of
+// range. `first`: at a text's start the space SentencePiece put there is dropped.
 inl_slice inl_tokenizer_decode(const inl_tokenizer *tokenizer, int32_t id, bool first);
 // The id whose vocabulary entry is exactly `text`, or -1.
 int32_t inl_tokenizer_find(const inl_tokenizer *tokenizer, const char *text);

@@ -51,7 +51,8 @@ static inl_tensor group_down(const inl_network *net, uint32_t layer, group g, in
     return h;
 }
 
-static inl_tail tail_of(const inl_network *net, uint32_t layer, group g, inl_role role, inl_tensor h)
+static inl_tail tail_of(const inl_network *net, uint32_t layer, group g, inl_role role,
+                        inl_tensor h)
 {
     inl_tail tail = {.slot = slot_of(net, layer, role), .arena = net->arena, .h = h};
     for (inl_role r = members[g].first; r < role; r++) {
@@ -144,8 +145,8 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
 
 // ---- backward
 
-// Gradients of a group of linear layers on x: of their adapters always, of x when `dx` has a buffer.
-// dy[i] belongs to members[g].first + i.
+// Gradients of a group of linear layers on x: of their adapters always, of x when `dx` has a
+// buffer. dy[i] belongs to members[g].first + i.
 static void group_backward(const inl_network *net, uint32_t layer, group g, inl_tensor x,
                            inl_tensor h, const inl_tensor *dy, inl_tensor dx)
 {
@@ -214,7 +215,7 @@ inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_
     inl_tensor dxn = need_dx ? like(net, b->xn) : none, dx = need_dx ? like(net, b->x) : none;
     group_backward(net, layer, GROUP_QKV, b->xn, b->h[GROUP_QKV], d, dxn);
     if (need_dx)
-        inl_op_rmsnorm_bwd(net->plan, &net->in, &l->attention_norm, b->x, b->rstd1, dxn, dx2.buf, dx,
-                           false, 0);
+        inl_op_rmsnorm_bwd(net->plan, &net->in, &l->attention_norm, b->x, b->rstd1, dxn, dx2.buf,
+                           dx, false, 0);
     return dx;
 }

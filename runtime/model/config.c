@@ -8,7 +8,7 @@
 // An architecture: what its files must and may hold, and which conventions it follows.
 typedef struct architecture {
     const char *name;
-    bool interleaved_rope; // pairs (2i, 2i + 1): rows of q and k are permuted against Hugging Face's
+    bool interleaved_rope; // pairs (2i, 2i + 1): q's and k's rows are not in Hugging Face's order
 } architecture;
 
 static const architecture architectures[] = {

@@ -112,8 +112,8 @@ static inlay_result check_finite(const inl_model *m)
         uint64_t bad = format->find_not_finite(t->data, count);
         if (bad != UINT64_MAX)
             return inl_fail(&m->env, INLAY_ERROR_NOT_FINITE,
-                            "%s: tensor %s has NaN or infinity (block %llu)", inl_gguf_path(m->gguf),
-                            t->name, (unsigned long long)bad);
+                            "%s: tensor %s has NaN or infinity (block %llu)",
+                            inl_gguf_path(m->gguf), t->name, (unsigned long long)bad);
     }
     return INLAY_OK;
 }

@@ -40,7 +40,8 @@ inlay_result inl_model_open(const inl_env *env, const char *path, const inl_mode
 void inl_model_close(inl_model **model);
 // Weights of the file, all tensors.
 uint64_t inl_model_parameters(const inl_model *model);
-// XXH3-64 of the tensors' names, types, shapes and first bytes: tells models apart without reading them.
+// XXH3-64 of the tensors' names, types, shapes and first bytes: tells models apart without reading
+// them.
 uint64_t inl_model_hash(const inl_model *model);
 
 #endif

@@ -89,7 +89,8 @@ static void keep_logits(const inl_network *net, const inl_walk *walk, const head
     inl_plan_copy(net->plan, c->logits.buf, inl_op_external(net->plan, target), target.size);
 }
 
-static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_tensor x, bool need_dx)
+static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_tensor x,
+                            bool need_dx)
 {
     inl_tensor dx = {.buf = INL_BUF_NONE};
     if (need_dx) {

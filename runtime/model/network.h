@@ -28,9 +28,10 @@ typedef struct inl_block {
 } inl_block;
 
 // Emits layer `layer` on x and returns its output [T, dim].
-inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *saved);
-// Emits the layer's gradients for dy, the gradient of its output; returns the gradient of its input,
-// or a tensor without a buffer when `need_dx` is false.
+inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x,
+                             inl_block *saved);
+// Emits the layer's gradients for dy, the gradient of its output; returns the gradient of its
+// input, or a tensor without a buffer when `need_dx` is false.
 inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_block *saved,
                               inl_tensor dy, bool need_dx);
 

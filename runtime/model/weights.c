@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Two passes over the same list of planes: the first gives each its block and offset, so that memory is
-// known before any is taken; the second allocates, packs and uploads.
+// Two passes over the same list of planes: the first gives each its block and offset, so that
+// memory is known before any is taken; the second allocates, packs and uploads.
 #include "model/weights.h"
 #include "quant/tile.h"
 
@@ -32,7 +32,8 @@ static inlay_result place(builder *b, uint64_t bytes, inl_range *range)
 {
     bytes = inl_round_up(bytes, 16);
     INL_TRY(inl_grow(b->env, (void **)&b->placements, &b->cap, b->count + 1, sizeof(placement)));
-    INL_TRY(inl_grow(b->env, (void **)&b->sizes, &b->size_cap, b->block_count + 1, sizeof(uint64_t)));
+    INL_TRY(
+        inl_grow(b->env, (void **)&b->sizes, &b->size_cap, b->block_count + 1, sizeof(uint64_t)));
     uint64_t at = b->block_count ? b->sizes[b->block_count - 1] : 0;
     at = inl_round_up(at, INL_BINDING_ALIGNMENT);
     if (b->block_count == 0 || at + bytes > b->max_block) {
@@ -45,7 +46,8 @@ static inlay_result place(builder *b, uint64_t bytes, inl_range *range)
     return INLAY_OK;
 }
 
-// The most rows, a multiple of 8, whose quants one binding holds; of NF4, whose decoded copy it holds.
+// The most rows, a multiple of 8, whose quants one binding holds; of NF4, whose decoded copy it
+// holds.
 static uint32_t rows_per_part(const builder *b, const inl_source *s)
 {
     bool nf4 = s->format->id == INL_FORMAT_NF4;
@@ -326,7 +328,8 @@ inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t m
     builder b = {.w = w,
                  .env = &model->env,
                  .max_range = caps ? caps->max_buffer_range_bytes : max_range,
-                 .max_block = caps ? INL_MIN(BLOCK_BYTES, caps->max_allocation_bytes) : BLOCK_BYTES};
+                 .max_block =
+                     caps ? INL_MIN(BLOCK_BYTES, caps->max_allocation_bytes) : BLOCK_BYTES};
     inlay_result result = build(&b);
     inl_free(b.env, b.placements);
     inl_free(b.env, b.sizes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Largest first: each item goes to the lowest offset of the first block where no item alive at the same
-// time lies.
+// Largest first: each item goes to the lowest offset of the first block where no item alive at the
+// same time lies.
 #include "op/arena.h"
 
 #include <stdlib.h>
@@ -37,8 +37,9 @@ static uint64_t first_gap(inl_arena_item *const *placed, uint32_t count, const i
 static void insert(inl_arena_item **placed, uint32_t count, inl_arena_item *item)
 {
     uint32_t i = count;
-    while (i > 0 && (placed[i - 1]->block > item->block ||
-                     (placed[i - 1]->block == item->block && placed[i - 1]->offset > item->offset))) {
+    while (i > 0 &&
+           (placed[i - 1]->block > item->block ||
+            (placed[i - 1]->block == item->block && placed[i - 1]->offset > item->offset))) {
         placed[i] = placed[i - 1];
         i--;
     }

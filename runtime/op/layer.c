@@ -143,9 +143,9 @@ void inl_op_attention(inl_plan *plan, const inl_inputs *in, const inl_attention 
     attention(plan, a, q, k, a->heads, cached, 2, &node);
 }
 
-void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a, inl_tensor q,
-                          inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse, inl_tensor d_o,
-                          inl_tensor dq, inl_tensor dk, inl_tensor dv)
+void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a,
+                          inl_tensor q, inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse,
+                          inl_tensor d_o, inl_tensor dq, inl_tensor dk, inl_tensor dv)
 {
     inl_buf delta = inl_plan_scratch(plan, INL_SCRATCH, 4ull * q.rows * a->heads);
     inl_node by_query = {.kernel = INL_KERNEL_ATTENTION_BWD_Q,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One function per kernel family: each adds its nodes to a plan. Shapes are [rows, cols]; T is the number
-// of tokens in the micro-batch. "=" outputs are overwritten, "+=" outputs are added to.
+// One function per kernel family: each adds its nodes to a plan. Shapes are [rows, cols]; T is the
+// number of tokens in the micro-batch. "=" outputs are overwritten, "+=" outputs are added to.
 #ifndef INL_OP_OP_H
 #define INL_OP_OP_H
 
@@ -53,9 +53,9 @@ typedef struct inl_lora_slot {
 // Floats of a slot's A and B with their padding.
 uint64_t inl_lora_a_floats(const inl_lora_slot *slot);
 uint64_t inl_lora_b_floats(const inl_lora_slot *slot);
-// Lays slots that share an input into the arenas from float `at` on, their A's first, then their B's;
-// returns the end. Each A and B starts where any device can bind it; A's lie side by side where their
-// sizes allow that.
+// Lays slots that share an input into the arenas from float `at` on, their A's first, then their
+// B's; returns the end. Each A and B starts where any device can bind it; A's lie side by side
+// where their sizes allow that.
 uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at);
 
 // The arenas a linear layer's adapter is read from and its gradient added to.
@@ -72,9 +72,9 @@ typedef struct inl_tail {
     uint32_t column4;
 } inl_tail;
 
-// y[T, N] = x[T, K] W^T + bias + residual + scale h B^T. `bias` is f32 [N padded to 8] or INL_BUF_NONE;
-// `residual` like y, or NONE. `limit` (inl_plan of the loss): rows past the supervised tokens, counted
-// from `first`, may be left unwritten.
+// y[T, N] = x[T, K] W^T + bias + residual + scale h B^T. `bias` is f32 [N padded to 8] or
+// INL_BUF_NONE; `residual` like y, or NONE. `limit` (inl_plan of the loss): rows past the
+// supervised tokens, counted from `first`, may be left unwritten.
 typedef struct inl_gemm_args {
     const inl_weight *w;
     inl_tensor x, y;
@@ -110,8 +110,8 @@ typedef struct inl_norm {
 // y = x rstd weight; rstd [rows]. `gather`: row r is of x's row in->rows[first + r].
 void inl_op_rmsnorm(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
                     inl_tensor y, inl_buf rstd, bool gather, uint32_t first);
-// dx = residual + the gradient through the norm. `scatter`: into rows in->rows[first + r] of dx, the
-// other rows are left alone. `residual` INL_BUF_NONE: none.
+// dx = residual + the gradient through the norm. `scatter`: into rows in->rows[first + r] of dx,
+// the other rows are left alone. `residual` INL_BUF_NONE: none.
 void inl_op_rmsnorm_bwd(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
                         inl_buf rstd, inl_tensor dy, inl_buf residual, inl_tensor dx, bool scatter,
                         uint32_t first);
@@ -141,9 +141,9 @@ typedef struct inl_attention {
 // cache_row + t.
 void inl_op_attention(inl_plan *plan, const inl_inputs *in, const inl_attention *a, inl_tensor q,
                       inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse, bool cached);
-void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a, inl_tensor q,
-                          inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse, inl_tensor d_o,
-                          inl_tensor dq, inl_tensor dk, inl_tensor dv);
+void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a,
+                          inl_tensor q, inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse,
+                          inl_tensor d_o, inl_tensor dq, inl_tensor dk, inl_tensor dv);
 
 // ---- loss and update
 

@@ -24,8 +24,8 @@ void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_ra
     inl_plan_add(plan, &node);
 }
 
-// Floats of an arena that one dispatch takes: whole parts of the norm, no more than one binding holds,
-// and no more parts than one dimension of a dispatch.
+// Floats of an arena that one dispatch takes: whole parts of the norm, no more than one binding
+// holds, and no more parts than one dimension of a dispatch.
 static uint64_t piece_floats(const inl_plan *plan, uint64_t floats)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// NormalFloat 4 bit with double quantization (arXiv 2305.14314), code for code as bitsandbytes makes
-// it: blocks of 64 over the flattened row-major matrix, their absmax quantized to 8 bits with the
-// dynamic map in blocks of 256 around the mean.
+// NormalFloat 4 bit with double quantization (arXiv 2305.14314), code for code as bitsandbytes
+// makes it: blocks of 64 over the flattened row-major matrix, their absmax quantized to 8 bits with
+// the dynamic map in blocks of 256 around the mean.
 #ifndef INL_QUANT_NF4_H
 #define INL_QUANT_NF4_H
 

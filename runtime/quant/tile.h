@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Repacking a weight matrix for the device: 8 x 8 tiles in [row tile][column tile] order, quants in one
-// plane of dwords and scales in another, padded with values that decode to zero. The layouts are
-// described in shaders/lib/dequant_<format>.glsl, which reads them.
+// Repacking a weight matrix for the device: 8 x 8 tiles in [row tile][column tile] order, quants in
+// one plane of dwords and scales in another, padded with values that decode to zero. The layouts
+// are described in shaders/lib/dequant_<format>.glsl, which reads them.
 #ifndef INL_QUANT_TILE_H
 #define INL_QUANT_TILE_H
 
@@ -14,8 +14,8 @@
 uint64_t inl_tile_quant_bytes(const inl_format *format, uint32_t rows, uint32_t cols);
 uint64_t inl_tile_scale_bytes(const inl_format *format, uint32_t rows, uint32_t cols);
 
-// Packs `rows` rows as they lie in a file. `quants` and `scales` have room for the bytes above and are
-// zeroed by the caller. Not for NF4.
+// Packs `rows` rows as they lie in a file. `quants` and `scales` have room for the bytes above and
+// are zeroed by the caller. Not for NF4.
 void inl_tile_pack(const inl_format *format, const void *data, uint32_t rows, uint32_t cols,
                    uint32_t *quants, uint32_t *scales);
 

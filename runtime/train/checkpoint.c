@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Checkpoints: the adapter as PEFT stores it, the moments, and a step number. Written beside their final
-// name and renamed, so that a folder called checkpoint-N is whole.
+// Checkpoints: the adapter as PEFT stores it, the moments, and a step number. Written beside their
+// final name and renamed, so that a folder called checkpoint-N is whole.
 //
 //   adapter_config.json, adapter_model.safetensors   the adapter
 //   optimizer.safetensors                            m, v: the arenas' images
@@ -31,20 +31,22 @@ static json_t *make_state(const inl_trainer *t)
     snprintf(dataset, sizeof(dataset), "%016llx",
              (unsigned long long)inl_dataset_hash(t->dataset));
     snprintf(model, sizeof(model), "%016llx", (unsigned long long)inl_model_hash(t->model));
-    return json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:b, s:I}",
-        "version", 1, "model", model, "quantize",
-        t->model->quantize ? t->model->quantize->name : "none", "dataset", dataset, "global_step",
-        (json_int_t)t->step, "max_steps", (json_int_t)t->plan_info.total_steps, "batch_size",
-        (json_int_t)p->batch_size, "gradient_accumulation_steps", (json_int_t)p->accumulation,
-        "lr_scheduler", (json_int_t)p->schedule, "learning_rate", (double)p->learning_rate,
-        "warmup_steps", (json_int_t)inl_trainer_warmup(t), "weight_decay",
-        (double)p->weight_decay, "max_grad_norm", (double)p->max_grad_norm, "adam_beta1",
-        (double)p->beta1, "adam_beta2", (double)p->beta2, "adam_epsilon", (double)p->epsilon,
-        "shuffle", (int)p->shuffle, "seed", (json_int_t)p->seed);
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:f, "
+                     "s:f, s:b, s:I}",
+                     "version", 1, "model", model, "quantize",
+                     t->model->quantize ? t->model->quantize->name : "none", "dataset", dataset,
+                     "global_step", (json_int_t)t->step, "max_steps",
+                     (json_int_t)t->plan_info.total_steps, "batch_size", (json_int_t)p->batch_size,
+                     "gradient_accumulation_steps", (json_int_t)p->accumulation, "lr_scheduler",
+                     (json_int_t)p->schedule, "learning_rate", (double)p->learning_rate,
+                     "warmup_steps", (json_int_t)inl_trainer_warmup(t), "weight_decay",
+                     (double)p->weight_decay, "max_grad_norm", (double)p->max_grad_norm,
+                     "adam_beta1", (double)p->beta1, "adam_beta2", (double)p->beta2, "adam_epsilon",
+                     (double)p->epsilon, "shuffle", (int)p->shuffle, "seed", (json_int_t)p->seed);
 }
 
-// Options that must be as they were. The number of steps may grow where the rate does not depend on it.
+// Options that must be as they were. The number of steps may grow where the rate does not depend on
+// it.
 static inlay_result compare_state(const inl_trainer *t, const json_t *saved, const char *folder)
 {
     json_t *now = make_state(t);
@@ -75,7 +77,8 @@ static inlay_result save_optimizer(inl_trainer *t, const char *path)
     inlay_result result = inl_gpu_download(t->gpu, t->arenas[2], 0, images, 4 * floats);
     if (result == INLAY_OK)
         result = inl_gpu_download(t->gpu, t->arenas[3], 0, images + floats, 4 * floats);
-    inl_safetensor_out tensors[2] = {{"m", 1, {floats}, images}, {"v", 1, {floats}, images + floats}};
+    inl_safetensor_out tensors[2] = {{"m", 1, {floats}, images},
+                                     {"v", 1, {floats}, images + floats}};
     if (result == INLAY_OK)
         result = inl_safetensors_write(&t->env, path, tensors, 2);
     inl_free(&t->env, images);
@@ -124,8 +127,8 @@ static inlay_result save_files(inl_trainer *t, const char *folder)
     return result;
 }
 
-// What is there under a checkpoint's name is replaced if it is one, or nothing: no other folder of the
-// user's is ever emptied.
+// What is there under a checkpoint's name is replaced if it is one, or nothing: no other folder of
+// the user's is ever emptied.
 static inlay_result check_target(const inl_trainer *t, const char *folder)
 {
     char *state = inl_path_join(&t->env, folder, STATE_FILE);
@@ -138,7 +141,8 @@ static inlay_result check_target(const inl_trainer *t, const char *folder)
                                   "%s is there and is no checkpoint: it is left as it is", folder);
 }
 
-// Puts `made` in the place of `folder`, which at every moment is an old checkpoint, a new one, or absent.
+// Puts `made` in the place of `folder`, which at every moment is an old checkpoint, a new one, or
+// absent.
 static inlay_result replace_folder(const inl_env *env, const char *made, const char *folder,
                                    const char *aside)
 {
@@ -196,7 +200,8 @@ static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *ste
     inlay_result result = inl_map_open(&t->env, path, &map);
     if (result == INLAY_OK) {
         json_error_t error;
-        json_t *saved = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error);
+        json_t *saved =
+            json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error);
         const json_t *number = json_object_get(saved, "global_step");
         if (!json_is_integer(number) || json_integer_value(number) < 0 ||
             json_integer_value(number) > INT32_MAX)
@@ -223,7 +228,8 @@ static inlay_result load_moment(const inl_trainer *t, const inl_safetensors *fil
 {
     const inl_safetensor *tensor = inl_safetensors_find(file, name);
     if (!tensor)
-        return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the optimizer's file has no tensor %s", name);
+        return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "the optimizer's file has no tensor %s",
+                        name);
     INL_TRY(inl_safetensors_read_f32(file, tensor, image, t->slots.floats));
     if (!inl_all_finite(image, t->slots.floats))
         return inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
@@ -248,8 +254,8 @@ static inlay_result load_optimizer(const inl_trainer *t, const char *folder, flo
     return result;
 }
 
-// The checkpoint's adapter must have the pairs of the run's. A scale may come back from its pattern in the
-// configuration rounded otherwise; the run's own is kept.
+// The checkpoint's adapter must have the pairs of the run's. A scale may come back from its pattern
+// in the configuration rounded otherwise; the run's own is kept.
 static inlay_result check_adapter(const inl_trainer *t, const char *folder, const inl_lora *saved)
 {
     bool same = saved->pair_count == t->lora->pair_count && saved->dropout == t->lora->dropout;
@@ -287,7 +293,8 @@ static inlay_result adopt(inl_trainer *t, const checkpoint *c)
     }
     inl_slots_pack(&t->slots, c->images);
     for (uint32_t i = 0; i < INL_COUNT(arenas); i++)
-        INL_TRY(inl_gpu_upload(t->gpu, t->arenas[arenas[i]], 0, c->images + i * floats, 4 * floats));
+        INL_TRY(
+            inl_gpu_upload(t->gpu, t->arenas[arenas[i]], 0, c->images + i * floats, 4 * floats));
     t->step = c->step;
     return INLAY_OK;
 }

@@ -51,7 +51,8 @@ uint32_t inl_generator_positions(uint32_t context)
 static uint64_t cache_bytes(const inl_generator *g)
 {
     const inl_config *c = &g->weights->model->config;
-    uint64_t bytes = inl_tensor_bytes(inl_generator_positions(g->context), c->kv_heads * c->head_dim);
+    uint64_t bytes =
+        inl_tensor_bytes(inl_generator_positions(g->context), c->kv_heads * c->head_dim);
     return inl_round_up(bytes, INL_BINDING_ALIGNMENT);
 }
 

@@ -24,7 +24,8 @@ uint32_t inl_generator_positions(uint32_t context);
 
 void inl_generator_reset(inl_generator *generator);
 uint32_t inl_generator_used(const inl_generator *generator); // tokens in the cache
-// Appends `count` tokens (at least 1). `logits` gets the last one's, [vocab], valid until the next call.
+// Appends `count` tokens (at least 1). `logits` gets the last one's, [vocab], valid until the next
+// call.
 inlay_result inl_generator_feed(inl_generator *generator, const int32_t *tokens, uint32_t count,
                                 const float **logits);
 // The same, with all tokens' logits into `all`, [count, vocab].

@@ -86,7 +86,8 @@ inl_inputs inl_inputs_bind(inl_plan *plan, const inl_input_buffers *inputs)
 
 inl_range inl_inputs_losses(const inl_input_buffers *inputs)
 {
-    return (inl_range){.buffer = inputs->losses, .size = inl_round_up(4ull * inputs->tokens_max, 16)};
+    return (inl_range){.buffer = inputs->losses,
+                       .size = inl_round_up(4ull * inputs->tokens_max, 16)};
 }
 
 static void fill_row(inl_input_buffers *inputs, const inl_row *row, uint32_t base,

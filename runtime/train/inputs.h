@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What changes from one submission of a plan to the next: tokens, their places, labels, scalars. The host
-// writes a mapped buffer, the plan's first node copies it to the device.
+// What changes from one submission of a plan to the next: tokens, their places, labels, scalars.
+// The host writes a mapped buffer, the plan's first node copies it to the device.
 #ifndef INL_TRAIN_INPUTS_H
 #define INL_TRAIN_INPUTS_H
 
@@ -25,8 +25,8 @@ uint64_t inl_inputs_bytes(uint32_t tokens);
 inl_inputs inl_inputs_bind(inl_plan *plan, const inl_input_buffers *inputs);
 inl_range inl_inputs_losses(const inl_input_buffers *inputs);
 
-// Fills in `count` rows of the dataset, each of max_length tokens; what is left of T is padding that
-// sees only itself. Sets scalars->supervised. Returns tokens that are not padding.
+// Fills in `count` rows of the dataset, each of max_length tokens; what is left of T is padding
+// that sees only itself. Sets scalars->supervised. Returns tokens that are not padding.
 uint32_t inl_inputs_fill(inl_input_buffers *inputs, const inl_row *rows, uint32_t count,
                          uint32_t max_length);
 // Sum of the losses of the supervised tokens, in order, in double.

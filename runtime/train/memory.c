@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What a run needs, and what would fit in its place, from dry walks: the same emission as the run's, with
-// nothing allocated. Memory depends on the rows and their length through their product alone.
+// What a run needs, and what would fit in its place, from dry walks: the same emission as the
+// run's, with nothing allocated. Memory depends on the rows and their length through their product
+// alone.
 #include "train/emit.h"
 
 #include <math.h>
@@ -174,7 +175,8 @@ static bool fits(const walker *w, uint32_t tokens, const inl_train_plan *plan, i
     return measure(w, tokens, w->slots.layers, out) == INLAY_OK && out->total <= out->available;
 }
 
-// The most units of `unit` tokens, below `too_many`, that fit with every layer checkpointed; 0: none.
+// The most units of `unit` tokens, below `too_many`, that fit with every layer checkpointed; 0:
+// none.
 static uint32_t most_that_fit(const walker *w, uint32_t unit, uint32_t too_many,
                               const inl_train_plan *plan)
 {
@@ -212,7 +214,8 @@ static void advise(const walker *w, uint32_t rows, uint32_t length, const inl_tr
         snprintf(text, size, "--max-length %u fits%s%s", shorter,
                  rows > 1 ? " with --batch-size 1" : "", all);
     else
-        snprintf(text, size, "no row length fits: weights, adapter and optimizer alone need %.1f MiB",
+        snprintf(text, size,
+                 "no row length fits: weights, adapter and optimizer alone need %.1f MiB",
                  (double)(plan->weights + plan->adapter + plan->optimizer) * MIB);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// One training run: the adapter's arenas on the device, the plan of a micro-batch, the plan of the update,
-// and where in the data the run is. Everything about a step follows from its number and the seed, so a
-// checkpoint is the arenas and a step number.
+// One training run: the adapter's arenas on the device, the plan of a micro-batch, the plan of the
+// update, and where in the data the run is. Everything about a step follows from its number and the
+// seed, so a checkpoint is the arenas and a step number.
 #ifndef INL_TRAIN_TRAINER_H
 #define INL_TRAIN_TRAINER_H
 

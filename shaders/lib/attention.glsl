@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What the attention kernels share. q, o and their gradients are [tokens, heads * HEAD_DIM]; k and v are
-// [keys, kv_heads * HEAD_DIM]; key j of query t is seen when start[t] <= j <= key(t), where key(t) is
-// t in training and cache_row + t with a cache, and when j is within the window.
+// What the attention kernels share. q, o and their gradients are [tokens, heads * HEAD_DIM]; k and
+// v are [keys, kv_heads * HEAD_DIM]; key j of query t is seen when start[t] <= j <= key(t), where
+// key(t) is t in training and cache_row + t with a cache, and when j is within the window.
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const uint D4 = 16; // head size / 4

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // NF4, block 64 over the flattened matrix, double quantization. Codes as in Q4_0's nibbles.
-// The scales' words: 0-255 the map as f32, 256 its offset, 257 the count c of nested absmax, from 260
-// those c as f32, from 260 + c the blocks' 8-bit indices into the map, four a word. Blocks run over the
-// whole matrix: where NF4_ALIGNED (columns a multiple of 64) a group of 8 tiles has one block a row.
+// The scales' words: 0-255 the map as f32, 256 its offset, 257 the count c of nested absmax, from
+// 260 those c as f32, from 260 + c the blocks' 8-bit indices into the map, four a word. Blocks run
+// over the whole matrix: where NF4_ALIGNED (columns a multiple of 64) a group of 8 tiles has one
+// block a row.
 #define TILE_GROUP 8u
 #define NF4_NESTED 260u
 

@@ -82,7 +82,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t tokens = inl_dataset_get_info(d)->tokens;
     if (inl_dataset_split(d, 0.3, mode, &held) == INLAY_OK) {
         check_dataset(held);
-        fuzz_require(inl_dataset_get_info(d)->tokens + inl_dataset_get_info(held)->tokens == tokens);
+        fuzz_require(inl_dataset_get_info(d)->tokens + inl_dataset_get_info(held)->tokens ==
+                     tokens);
     }
     check_dataset(d);
     inl_dataset_close(&held);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer target: any bytes as a GGUF file: opened, and where that succeeds, everything the reader
-// offers is read, so that a sanitizer sees each pointer it hands out.
+// libFuzzer target: any bytes as a GGUF file: opened, and where that succeeds, everything the
+// reader offers is read, so that a sanitizer sees each pointer it hands out.
 #include "fuzz/fuzz.h"
 #include "io/gguf.h"
 #include "quant/format.h"

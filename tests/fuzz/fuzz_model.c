@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer target: any bytes as a model file, opened by its path: metadata, shapes, tensors, modules
-// and tokenizer must agree, or be refused with one sentence.
+// libFuzzer target: any bytes as a model file, opened by its path: metadata, shapes, tensors,
+// modules and tokenizer must agree, or be refused with one sentence.
 #define _GNU_SOURCE // memfd_create
 #include "fuzz/fuzz.h"
 #include "harness/toy_model.h"
@@ -27,7 +27,8 @@ static uint64_t check_source(const inl_source *s, uint64_t rows, uint64_t cols)
 {
     fuzz_require(s->rows == rows && s->cols == cols && rows > 0 && cols > 0);
     fuzz_require(s->format && s->stored->ggml_type == s->tensor->type);
-    fuzz_require(s->tensor->bytes == rows * cols / s->stored->block_elements * s->stored->block_bytes);
+    fuzz_require(s->tensor->bytes ==
+                 rows * cols / s->stored->block_elements * s->stored->block_bytes);
     return fuzz_touch(s->tensor->data, s->tensor->bytes);
 }
 
@@ -55,7 +56,8 @@ static uint64_t check_layer(const inl_model *m, uint32_t layer)
 static void check_model(const inl_model *m)
 {
     const inl_config *c = &m->config;
-    uint64_t sum = check_source(&m->embedding, c->vocab, c->dim) + check_source(&m->norm, 1, c->dim);
+    uint64_t sum =
+        check_source(&m->embedding, c->vocab, c->dim) + check_source(&m->norm, 1, c->dim);
     sum += check_source(&m->head, c->vocab, c->dim);
     fuzz_require(c->heads % c->kv_heads == 0 && c->head_dim > 0 && c->rope_dim <= c->head_dim);
     fuzz_require(isfinite(c->rope_scale) && isfinite(c->rope_base) && isfinite(c->norm_eps));

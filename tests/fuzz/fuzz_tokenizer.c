@@ -82,8 +82,8 @@ static void fuzz_vocab(const inl_env *env, bool spm, const uint8_t *data, size_t
         snprintf(texts[count], sizeof(texts[count]), "%.*s", length ? (int)length - 1 : 0,
                  (const char *)data + at + 1);
         tokens[count] = texts[count];
-        snprintf(joined[count], sizeof(joined[count]), "%.63s %.63s",
-                 texts[count ? count - 1 : 0], texts[count]);
+        snprintf(joined[count], sizeof(joined[count]), "%.63s %.63s", texts[count ? count - 1 : 0],
+                 texts[count]);
         merges[count] = joined[count];
         count++;
         at += length + 1;
@@ -129,8 +129,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 void fuzz_seeds(fuzz_put *put, void *user)
 {
-    static const char vocab[] = "\x31" "he\n\x29" "ll\n\x01" "o\n\x04<tool>\n\x03<s>\nhello <tool>";
-    static const char text[] = " hello  world\xc3\xa9 12345\n\n\xe2\x96\x81<|im_start|>don't [TOOL]\xff";
+    static const char vocab[] = "1he\n)ll\n\x01" "o\n\x04<tool>\n\x03<s>\nhello <tool>";
+    static const char text[] =
+        " hello  world\xc3\xa9 12345\n\n\xe2\x96\x81<|im_start|>don't [TOOL]\xff";
     gguf_bytes bpe, spm;
     toy_bpe(&bpe, &(toy_options){.pre = "llama-bpe", .adds_bos = 1});
     toy_spm(&spm, &(toy_options){.adds_bos = 1});

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Drives a fuzz target without a fuzzer.
 //
-// usage: replay FOLDER             runs the target's seeds, each cut short and damaged too, and every
-//                                  file in FOLDER, which need not exist
+// usage: replay FOLDER             runs the target's seeds, each cut short and damaged too, and all
+//                                  files in FOLDER, which need not exist
 //        replay --seeds FOLDER     writes the seeds there
 #include "base/file.h"
 #include "base/rng.h"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Gradients of every A and B through whole models against central differences of the loss.
 //
-// For each tensor a random direction d: (L(w + h d) - L(w - h d)) / 2h against g . d. The loss is f32 on
-// the device (relative noise 1e-7), its third derivative gives an error of h^2: with h = 0.01 both are
-// below the bound of 2e-3 of the largest directional derivative.
+// For each tensor a random direction d: (L(w + h d) - L(w - h d)) / 2h against g . d. The loss is
+// f32 on the device (relative noise 1e-7), its third derivative gives an error of h^2: with h =
+// 0.01 both are below the bound of 2e-3 of the largest directional derivative.
 #define _GNU_SOURCE
 #include "harness/toy_model.h"
 #include "train/trainer.h"
@@ -41,8 +41,8 @@ static const char prompts[] = "{\"prompt\": \"say it\", \"completion\": \"abcd e
                               "{\"prompt\": \"q\", \"completion\": \"r\"}\n"
                               "{\"prompt\": \"\", \"completion\": \"third one, longer\"}\n";
 
-static void open_run(run *r, const toy_model *shape, const inl_lora_params *lora, int32_t checkpointed,
-                     const inl_format *quantize)
+static void open_run(run *r, const toy_model *shape, const inl_lora_params *lora,
+                     int32_t checkpointed, const inl_format *quantize)
 {
     char path[] = "/tmp/inlay-grad-XXXXXX", data[] = "/tmp/inlay-data-XXXXXX.jsonl";
     close(mkstemp(path));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // An environment whose allocations can fail and are counted, and the test over it: what runs out of
-// memory says so, with an error code and a sentence, and gives back all it had. Jansson allocates for
-// itself, so its failures are left out. Include after cmocka.h. Header only.
+// memory says so, with an error code and a sentence, and gives back all it had. Jansson allocates
+// for itself, so its failures are left out. Include after cmocka.h. Header only.
 #ifndef HARNESS_FAILING_ENV_H
 #define HARNESS_FAILING_ENV_H
 
@@ -68,11 +68,13 @@ static inline void check_failure_at(failing_act *act, void *user, uint32_t at, b
     bool said_so = result == INLAY_ERROR_OUT_OF_MEMORY && f.errors > 0;
     if ((!did_without && !said_so) || f.live != 0)
         fail_msg("allocation %u %s: result %d, %d blocks left, %d errors, the last \"%s\"", at,
-                 recovers ? "alone fails" : "and all after it fail", result, f.live, f.errors, f.text);
+                 recovers ? "alone fails" : "and all after it fail", result, f.live, f.errors,
+                 f.text);
 }
 
-// `act` with each of its allocations failing, alone and with all after it; of more than `most` a random
-// choice. The seed is printed; INLAY_TEST_SEED sets it. Returns how many allocations `act` makes.
+// `act` with each of its allocations failing, alone and with all after it; of more than `most` a
+// random choice. The seed is printed; INLAY_TEST_SEED sets it. Returns how many allocations `act`
+// makes.
 static inline uint32_t check_each_failure(const char *name, failing_act *act, void *user,
                                           uint32_t most)
 {

@@ -10,7 +10,8 @@
 #include "base/half.h"
 #include "quant/tile.h"
 
-// A new region; its bytes are the guard word until they are written. Alignment is what any device takes.
+// A new region; its bytes are the guard word until they are written. Alignment is what any device
+// takes.
 static uint32_t add_region(kt *k, const char *name, uint64_t bytes, bool output)
 {
     uint64_t from = k->heap_used;
@@ -147,8 +148,8 @@ static void check_padding(kt *k, const kt_mat *m, uint32_t rows)
     for (uint32_t r = 0; r < rows && !m->any_padding; r++)
         for (uint32_t c = m->cols; c < m->ld; c++)
             if (kt_get(k, m, r, c) != 0.0f) {
-                kt_fail(k, "%s: padding column %u of row %u is %g", k->regions[m->region].name, c, r,
-                        (double)kt_get(k, m, r, c));
+                kt_fail(k, "%s: padding column %u of row %u is %g", k->regions[m->region].name, c,
+                        r, (double)kt_get(k, m, r, c));
                 return;
             }
 }
@@ -178,8 +179,8 @@ report:;
     double rms = sqrt((energy > 0.0 ? energy : 1.0) / ((double)rows * m->cols));
     k->worst = fmax(k->worst, isnan(most) ? INFINITY : nmse);
     if (isnan(most) || nmse > bound || most > 1000.0 * sqrt(bound) * rms)
-        kt_fail(k, "%s: NMSE %.3g (bound %.3g), worst at row %u column %u: %.9g instead of %.9g", name,
-                nmse, bound, worst_row, worst_col, (double)kt_get(k, m, worst_row, worst_col),
+        kt_fail(k, "%s: NMSE %.3g (bound %.3g), worst at row %u column %u: %.9g instead of %.9g",
+                name, nmse, bound, worst_row, worst_col, (double)kt_get(k, m, worst_row, worst_col),
                 m->v[(size_t)worst_row * m->cols + worst_col]);
     check_padding(k, m, rows);
 }

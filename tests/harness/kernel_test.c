@@ -272,7 +272,8 @@ static bool open_suite(kt_suite *s)
     inlay_env env = {.log = on_log, .log_level = INLAY_LOG_WARN};
     s->env = inl_env_resolve(&env);
     if (inl_gpu_create(&s->env, &params, &s->gpu) != INLAY_OK ||
-        inl_buffer_create(s->gpu, "test heap", KT_HEAP_BYTES, INL_MEMORY_DEVICE, &s->heap) != INLAY_OK)
+        inl_buffer_create(s->gpu, "test heap", KT_HEAP_BYTES, INL_MEMORY_DEVICE, &s->heap) !=
+            INLAY_OK)
         return false;
     s->image = checked(malloc(KT_HEAP_BYTES));
     s->after = checked(malloc(KT_HEAP_BYTES));

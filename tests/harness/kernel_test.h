@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Runs operations of the plan on the device and compares them with float64.
 //
-// A case lives in one device buffer, the heap: every tensor, weight and input of the case is a region
-// of it, with guard words before, after, and at the end of the range that is bound (drivers that clip
-// stores at the end of a binding would hide an overrun otherwise). The heap is uploaded, the plan runs,
-// the heap comes back, and every byte outside of the outputs must be what it was. Guard words are NaN,
-// so that reading them shows too. Padding columns hold zero as the contract of plan.h says, padding rows
-// hold finite garbage, and outputs hold NaN before the run.
+// A case lives in one device buffer, the heap: every tensor, weight and input of the case is a
+// region of it, with guard words before, after, and at the end of the range that is bound (drivers
+// that clip stores at the end of a binding would hide an overrun otherwise). The heap is uploaded,
+// the plan runs, the heap comes back, and every byte outside of the outputs must be what it was.
+// Guard words are NaN, so that reading them shows too. Padding columns hold zero as the contract of
+// plan.h says, padding rows hold finite garbage, and outputs hold NaN before the run.
 #ifndef INL_TEST_KERNEL_TEST_H
 #define INL_TEST_KERNEL_TEST_H
 
@@ -20,7 +20,8 @@ typedef struct kt kt; // a case
 
 // ---- cases
 
-// NULL when the filter leaves the case out. The name and the suite's seed give the case's own numbers.
+// NULL when the filter leaves the case out. The name and the suite's seed give the case's own
+// numbers.
 kt *kt_begin(kt_suite *suite, const char *format, ...) INL_PRINTF(2, 3);
 // Finishes the plan, runs it, checks guards and inputs. False: the case has failed already.
 bool kt_run(kt *k);
@@ -81,8 +82,8 @@ kt_mat kt_array(kt *k, kt_kind kind, const char *name, uint32_t count, uint32_t 
 void kt_set(kt *k, kt_mat *m, const double *values);
 inl_range kt_range(kt *k, const kt_mat *m);
 
-// What is there must be m->v: NMSE at most `bound`, no single element further off than 1000 times its
-// square root in units of the expected RMS, padding columns zero.
+// What is there must be m->v: NMSE at most `bound`, no single element further off than 1000 times
+// its square root in units of the expected RMS, padding columns zero.
 void kt_expect(kt *k, const kt_mat *m, double bound);
 void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound);
 // Bit for bit (0 equals -0); v must be representable.
@@ -137,8 +138,9 @@ typedef struct kt_family {
 } kt_family;
 
 // Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what takes the
-// CPU driver or its compiler long). Environment: INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the validation layer said
-// something, and, without a filter, when a kernel of shaders/kernels.txt was never run.
+// CPU driver or its compiler long). Environment: INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails
+// when a case failed, when nothing ran, when the validation layer said something, and, without a
+// filter, when a kernel of shaders/kernels.txt was never run.
 int kt_main(int argc, char **argv, const kt_family *families, uint32_t count);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A small random llama as a GGUF file, with a SentencePiece-style tokenizer of bytes, for tests that
-// run a whole model. Header only.
+// A small random llama as a GGUF file, with a SentencePiece-style tokenizer of bytes, for tests
+// that run a whole model. Header only.
 #ifndef HARNESS_TOY_MODEL_H
 #define HARNESS_TOY_MODEL_H
 

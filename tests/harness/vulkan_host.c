@@ -100,7 +100,8 @@ static void create_device(vulkan_host *h)
                                      .queueCount = 1,
                                      .pQueuePriorities = &priority};
     VkPhysicalDeviceVulkan12Features v12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .timelineSemaphore = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+        .timelineSemaphore = VK_TRUE};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                .pNext = &v12,
                                .queueCreateInfoCount = 1,
@@ -232,12 +233,13 @@ static void record(vulkan_host *h, VkCommandBuffer commands, uint32_t factor)
     VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT |
-                                                VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT};
+                                                VK_ACCESS_SHADER_WRITE_BIT |
+                                                VK_ACCESS_HOST_READ_BIT};
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     CHECK(h->vkBeginCommandBuffer(commands, &begin));
     h->vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, h->pipeline);
-    h->vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, h->layout, 0, 1, &h->set, 0,
-                               NULL);
+    h->vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, h->layout, 0, 1, &h->set,
+                               0, NULL);
     h->vkCmdPushConstants(commands, h->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(push), push);
     h->vkCmdDispatch(commands, (VULKAN_HOST_WORDS + 63) / 64, 1, 1);
     h->vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A host application in small: its own instance, device, queue, and a compute pipeline that changes a
-// buffer. It has its functions from its own loader handle, not from the library's.
+// A host application in small: its own instance, device, queue, and a compute pipeline that changes
+// a buffer. It has its functions from its own loader handle, not from the library's.
 #ifndef HARNESS_VULKAN_HOST_H
 #define HARNESS_VULKAN_HOST_H
 
@@ -55,7 +55,8 @@
     X(vkUpdateDescriptorSets)
 
 typedef struct vulkan_host_params {
-    // A library and the name of its vkGetInstanceProcAddr: a driver without the loader. NULL: the loader.
+    // A library and the name of its vkGetInstanceProcAddr: a driver without the loader. NULL: the
+    // loader.
     const char *library, *entry;
     const char *device; // name; NULL: the first device
     bool validation;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # usage: check_install.sh BUILD_FOLDER
-# Installs the build into a folder of its own, then builds and runs a program against what lies there,
-# with pkg-config alone, first with the shared library, then with the static one.
+# Installs the build into a folder of its own, then builds and runs a program against what lies
+# there, with pkg-config alone, first with the shared library, then with the static one.
 set -euo pipefail
 build=$1
 program=$(cd "$(dirname "$0")" && pwd)/list_devices.c
@@ -43,5 +43,5 @@ unset LD_LIBRARY_PATH
 rm "$lib"/libinlay.so*
 build_and_run static $(flags --static --cflags --libs)
 build_and_run with_volk -DWITH_VOLK $(flags --static --cflags --libs)
-[ "$(needs "$work/static" | grep -c inlay)" = 0 ] || fail "the static program needs a shared libinlay"
+[ "$(needs "$work/static" | grep -c inlay)" = 0 ] || fail "the static program is not static"
 echo "shared, static, static beside the host's own volk: built, linked and run"

@@ -31,7 +31,8 @@ typedef struct attention_data {
     kt_mat q, k, v, o, lse;
 } attention_data;
 
-static void make_data(kt *k, const attention_case *c, bool backward, uint32_t keys, attention_data *d)
+static void make_data(kt *k, const attention_case *c, bool backward, uint32_t keys,
+                      attention_data *d)
 {
     kt_kind kind = backward ? KT_IN : KT_OUT;
     *d = (attention_data){.inputs = kt_make_inputs(k, c->t)};
@@ -86,7 +87,8 @@ static void check_forward(kt_suite *suite, attention_case c)
     attention_data d;
     make_data(k, &c, false, c.t, &d);
     d.inputs.scalars->cache_row = 3; // not read
-    inl_op_attention(kt_plan(k), &d.inputs.in, &d.op, d.q.t, d.k.t, d.v.t, d.o.t, d.lse.t.buf, false);
+    inl_op_attention(kt_plan(k), &d.inputs.in, &d.op, d.q.t, d.k.t, d.v.t, d.o.t, d.lse.t.buf,
+                     false);
     expect_forward(k, &d);
     kt_end(k);
 }
@@ -102,7 +104,8 @@ static void check_cached(kt_suite *suite, attention_case c)
     d.inputs.scalars->cache_row = c.first;
     for (uint32_t t = 0; t < c.t; t++) // sequences that began before the cached rows end
         d.inputs.starts[t] = c.packing ? c.first / 2 + d.inputs.starts[t] / 2 : 0;
-    inl_op_attention(kt_plan(k), &d.inputs.in, &d.op, d.q.t, d.k.t, d.v.t, d.o.t, d.lse.t.buf, true);
+    inl_op_attention(kt_plan(k), &d.inputs.in, &d.op, d.q.t, d.k.t, d.v.t, d.o.t, d.lse.t.buf,
+                     true);
     expect_forward(k, &d);
     kt_end(k);
 }
@@ -124,7 +127,8 @@ static void check_backward(kt_suite *suite, attention_case c)
     kt_mat dk = kt_tensor(k, KT_OUT, "dk", c.t, kv_cols, 0.0f);
     kt_mat dv = kt_tensor(k, KT_OUT, "dv", c.t, kv_cols, 0.0f);
     ref_attention_bwd(&d.ref, d.q.v, d.k.v, d.v.v, d_o.v, dq.v, dk.v, dv.v);
-    double *terms[3] = {kt_doubles(k, (uint64_t)c.t * q_cols), kt_doubles(k, (uint64_t)c.t * kv_cols),
+    double *terms[3] = {kt_doubles(k, (uint64_t)c.t * q_cols),
+                        kt_doubles(k, (uint64_t)c.t * kv_cols),
                         kt_doubles(k, (uint64_t)c.t * kv_cols)};
     ref_attention_bwd_terms(&d.ref, d.q.v, d.k.v, d.v.v, d_o.v, terms[0], terms[1], terms[2]);
     dq.terms = terms[0];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// A transformer block as the model emits it, forward and backward, against the same block put together
-// from the float64 references: that the layers meet in the right places, adapters, biases, residuals.
+// A transformer block as the model emits it, forward and backward, against the same block put
+// together from the float64 references: that the layers meet in the right places, adapters, biases,
+// residuals.
 #include "kernels/families.h"
 #include "model/network.h"
 #include "ref/ref.h"
@@ -32,8 +33,9 @@ typedef struct block_data {
     inl_slots slots;
 } block_data;
 
-// Weights are up to 6: norms are small, so that scores and gates are where softmax and silu bend and
-// not where they are steps, whose results would be as uncertain as f32 makes a score of a thousand.
+// Weights are up to 6: norms are small, so that scores and gates are where softmax and silu bend
+// and not where they are steps, whose results would be as uncertain as f32 makes a score of a
+// thousand.
 static void make_layer(kt *k, block_data *d)
 {
     const block_case *c = d->c;

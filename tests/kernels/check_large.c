@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Shapes that do not fit the heap of the other cases: more workgroups than one dimension of a dispatch
-// has, a vocabulary of 151,936 in as many bindings as the device needs, and, in a plan without a
-// device, what large models need.
+// Shapes that do not fit the heap of the other cases: more workgroups than one dimension of a
+// dispatch has, a vocabulary of 151,936 in as many bindings as the device needs, and, in a plan
+// without a device, what large models need.
 #include "harness/kernel_case.h"
 #include "kernels/families.h"
 #include "quant/tile.h"
@@ -210,8 +210,8 @@ static void check_vocabulary(kt_suite *suite)
 
 // ---- what large models need
 
-// Everything of a wide model on 8192 tokens and a vocabulary of 262,144, emitted into a plan without a
-// device: a plan refuses what not every device takes.
+// Everything of a wide model on 8192 tokens and a vocabulary of 262,144, emitted into a plan
+// without a device: a plan refuses what not every device takes.
 enum { T = 8192, D = 8192, F = 28672, V = 262144, CHUNK = 48, RANK = 64, HEADS = 64 };
 
 static void emit_block(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_tensor y)
@@ -229,7 +229,8 @@ static void emit_block(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_t
     inl_op_swiglu_bwd(plan, y, y, y, y, y);
 }
 
-// A linear layer in NF4, which is decoded first, with an adapter; and the update of a thousand such.
+// A linear layer in NF4, which is decoded first, with an adapter; and the update of a thousand
+// such.
 static void emit_linear(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_tensor y)
 {
     inl_weight_part part = {.rows = F};

@@ -73,7 +73,8 @@ static void check_rmsnorm_bwd(kt_suite *suite, uint32_t t, uint32_t cols, residu
     kt_mat dy = kt_tensor(k, KT_IN, "dy", rows, cols, 1.0f);
     kt_mat rstd = kt_array(k, KT_IN, "rstd", rows, 1, 1.0f);
     kt_mat other = kt_tensor(k, KT_IN, "residual", t, cols, 1.0f);
-    kt_mat dx = kt_tensor(k, scatter || residual == IN_PLACE ? KT_ADD : KT_OUT, "dx", t, cols, 1.0f);
+    kt_mat dx =
+        kt_tensor(k, scatter || residual == IN_PLACE ? KT_ADD : KT_OUT, "dx", t, cols, 1.0f);
     inl_norm norm = {.weight = kt_range(k, &g), .eps = 1e-6f};
     double *y = kt_doubles(k, (uint64_t)rows * cols), *s = kt_doubles(k, rows);
     ref_rmsnorm(x.v, g.v, index, rows, cols, (double)norm.eps, y, s);
@@ -124,13 +125,14 @@ static void check_rope(kt_suite *suite, rope_case c)
         inputs.positions[i] = i == 0 ? positions - 1 : kt_below(k, positions);
     kt_mat table = kt_array(k, KT_IN, "table", positions * c.rope_dim, 4, 1.0f);
     kt_mat x = kt_tensor(k, c.in_place ? KT_ADD : KT_IN, "x", c.t, cols, 2.0f);
-    kt_mat y = c.in_place ? x : kt_tensor(k, c.store ? KT_ADD : KT_OUT, "y", c.t + first, cols, 1.0f);
+    kt_mat y =
+        c.in_place ? x : kt_tensor(k, c.store ? KT_ADD : KT_OUT, "y", c.t + first, cols, 1.0f);
     inl_rope rope = {.table = kt_range(k, &table), .rope_dim = c.rope_dim};
     double *from = kt_copy(k, x.v, (uint64_t)c.t * cols);
     ref_rope(from, c.copy ? NULL : table.v, inputs.positions, c.t, c.heads, c.head_dim, c.rope_dim,
              (double)c.sign, first, y.v);
-    inl_op_rope(kt_plan(k), &inputs.in, c.copy ? NULL : &rope, c.heads, c.head_dim, c.sign, x.t, y.t,
-                c.store);
+    inl_op_rope(kt_plan(k), &inputs.in, c.copy ? NULL : &rope, c.heads, c.head_dim, c.sign, x.t,
+                y.t, c.store);
     if (kt_run(k))
         kt_expect(k, &y, BOUND);
     kt_end(k);

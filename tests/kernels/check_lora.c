@@ -44,8 +44,9 @@ static void make_lora(kt *k, const group *g, uint32_t in, uint32_t out, float dr
                  (const uint32_t[]){out, out + 3, 9}, dropout, l);
 }
 
-// A group's columns may be an odd number of vec4s. What then pads them to the tensor's leading dimension
-// is the one padding that no kernel writes: every reader of h and g stops at its own slot's columns.
+// A group's columns may be an odd number of vec4s. What then pads them to the tensor's leading
+// dimension is the one padding that no kernel writes: every reader of h and g stops at its own
+// slot's columns.
 static kt_mat narrow_tensor(kt *k, kt_kind kind, const char *name, uint32_t t, const kt_lora *l)
 {
     kt_mat h = kt_tensor(k, kind, name, t, 4 * l->columns4, 1.0f);
@@ -102,7 +103,8 @@ static void check_up_bwd(kt_suite *suite, const group *g, uint32_t t, uint32_t o
         double *db = kt_doubles(k, (uint64_t)s->out * s->rank);
         ref_lora_up(dy.v, l.b[i], t, s->out, s->rank, (double)s->scale, narrow);
         kt_lora_widen(&l, i, narrow, t, grad.v);
-        ref_lora_db(dy.v, kt_lora_narrow(k, &l, i, h.v, t), t, s->out, s->rank, (double)s->scale, db);
+        ref_lora_db(dy.v, kt_lora_narrow(k, &l, i, h.v, t), t, s->out, s->rank, (double)s->scale,
+                    db);
         kt_lora_expect_add(&l, i, NULL, db);
         inl_tail tail = {.slot = s, .arena = &l.arena, .h = h.t, .column4 = l.column4[i]};
         inl_op_lora_up_bwd(kt_plan(k), &inputs.in, &tail, dy.t, grad.t);
@@ -155,8 +157,8 @@ static void check_groups(kt_suite *suite)
         }
 }
 
-// Where a device has threads to fill, several share a row's sum. The CPU that most of these tests run
-// on would never take that path: it is told that it is a GPU.
+// Where a device has threads to fill, several share a row's sum. The CPU that most of these tests
+// run on would never take that path: it is told that it is a GPU.
 static void check_slices(kt_suite *suite)
 {
     inl_gpu *gpu = kt_gpu(suite);

@@ -170,7 +170,8 @@ static void check_decode(kt_suite *suite, shape s, bool dx, uint32_t parts)
         uint32_t pick = s.t >= in ? t % in : kt_below(k, in);
         one_hot[(size_t)t * in + pick] = 1.0;
         for (uint32_t c = 0; c < out; c++)
-            p.y.v[(size_t)t * out + c] = p.w.v[dx ? (size_t)pick * s.k + c : (size_t)c * s.k + pick];
+            p.y.v[(size_t)t * out + c] =
+                p.w.v[dx ? (size_t)pick * s.k + c : (size_t)c * s.k + pick];
     }
     kt_set(k, &p.x, one_hot);
     emit(k, &p, dx);

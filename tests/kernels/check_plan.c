@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The plan itself: scratch that shares memory, barriers between nodes, copies, submits cut anew, what a
-// dry plan knows, errors.
+// The plan itself: scratch that shares memory, barriers between nodes, copies, submits cut anew,
+// what a dry plan knows, errors.
 #include "kernels/families.h"
 #include "ref/ref.h"
 
@@ -218,7 +218,8 @@ static void check_errors(kt_suite *suite)
     char said[256] = "";
     inlay_env quiet = {.log = keep_message, .log_user = said};
     inl_env env = inl_env_resolve(&quiet), gpu_env = gpu->env;
-    uint64_t used = inl_gpu_used(gpu), range = gpu->caps.max_buffer_range_bytes, budget = gpu->budget;
+    uint64_t used = inl_gpu_used(gpu), range = gpu->caps.max_buffer_range_bytes,
+             budget = gpu->budget;
     gpu->env = env;
     for (uint32_t i = 0; i < 2; i++) {
         inl_plan *plan;

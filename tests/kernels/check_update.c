@@ -116,9 +116,9 @@ static void fill_scalars(kt_inputs *in, const adamw_case *c, ref_adamw_params *r
 
 static void check_adamw(kt_suite *suite, adamw_case c)
 {
-    kt *k = kt_begin(suite, "adamw of %u floats, step %u, rate %g, decay %g, norm %g of %g", c.floats,
-                     c.step, (double)c.learning_rate, (double)c.weight_decay, (double)c.norm,
-                     (double)c.max_grad_norm);
+    kt *k = kt_begin(suite, "adamw of %u floats, step %u, rate %g, decay %g, norm %g of %g",
+                     c.floats, c.step, (double)c.learning_rate, (double)c.weight_decay,
+                     (double)c.norm, (double)c.max_grad_norm);
     if (!k)
         return;
     kt_inputs inputs = kt_make_inputs(k, 1);

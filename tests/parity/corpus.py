@@ -24,7 +24,8 @@ def texts(path, seed, count=24):
 
 def prompts(path, seed, count=24):
     rng = random.Random(seed)
-    write(path, [{"prompt": words(rng, rng.randint(0, 5)), "completion": " " + words(rng, rng.randint(1, 4))}
+    write(path, [{"prompt": words(rng, rng.randint(0, 5)),
+                  "completion": " " + words(rng, rng.randint(1, 4))}
                  for _ in range(count)])
 
 

@@ -7,7 +7,8 @@
 //   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, seed}
 //   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
-// Results: initial/, gradients/ (of the first micro-batch) and trained/ as PEFT writes adapters, report.json.
+// Results: initial/, gradients/ (of the first micro-batch) and trained/ as PEFT writes adapters,
+// report.json.
 #include "api/handles.h"
 #include "base/file.h"
 #include "io/safetensors.h"
@@ -180,8 +181,8 @@ static inlay_result report_order(run *r, const inlay_train_plan *plan)
 
 // ---- training
 
-// The gradients take the place of the values in a copy of the adapter, which then writes them as PEFT
-// would: its names, and the rows of B in its order.
+// The gradients take the place of the values in a copy of the adapter, which then writes them as
+// PEFT would: its names, and the rows of B in its order.
 static inlay_result save_gradients(run *r)
 {
     inl_train_params params = {.batch_size = INL_MAX(1, r->params.batch_size),

@@ -31,6 +31,7 @@ def run(folder, **job):
     path = folder / "job.json"
     path.write_text(json.dumps({k: str(v) if isinstance(v, os.PathLike) else v
                                 for k, v in job.items()}))
-    done = subprocess.run([f"{BUILD}/tests/parity_driver", str(path)], capture_output=True, text=True)
+    done = subprocess.run([f"{BUILD}/tests/parity_driver", str(path)], capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
     return Run(folder)

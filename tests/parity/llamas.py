@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Random llamas made by transformers, and the GGUF files that llama.cpp's converter would make of them.
+"""Random llamas made by transformers, and the GGUF files llama.cpp's converter would make of them.
 
-Facts used: GGUF v3's keys and tensor names; rows of q and k (weights and biases) change from halves to
-interleaved pairs; Llama 3's RoPE scaling becomes a tensor of divisors, linear scaling a key.
+Facts used: GGUF v3's keys and tensor names; rows of q and k (weights and biases) change from halves
+to interleaved pairs; Llama 3's RoPE scaling becomes a tensor of divisors, linear scaling a key.
 """
 import math
 
@@ -18,8 +18,8 @@ ROLES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
          "post_attention_layernorm": "ffn_norm"}
-OUTER = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
-         "lm_head.weight": "output.weight"}
+OUTER = {"model.embed_tokens.weight": "token_embd.weight",
+         "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
 
 
 def config_of(dim=48, ffn=172, layers=2, heads=4, kv_heads=2, vocab=259, **more):

@@ -360,7 +360,8 @@ double ref_norm(const double *gradient, uint64_t count)
     return sqrt(sum);
 }
 
-void ref_adamw(const ref_adamw_params *p, uint64_t count, double *w, double *g, double *m, double *v)
+void ref_adamw(const ref_adamw_params *p, uint64_t count, double *w, double *g, double *m,
+               double *v)
 {
     double clip = 1.0;
     if (p->max_grad_norm > 0.0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Float64 references of every operation and its gradient: plain loops over dense row-major matrices,
-// written from the formulas and not from the shaders. Shapes are [rows, cols]; "+=" adds to the output.
+// Float64 references of every operation and its gradient: plain loops over dense row-major
+// matrices, written from the formulas and not from the shaders. Shapes are [rows, cols]; "+=" adds
+// to the output.
 #ifndef INL_TEST_REF_H
 #define INL_TEST_REF_H
 
@@ -54,7 +55,8 @@ void ref_lora_da(const double *g, const double *x, const double *mask, uint32_t 
                  uint32_t rank, double *da);
 
 // y [rows, cols] = table[tokens[t], :]
-void ref_embed(const double *table, const uint32_t *tokens, uint32_t rows, uint32_t cols, double *y);
+void ref_embed(const double *table, const uint32_t *tokens, uint32_t rows, uint32_t cols,
+               double *y);
 
 // ---- layers; `index` NULL is the identity
 
@@ -65,8 +67,8 @@ void ref_rmsnorm(const double *x, const double *weight, const uint32_t *index, u
 // they have. `residual` may be NULL or dx.
 void ref_rmsnorm_bwd(const double *x, const double *weight, const double *dy, const uint32_t *index,
                      const double *residual, uint32_t rows, uint32_t cols, double eps, double *dx);
-// Pairs (2i, 2i + 1) of the first rope_dim columns of each head turn by sign * angle(position, i) with
-// table [positions, rope_dim / 2, (cos, sin)]. Row t goes to row first + t of y, which may
+// Pairs (2i, 2i + 1) of the first rope_dim columns of each head turn by sign * angle(position, i)
+// with table [positions, rope_dim / 2, (cos, sin)]. Row t goes to row first + t of y, which may
 // be x. Table NULL: copies.
 void ref_rope(const double *x, const double *table, const uint32_t *positions, uint32_t rows,
               uint32_t heads, uint32_t head_dim, uint32_t rope_dim, double sign, uint32_t first,
@@ -88,16 +90,18 @@ void ref_attention_fwd(const ref_attention *a, const double *q, const double *k,
 // Through the softmax's own Jacobian. Overwrites dq, dk, dv.
 void ref_attention_bwd(const ref_attention *a, const double *q, const double *k, const double *v,
                        const double *d_o, double *dq, double *dk, double *dv);
-// The same sums with every term's absolute value: what rounding errors are relative to. Where a query
-// sees few keys the terms of a gradient, or of a log-sum-exp, nearly cancel.
+// The same sums with every term's absolute value: what rounding errors are relative to. Where a
+// query sees few keys the terms of a gradient, or of a log-sum-exp, nearly cancel.
 void ref_attention_fwd_terms(const ref_attention *a, const double *q, const double *k, double *lse);
 void ref_attention_bwd_terms(const ref_attention *a, const double *q, const double *k,
-                             const double *v, const double *d_o, double *dq, double *dk, double *dv);
+                             const double *v, const double *d_o, double *dq, double *dk,
+                             double *dv);
 
 // ---- loss and update
 
 // The row's cross-entropy; with `dlogits` also its gradient times `factor`.
-double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor, double *dlogits);
+double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor,
+                double *dlogits);
 double ref_norm(const double *gradient, uint64_t count);
 
 typedef struct ref_adamw_params {
@@ -106,6 +110,7 @@ typedef struct ref_adamw_params {
     double norm;
 } ref_adamw_params;
 // One step in place; gradients become zero.
-void ref_adamw(const ref_adamw_params *p, uint64_t count, double *w, double *g, double *m, double *v);
+void ref_adamw(const ref_adamw_params *p, uint64_t count, double *w, double *g, double *m,
+               double *v);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A run is a function of its inputs: twice the same bits, and the same bits again when it is cut in two
-// by a checkpoint, on either side of an epoch's end, or by SIGKILL at any moment.
+// A run is a function of its inputs: twice the same bits, and the same bits again when it is cut in
+// two by a checkpoint, on either side of an epoch's end, or by SIGKILL at any moment.
 #include "harness/train_run.h"
 
 #include <dirent.h>
@@ -115,7 +115,8 @@ static void resume_checks_the_options(void **state)
     train_close(&r);
     toy_model other_weights = train_toy;
     other_weights.seed++;
-    train_setup rate = plain, steps = plain, data = plain, rank = plain, weights = plain, nf4 = plain;
+    train_setup rate = plain, steps = plain, data = plain, rank = plain, weights = plain,
+                nf4 = plain;
     rate.params.learning_rate = 2e-2f;
     steps.params.max_steps = STEPS + 1;
     data.text = "{\"text\": \"another\"}\n";
@@ -224,8 +225,8 @@ static uint32_t newest(const char *folder)
     DIR *dir = opendir(folder);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         char *end = "";
-        unsigned long n = strncmp(e->d_name, "checkpoint-", 11) == 0 ? strtoul(e->d_name + 11, &end, 10)
-                                                                    : 0;
+        unsigned long n =
+            strncmp(e->d_name, "checkpoint-", 11) == 0 ? strtoul(e->d_name + 11, &end, 10) : 0;
         if (n > most && *end == '\0')
             most = (uint32_t)n;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What training computes: the same whatever the layout of the work, less loss with every step, and the
-// loss that evaluation and the generator's logits give for the same tokens.
+// What training computes: the same whatever the layout of the work, less loss with every step, and
+// the loss that evaluation and the generator's logits give for the same tokens.
 #include "harness/train_run.h"
 
 static inlay_train_plan plan_of(const train_run *r)
@@ -78,11 +78,15 @@ static float *gradient_of(const train_setup *setup, uint64_t *floats, double *lo
     train_run r;
     inl_trainer *t;
     train_prepare(&r, setup);
-    for (uint32_t i = 0; i < r.adapter->lora->pair_count; i++) // B starts at zero, which would hide A
+    // B starts at zero, which would hide A.
+    for (uint32_t i = 0; i < r.adapter->lora->pair_count; i++)
         for (uint32_t k = 0; k < r.adapter->lora->pairs[i].out * r.adapter->lora->pairs[i].r; k++)
             r.adapter->lora->pairs[i].b[k] = 0.5f * (inl_rng_f32(77, i, k) - 0.5f);
-    inl_train_params params = {.batch_size = (uint32_t)inl_dataset_get_info(r.dataset->dataset)->rows,
-                               .accumulation = 1, .max_steps = 1, .learning_rate = 1e-3f};
+    inl_train_params params = {.batch_size =
+                                   (uint32_t)inl_dataset_get_info(r.dataset->dataset)->rows,
+                               .accumulation = 1,
+                               .max_steps = 1,
+                               .learning_rate = 1e-3f};
     TRAIN_OK(inl_trainer_create(&r.model->env, train_device->gpu, r.model->model, r.adapter->lora,
                                 r.dataset->dataset, &params, &t));
     *floats = t->slots.floats;
@@ -109,7 +113,8 @@ static void packing_is_no_attention_across(void **state)
         worst = fmax(worst, fabs((double)a[i] - (double)b[i]));
     }
     if (!near(loss, loss_alone, 1e-6) || !(worst <= 1e-5 * largest))
-        fail_msg("loss %.9f and %.9f, gradients differ by %g of %g", loss, loss_alone, worst, largest);
+        fail_msg("loss %.9f and %.9f, gradients differ by %g of %g", loss, loss_alone, worst,
+                 largest);
     assert_true(largest > 1e-3);
     free(a);
     free(b);
@@ -178,8 +183,10 @@ static void rates_are_the_usual_ones(void **state)
     };
     static const uint32_t steps[] = {1, 2, 6, 10};
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
-        train_setup s = {.params = {.lr_scheduler = cases[i].schedule, .warmup_ratio = cases[i].ratio,
-                                    .warmup_steps = cases[i].warmup, .max_steps = cases[i].total}};
+        train_setup s = {.params = {.lr_scheduler = cases[i].schedule,
+                                    .warmup_ratio = cases[i].ratio,
+                                    .warmup_steps = cases[i].warmup,
+                                    .max_steps = cases[i].total}};
         train_run r;
         train_open(&r, &s);
         inlay_step_stats stats = {0};
@@ -330,8 +337,8 @@ static void evaluation_of_shorter_and_longer_rows(void **state)
     inlay_eval_result result;
     inlay_dataset *data = train_open_text(r.model, "once upon a time there was", true,
                                           &(inlay_dataset_params){.max_length = 25});
-    train_refused(inlay_trainer_evaluate(r.trainer, data, &result), INLAY_ERROR_MISMATCH, "25", "24",
-                  NULL);
+    train_refused(inlay_trainer_evaluate(r.trainer, data, &result), INLAY_ERROR_MISMATCH, "25",
+                  "24", NULL);
     inlay_dataset_close(&data);
     train_close(&r);
 }

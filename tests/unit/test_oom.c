@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Out of host memory at each allocation of everything the public API does without a device: an error
-// code, a sentence, no block left, and nothing half-written in the folder.
+// Out of host memory at each allocation of everything the public API does without a device: an
+// error code, a sentence, no block left, and nothing half-written in the folder.
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,14 +139,16 @@ static inlay_result open_dataset(const inl_env *env, void *user)
 static void test_dataset(void **state)
 {
     static const char *const files[][2] = {
-        {"stream.txt", "hello world, this is one stream of tokens, long enough for several rows of them, "
-                       "so that some can be held out"},
+        {"stream.txt",
+         "hello world, this is one stream of tokens, long enough for several rows of them, "
+         "so that some can be held out"},
         {"text.jsonl", "{\"text\": \"hello\"}\n{\"text\": \"w\\u00f6rld\"}\n"},
         {"pairs.jsonl", "{\"prompt\": \"a\", \"completion\": \"bc\"}\n"
                         "{\"prompt\": \"d\", \"completion\": \"ef\"}\n"},
         {"messages.jsonl",
          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
-         "\"content\": \"b\"}]}\n{\"messages\": [{\"role\": \"assistant\", \"content\": \"c\"}]}\n"},
+         "\"content\": \"b\"}]}\n"
+         "{\"messages\": [{\"role\": \"assistant\", \"content\": \"c\"}]}\n"},
     };
     fixture *f = *state;
     inl_env env = inl_env_resolve(NULL);

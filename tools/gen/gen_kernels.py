@@ -4,8 +4,8 @@
 
 usage: gen_kernels.py names KERNELS_TXT            -> "name|source|needs|defines" lines, checked
        gen_kernels.py header KERNELS_TXT OUT.h     -> enum of kernels
-       gen_kernels.py table KERNELS_TXT OUT.c SPV... -> table with code; bindings and push-constant size
-                                                      are read from the SPIR-V, never written twice
+       gen_kernels.py table KERNELS_TXT OUT.c SPV... -> table with code; bindings and push-constant
+                                                      size are read from the SPIR-V
 """
 import re
 import struct
@@ -88,7 +88,8 @@ def write_table(kernels, paths, out):
         bindings, push = reflect(code)
         words = struct.unpack(f"<{len(code) // 4}I", code)
         lines = [", ".join(f"0x{w:x}" for w in words[i:i + 12]) for i in range(0, len(words), 12)]
-        out.write(f"static const uint32_t {name}_code[] = {{\n    " + ",\n    ".join(lines) + "};\n")
+        code = ",\n    ".join(lines)
+        out.write(f"static const uint32_t {name}_code[] = {{\n    {code}}};\n")
         rows.append(f"    {{\"{name}\", {name}_code, sizeof({name}_code), {bindings}, {push}}},\n")
     out.write("\nconst inl_shader inl_kernels[INL_KERNEL_COUNT] = {\n" + "".join(rows) + "};\n")
 

@@ -6,8 +6,8 @@
 # usage: tools/lab/build.sh [--intel] [DIR]
 #   DIR      default: $INLAY_LAB, or /var/cache/inlay-lab
 #   --intel  also builds the shim for Intel's driver, which no package carries (a minute)
-# Needs root, debootstrap and the network; exits 77 where one is missing. What is there stays: a second
-# run does nothing.
+# Needs root, debootstrap and the network; exits 77 where one is missing. What is there stays: a
+# second run does nothing.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
@@ -71,8 +71,9 @@ manifests() {
         name=$(basename "$manifest" .json)
         name=${name%.*}
         library=$(sed -n 's/.*"library_path": *"\([^"]*\)".*/\1/p' "$manifest")
-        sed "s|\"library_path\": *\"[^\"]*\"|\"library_path\": \"$(lab_libraries)/${library##*/}\"|" \
-            "$manifest" >"$lab/.lab/${name%_icd}.json"
+        library=$(lab_libraries)/${library##*/}
+        sed "s|\"library_path\": *\"[^\"]*\"|\"library_path\": \"$library\"|" "$manifest" \
+            >"$lab/.lab/${name%_icd}.json"
     done
 }
 

@@ -61,8 +61,9 @@ configure_and_build() {
     rm -f "$log"
 }
 
-# make_venv REQUIREMENTS: a virtual environment with exactly these packages, the first of them installed
-# before the others. One that is there and complete is used as it is. Else venv_problem says why not.
+# make_venv REQUIREMENTS: a virtual environment with exactly these packages, the first of them
+# installed before the others. One that is there and complete is used as it is. Else venv_problem
+# says why not.
 make_venv() {
     local requirements=$1 log first
     cmp -s "$requirements" "$venv/installed.txt" && "$venv/bin/python" -c '' && return 0

@@ -41,8 +41,8 @@ def main():
     print(f"  loss picture: {os.path.join(args.out, 'loss.png')}")
     print(f"  time: {args.seconds} s\n")
     if before["exact_match"] >= MOST_BEFORE or after["exact_match"] < LEAST_AFTER:
-        print(f"the task was not learned as it should be: from under {100 * MOST_BEFORE:.0f} % to at "
-              f"least {100 * LEAST_AFTER:.0f} % was expected", file=sys.stderr)
+        print(f"the task was not learned as it should be: from under {100 * MOST_BEFORE:.0f} % "
+              f"to at least {100 * LEAST_AFTER:.0f} % was expected", file=sys.stderr)
         return 1
     return 0
 

@@ -13,7 +13,7 @@ def in_git():
 def list_files():
     """Paths relative to ROOT: what git tracks or would, else everything outside build folders."""
     if in_git():
-        command = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        command = ["git", "-C", ROOT, "ls-files", "-z", "-c", "-o", "--exclude-standard"]
         names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
         return sorted({n for n in names if n and os.path.isfile(os.path.join(ROOT, n))})
     found = []
