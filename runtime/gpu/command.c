@@ -200,16 +200,21 @@ inlay_result inl_gpu_wait(inl_gpu *gpu, uint64_t ticket)
 
 bool inl_commands_seconds(inl_gpu *gpu, const inl_commands *c, double *seconds, uint32_t count)
 {
-    uint64_t ticks[256];
-    if (count == 0 || count > c->timestamp_count || count > INL_COUNT(ticks))
+    uint64_t ticks[256], start = 0;
+    if (count == 0 || count > c->timestamp_count)
         return false;
-    VkResult result =
-        gpu->vk.vkGetQueryPoolResults(gpu->device, c->queries, 0, count, count * sizeof(*ticks),
-                                      ticks, sizeof(*ticks), VK_QUERY_RESULT_64_BIT);
-    if (result != VK_SUCCESS)
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        seconds[i] = (double)((ticks[i] - ticks[0]) & gpu->timestamp_mask) *
-                     (double)gpu->caps.timestamp_ns * 1e-9;
+    for (uint32_t done = 0; done < count;) {
+        uint32_t part = INL_MIN(count - done, (uint32_t)INL_COUNT(ticks));
+        VkResult result =
+            gpu->vk.vkGetQueryPoolResults(gpu->device, c->queries, done, part, part * sizeof(*ticks),
+                                          ticks, sizeof(*ticks), VK_QUERY_RESULT_64_BIT);
+        if (result != VK_SUCCESS)
+            return false;
+        start = done == 0 ? ticks[0] : start;
+        for (uint32_t i = 0; i < part; i++)
+            seconds[done + i] = (double)((ticks[i] - start) & gpu->timestamp_mask) *
+                                (double)gpu->caps.timestamp_ns * 1e-9;
+        done += part;
+    }
     return true;
 }

@@ -31,6 +31,11 @@ typedef struct access_range {
     inl_access access;
 } access_range;
 
+typedef struct plan_submit {
+    inl_commands *commands;
+    uint32_t first, count; // nodes
+} plan_submit;
+
 struct inl_plan {
     inl_env env;
     inl_gpu *gpu;             // NULL: dry
@@ -45,8 +50,9 @@ struct inl_plan {
     const inl_plan *owner; // whose blocks may be used, or NULL
     bool borrowed;         // they are
     uint64_t memory[INL_PURPOSE_COUNT];
-    inl_commands **submits;
+    plan_submit *submits;
     uint32_t submit_count;
+    bool profiling; // a timestamp after each node, not only after the last
     access_range *ranges; // accesses since the last barrier, while recording
     size_t range_count, range_cap;
 };
@@ -77,7 +83,7 @@ void inl_plan_share(inl_plan *plan, const inl_plan *owner)
 static void drop_submits(inl_plan *plan)
 {
     for (uint32_t i = 0; i < plan->submit_count; i++)
-        inl_commands_destroy(plan->gpu, &plan->submits[i]);
+        inl_commands_destroy(plan->gpu, &plan->submits[i].commands);
     inl_free(&plan->env, plan->submits);
     plan->submits = NULL;
     plan->submit_count = 0;
@@ -397,14 +403,17 @@ static inlay_result record_node(inl_plan *plan, inl_commands *c, const plan_node
 static inlay_result record_range(inl_plan *plan, size_t from, size_t to)
 {
     inl_commands *c;
-    INL_TRY(inl_commands_create(plan->gpu, (uint32_t)(to - from),
-                                (uint32_t)(to - from) * INL_NODE_BINDINGS, 2, &c));
-    plan->submits[plan->submit_count++] = c;
+    uint32_t count = (uint32_t)(to - from);
+    INL_TRY(inl_commands_create(plan->gpu, count, count * INL_NODE_BINDINGS,
+                                plan->profiling ? count + 1 : 2, &c));
+    plan->submits[plan->submit_count++] = (plan_submit){c, (uint32_t)from, count};
     plan->range_count = 0;
     inl_commands_timestamp(c);
-    for (size_t i = from; i < to; i++)
+    for (size_t i = from; i < to; i++) {
         INL_TRY(record_node(plan, c, &plan->nodes[i]));
-    inl_commands_timestamp(c);
+        if (plan->profiling || i + 1 == to)
+            inl_commands_timestamp(c);
+    }
     return inl_commands_end(c);
 }
 
@@ -454,16 +463,18 @@ inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket)
 {
     *ticket = 0;
     for (uint32_t i = 0; i < plan->submit_count; i++)
-        INL_TRY(inl_gpu_submit(plan->gpu, plan->submits[i], ticket));
+        INL_TRY(inl_gpu_submit(plan->gpu, plan->submits[i].commands, ticket));
     return INLAY_OK;
 }
 
 inlay_result inl_plan_adjust(inl_plan *plan)
 {
     double longest = 0.0, total = 0.0;
+    if (plan->profiling)
+        return INLAY_OK;
     for (uint32_t i = 0; i < plan->submit_count; i++) {
         double seconds[2];
-        if (!inl_commands_seconds(plan->gpu, plan->submits[i], seconds, 2))
+        if (!inl_commands_seconds(plan->gpu, plan->submits[i].commands, seconds, 2))
             return INLAY_OK;
         longest = INL_MAX(longest, seconds[1]);
         total += seconds[1];
@@ -481,6 +492,32 @@ inlay_result inl_plan_adjust(inl_plan *plan)
         return INLAY_OK;
     drop_submits(plan);
     return record(plan, wanted);
+}
+
+// ---- profiling
+
+inlay_result inl_plan_profile(inl_plan *plan, bool on)
+{
+    if (!plan->gpu || plan->profiling == on)
+        return INLAY_OK;
+    uint32_t pieces = plan->submit_count;
+    plan->profiling = on;
+    drop_submits(plan);
+    return record(plan, pieces);
+}
+
+bool inl_plan_node_seconds(const inl_plan *plan, double *seconds)
+{
+    double *ends = plan->profiling ? inl_alloc(&plan->env, plan->node_count + 1, sizeof(*ends)) : NULL;
+    bool known = ends != NULL;
+    for (uint32_t i = 0; i < plan->submit_count && known; i++) {
+        const plan_submit *s = &plan->submits[i];
+        known = inl_commands_seconds(plan->gpu, s->commands, ends, s->count + 1);
+        for (uint32_t n = 0; n < s->count && known; n++)
+            seconds[s->first + n] = ends[n + 1] - ends[n];
+    }
+    inl_free(&plan->env, ends);
+    return known;
 }
 
 // ---- questions
@@ -501,6 +538,11 @@ uint64_t inl_plan_flops(const inl_plan *plan)
 uint32_t inl_plan_node_count(const inl_plan *plan)
 {
     return (uint32_t)plan->node_count;
+}
+
+const inl_node *inl_plan_node(const inl_plan *plan, uint32_t index)
+{
+    return plan->nodes[index].kind == NODE_DISPATCH ? &plan->nodes[index].node : NULL;
 }
 
 uint32_t inl_plan_submit_count(const inl_plan *plan)

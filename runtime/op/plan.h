@@ -82,9 +82,17 @@ inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket);
 // After a wait: uses the measured times to cut anew where a submit ran over the budget.
 inlay_result inl_plan_adjust(inl_plan *plan);
 
+// A debugging aid: from the next run on a timestamp follows each node, and nothing is cut anew.
+inlay_result inl_plan_profile(inl_plan *plan, bool on);
+// After a wait: the seconds each of the node_count nodes took, from the end of the one before it.
+// False: not profiling, or the device has no timestamps.
+bool inl_plan_node_seconds(const inl_plan *plan, double *seconds);
+
 uint64_t inl_plan_memory(const inl_plan *plan, inl_purpose purpose); // bytes of the arena
 uint64_t inl_plan_flops(const inl_plan *plan);
 uint32_t inl_plan_node_count(const inl_plan *plan);
+// NULL where node `index` is a copy or a zero.
+const inl_node *inl_plan_node(const inl_plan *plan, uint32_t index);
 uint32_t inl_plan_submit_count(const inl_plan *plan);
 const inl_env *inl_plan_env(const inl_plan *plan);
 const inl_gpu_caps *inl_plan_caps(const inl_plan *plan); // NULL in a dry plan without a device
