@@ -55,4 +55,22 @@ static inline void temp_folder_remove(temp_folder *f)
     assert_int_equal(nftw(f->path, temp_folder_remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
 }
 
+static inline int temp_folder_set_up(void **state)
+{
+    static temp_folder folder;
+    temp_folder_make(&folder);
+    *state = &folder;
+    return 0;
+}
+
+static inline int temp_folder_tear_down(void **state)
+{
+    temp_folder_remove(*state);
+    return 0;
+}
+
+// A test that gets such a folder as its state.
+#define temp_folder_test(test)                                                                     \
+    cmocka_unit_test_setup_teardown(test, temp_folder_set_up, temp_folder_tear_down)
+
 #endif

@@ -512,34 +512,20 @@ static void test_rng_inputs(void **state)
     }
 }
 
-static int set_up(void **state)
-{
-    static temp_folder folder;
-    temp_folder_make(&folder);
-    *state = &folder;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    temp_folder_remove(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_halves),
-        cmocka_unit_test_setup_teardown(test_writer, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_writer_refuses, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_file_too_large, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_full_disk, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_map, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
+        temp_folder_test(test_writer),
+        temp_folder_test(test_writer_refuses),
+        temp_folder_test(test_file_too_large),
+        temp_folder_test(test_full_disk),
+        temp_folder_test(test_map),
+        temp_folder_test(test_folders),
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_alloc),
         cmocka_unit_test(test_grow),
-        cmocka_unit_test_setup_teardown(test_out_of_memory, set_up, tear_down),
+        temp_folder_test(test_out_of_memory),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_rng),
