@@ -54,7 +54,8 @@ static inlay_result read_config(peft_reader *r)
     inl_map map;
     json_error_t error;
     INL_TRY(inl_map_open(r->env, r->config_path, &map));
-    r->config = json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error);
+    const char *text = map.data ? (const char *)map.data : ""; // an empty file has no map
+    r->config = json_loadb(text, map.size, JSON_REJECT_DUPLICATES, &error);
     inl_map_close(&map);
     if (!r->config)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s:%d: %s", r->config_path, error.line,
