@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT
+// Adapters for a model that is only a list of modules: random ones, their files, and the comparison
+// of two. Include after cmocka.h. Header only.
+#ifndef HARNESS_TOY_ADAPTER_H
+#define HARNESS_TOY_ADAPTER_H
+
+#include "adapter/lora.h"
+#include "base/rng.h"
+#include "harness/failing_env.h"
+#include "model/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// No two sizes alike, none a multiple of another where the architecture does not ask for it.
+static const inl_config toy_odd = {.architecture = "llama",
+                                   .layers = 2,
+                                   .dim = 20,
+                                   .ffn_dim = 14,
+                                   .heads = 3,
+                                   .kv_heads = 1,
+                                   .head_dim = 6,
+                                   .vocab = 13};
+// All of them multiples of 32, for block formats.
+static const inl_config toy_even = {.architecture = "llama",
+                                    .layers = 1,
+                                    .dim = 64,
+                                    .ffn_dim = 96,
+                                    .heads = 4,
+                                    .kv_heads = 2,
+                                    .head_dim = 16,
+                                    .vocab = 32};
+
+static inline inl_modules toy_modules(const inl_config *config)
+{
+    inl_env env = inl_env_resolve(NULL);
+    inl_modules modules;
+    if (inl_modules_create(&env, config, &modules) != INLAY_OK)
+        abort();
+    return modules;
+}
+
+static inline void toy_modules_free(inl_modules *modules)
+{
+    inl_env env = inl_env_resolve(NULL);
+    inl_modules_free(&env, modules);
+}
+
+// In [-1, 1); another sequence for each `stream`.
+static inline float toy_value(uint32_t stream, uint32_t i)
+{
+    return 2.0f * inl_rng_f32(77, stream, i) - 1.0f;
+}
+
+// Element i of a pair's half: the streams differ by module and half.
+static inline float toy_half_value(uint32_t module, bool is_b, uint32_t i)
+{
+    return toy_value(2 * module + is_b, i);
+}
+
+// A fresh adapter whose B's are random too.
+static inline inl_lora *toy_lora(const inl_modules *modules, const inl_lora_params *params)
+{
+    inl_env env = inl_env_resolve(NULL);
+    inl_lora *lora;
+    if (inl_lora_create(&env, &modules->list, params, &lora) != INLAY_OK)
+        abort();
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        inl_lora_pair *p = &lora->pairs[i];
+        for (uint32_t k = 0; k < p->out * p->r; k++)
+            p->b[k] = toy_half_value(p->module, true, k);
+    }
+    return lora;
+}
+
+// What a file must bring back, bit for bit.
+static inline void check_same_lora(const inl_lora *want, const inl_lora *got)
+{
+    assert_int_equal(want->pair_count, got->pair_count);
+    for (uint32_t i = 0; i < want->pair_count; i++) {
+        const inl_lora_pair *w = &want->pairs[i], *g = &got->pairs[i];
+        assert_string_equal(w->path, g->path);
+        assert_true(w->module == g->module && w->r == g->r && w->in == g->in && w->out == g->out);
+        if (memcmp(&w->scale, &g->scale, sizeof(w->scale)) != 0)
+            fail_msg("%s: scale %.9g became %.9g", w->path, (double)w->scale, (double)g->scale);
+        assert_memory_equal(w->a, g->a, sizeof(float) * w->r * w->in);
+        assert_memory_equal(w->b, g->b, sizeof(float) * w->r * w->out);
+    }
+    assert_true(want->has_head == got->has_head);
+    assert_string_equal(want->architecture, got->architecture);
+}
+
+static inline const inl_lora_pair *find_pair(const inl_lora *lora, const char *path)
+{
+    for (uint32_t i = 0; i < lora->pair_count; i++)
+        if (strcmp(lora->pairs[i].path, path) == 0)
+            return &lora->pairs[i];
+    fail_msg("there is no pair %s", path);
+    return NULL;
+}
+
+// The adapter at `path`, or the test fails with the reason.
+static inline inl_lora *toy_load(const char *path, const inl_module_list *list, const char *format)
+{
+    failing_env e;
+    inl_env env = failing_env_start(&e, 0, false);
+    inl_lora *lora;
+    if (inl_lora_load(&env, list, path, &lora) != INLAY_OK)
+        fail_msg("%s", e.text);
+    lora->env = inl_env_resolve(NULL); // which frees what that one allocated; it does not outlive e
+    assert_string_equal(lora->format, format);
+    return lora;
+}
+
+// One sentence with both texts in it; no adapter, no memory left.
+static inline void check_refused(const char *path, const inl_module_list *list, inlay_result want,
+                                 const char *place, const char *what)
+{
+    failing_env e;
+    inl_env env = failing_env_start(&e, 0, false);
+    inl_lora *lora = (inl_lora *)&e;
+    inlay_result result = inl_lora_load(&env, list, path, &lora);
+    if (result != want || !strstr(e.text, place) || !strstr(e.text, what))
+        fail_msg("wanted %d, \"%s\", \"%s\"; got %d, \"%s\"", want, place, what, result, e.text);
+    assert_null(lora);
+    assert_true(e.errors == 1 && e.live == 0);
+}
+
+// For check_each_failure: saves an adapter and loads it again.
+typedef struct toy_saving {
+    inlay_result (*save)(const inl_lora *, const inl_module_list *, const char *);
+    const inl_lora *lora;
+    const inl_module_list *list;
+    const char *path;
+} toy_saving;
+
+static inline inlay_result toy_save_and_load(const inl_env *env, void *user)
+{
+    const toy_saving *s = user;
+    inl_lora saved = *s->lora, *lora = NULL;
+    saved.env = *env;
+    INL_TRY(s->save(&saved, s->list, s->path));
+    inlay_result result = inl_lora_load(env, s->list, s->path, &lora);
+    inl_lora_destroy(&lora);
+    return result;
+}
+
+#endif
