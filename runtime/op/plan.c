@@ -214,8 +214,9 @@ static void check_binding(inl_plan *plan, const inl_node *node, inl_buf buf)
 
 void inl_plan_add(inl_plan *plan, const inl_node *node)
 {
-    check_groups(plan, node);
-    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
+    if (plan->error == INLAY_OK) // one sentence is enough
+        check_groups(plan, node);
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS && plan->error == INLAY_OK; i++)
         if (node->uses[i].access != INL_UNUSED)
             check_binding(plan, node, node->uses[i].buf);
     add_node(plan, &(plan_node){.node = *node, .kind = NODE_DISPATCH});

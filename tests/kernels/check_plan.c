@@ -193,44 +193,57 @@ static void check_dry(kt_suite *suite)
     kt_end(k);
 }
 
-static void expect_error(kt *k, inl_plan *plan, inlay_result expected, const char *said)
+typedef struct messages {
+    char last[256];
+    uint32_t count;
+} messages;
+
+static void keep_message(void *user, inlay_log_level level, const char *message)
+{
+    messages *m = user;
+    (void)level;
+    strncpy(m->last, message, sizeof(m->last) - 1);
+    m->count++;
+}
+
+// One sentence, however many nodes are refused.
+static void expect_error(kt *k, inl_plan *plan, inlay_result expected, const char *part, messages *said)
 {
     inlay_result result = inl_plan_finish(plan);
     if (result != expected)
         kt_fail(k, "result %d instead of %d", (int)result, (int)expected);
-    else if (expected == INLAY_ERROR_UNSUPPORTED && !strstr(said, "in one binding"))
-        kt_fail(k, "no sentence, but '%s'", said);
+    else if (!strstr(said->last, part) || said->count != 1)
+        kt_fail(k, "no sentence with '%s', but %u, '%s'", part, said->count, said->last);
+    *said = (messages){0};
 }
 
-static void keep_message(void *user, inlay_log_level level, const char *message)
-{
-    (void)level;
-    strncpy(user, message, 255);
-}
-
-// A binding no device has, an arena over the budget: an error, a sentence, and nothing left behind.
+// A binding no device has, an arena over the budget, too many workgroups: an error, a sentence, and nothing left behind.
 static void check_errors(kt_suite *suite)
 {
     kt *k = kt_begin(suite, "what does not fit is refused");
     if (!k)
         return;
     inl_gpu *gpu = kt_gpu(suite);
-    char said[256] = "";
-    inlay_env quiet = {.log = keep_message, .log_user = said};
+    messages said = {0};
+    inlay_env quiet = {.log = keep_message, .log_user = &said};
     inl_env env = inl_env_resolve(&quiet), gpu_env = gpu->env;
     uint64_t used = inl_gpu_used(gpu), range = gpu->caps.max_buffer_range_bytes,
              budget = gpu->budget;
     gpu->env = env;
-    for (uint32_t i = 0; i < 2; i++) {
+    for (uint32_t i = 0; i < 3; i++) {
         inl_plan *plan;
         if (inl_plan_create(&env, gpu, &plan) != INLAY_OK)
             break;
         inl_tensor a = inl_plan_tensor(plan, 64, 1024), b = inl_plan_tensor(plan, 64, 1024);
         gpu->caps.max_buffer_range_bytes = i == 0 ? 4096 : range;
         gpu->budget = i == 1 ? used + 1000 : budget;
-        inl_op_swiglu(plan, a, a, b);
-        expect_error(k, plan, i == 0 ? INLAY_ERROR_UNSUPPORTED : INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
-                     said);
+        inl_node wide = {.tag = "test", .uses = {{a.buf, INL_READ}}, .groups = {1, 65536, 1}};
+        for (uint32_t n = 0; n < 3; n++)
+            inl_op_swiglu(plan, a, a, b);
+        if (i == 2)
+            inl_plan_add(plan, &wide);
+        expect_error(k, plan, i == 1 ? INLAY_ERROR_OUT_OF_DEVICE_MEMORY : INLAY_ERROR_UNSUPPORTED,
+                     (const char *const[]){"in one binding", "MiB", "1 x 65536 x 1"}[i], &said);
         inl_plan_destroy(&plan);
         if (inl_gpu_used(gpu) != used)
             kt_fail(k, "memory was left behind");
