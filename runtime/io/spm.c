@@ -47,6 +47,7 @@ typedef struct word {
     const inl_vocab *vocab;
     const char *text;
     size_t size;
+    size_t first_id; // of the whole text, in the ids
 } word;
 
 // Floats in descending order as ascending integers.
@@ -68,6 +69,14 @@ static bool merge_rule(const void *context, const inl_symbol *left, const inl_sy
     return true;
 }
 
+// A run of characters that are no tokens is one unknown token; `first`: where this text's ids begin.
+static inlay_result emit_unknown(const inl_env *env, int32_t unknown, size_t first, inl_ids *ids)
+{
+    if (ids->count > first && ids->data[ids->count - 1] == unknown)
+        return INLAY_OK;
+    return inl_ids_push(env, ids, unknown);
+}
+
 static inlay_result emit(const inl_env *env, const word *w, const inl_symbol *symbol, inl_ids *ids)
 {
     if (symbol->id >= 0)
@@ -77,7 +86,7 @@ static inlay_result emit(const inl_env *env, const word *w, const inl_symbol *sy
     for (uint32_t i = 0; i < symbol->size; i++)
         spelled = spelled && w->vocab->byte_ids[bytes[i]] >= 0;
     if (!spelled)
-        return inl_ids_push(env, ids, w->vocab->unknown);
+        return emit_unknown(env, w->vocab->unknown, w->first_id, ids);
     for (uint32_t i = 0; i < symbol->size; i++)
         INL_TRY(inl_ids_push(env, ids, w->vocab->byte_ids[bytes[i]]));
     return INLAY_OK;
@@ -140,9 +149,10 @@ inlay_result inl_spm_encode(const inl_env *env, const inl_spm *spm, const inl_vo
                             const char *text, size_t size, bool space_prefix, inl_merger *merger,
                             inl_ids *ids)
 {
+    size_t first = ids->count;
     INL_TRY(escape(env, merger, text, &size, space_prefix));
     for (size_t at = 0; at < size;) {
-        word w = {.vocab = vocab, .text = merger->text + at, .size = size - at};
+        word w = {.vocab = vocab, .text = merger->text + at, .size = size - at, .first_id = first};
         if (spm->splits_at_spaces)
             w.size = word_size(w.text, w.size);
         INL_TRY(encode_word(env, &w, merger, ids));
