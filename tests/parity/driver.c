@@ -3,7 +3,7 @@
 //
 // The job: "model", "out", and what is wanted of
 //   "quantize"   a number of inlay_quantize
-//   "texts"      [text]: their ids into the report
+//   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
 //   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, seed}
 //   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
@@ -54,6 +54,14 @@ static uint32_t number(const json_t *object, const char *key)
 static float real(const json_t *object, const char *key)
 {
     return (float)json_number_value(get(object, key));
+}
+
+static json_t *integers(const int32_t *values, uint32_t count)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < count; i++)
+        json_array_append_new(list, json_integer(values[i]));
+    return list;
 }
 
 static inlay_result save(const run *r, const inlay_adapter *adapter, const char *folder)
@@ -120,31 +128,25 @@ static inlay_result tokenize(run *r)
     const json_t *text;
     size_t index;
     json_t *all = json_array();
+    json_object_set_new(r->report, "ids", all);
+    inlay_tokenize_params params = {.parse_special = json_is_true(get(r->job, "parse_special"))};
     json_array_foreach(get(r->job, "texts"), index, text) {
         size_t count = 0, size = json_string_length(text);
         const char *bytes = json_string_value(text);
-        inlay_tokenize(r->model, bytes, size, NULL, NULL, &count);
+        inlay_tokenize(r->model, bytes, size, &params, NULL, &count);
         int32_t *ids = calloc(count + 1, sizeof(*ids));
-        INL_TRY(inlay_tokenize(r->model, bytes, size, NULL, ids, &count));
-        json_t *list = json_array();
-        for (size_t i = 0; i < count; i++)
-            json_array_append_new(list, json_integer(ids[i]));
-        json_array_append_new(all, list);
+        if (!ids)
+            return INLAY_ERROR_OUT_OF_MEMORY;
+        inlay_result result = inlay_tokenize(r->model, bytes, size, &params, ids, &count);
+        if (result == INLAY_OK)
+            json_array_append_new(all, integers(ids, (uint32_t)count));
         free(ids);
+        INL_TRY(result);
     }
-    json_object_set_new(r->report, "ids", all);
     return INLAY_OK;
 }
 
 // ---- the data, so that others train on the same rows in the same order
-
-static json_t *integers(const int32_t *values, uint32_t count)
-{
-    json_t *list = json_array();
-    for (uint32_t i = 0; i < count; i++)
-        json_array_append_new(list, json_integer(values[i]));
-    return list;
-}
 
 static void report_rows(run *r)
 {
@@ -265,8 +267,18 @@ static inlay_result logits_of(inlay_generator *generator, const json_t *sequence
     return result;
 }
 
+static uint32_t longest(const json_t *sequences)
+{
+    const json_t *sequence;
+    size_t index, most = 0;
+    json_array_foreach(sequences, index, sequence)
+        most = INL_MAX(most, json_array_size(sequence));
+    return (uint32_t)most;
+}
+
 static inlay_result save_logits(run *r)
 {
+    inlay_generator_params params = {.context_length = longest(get(r->job, "sequences"))};
     inl_safetensor_out tensors[MOST_SEQUENCES];
     char names[MOST_SEQUENCES][16], path[LONGEST_PATH];
     inlay_generator *generator = NULL;
@@ -276,7 +288,7 @@ static inlay_result save_logits(run *r)
     size_t index;
     inlay_model_get_info(r->model, &info);
     inlay_result result = inlay_generator_create(&generator, &r->public_env, r->device, r->model,
-                                                 r->adapter, NULL);
+                                                 r->adapter, &params);
     json_array_foreach(get(r->job, "sequences"), index, sequence) {
         if (result != INLAY_OK || count == MOST_SEQUENCES)
             break;

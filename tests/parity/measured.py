@@ -7,12 +7,6 @@ def note(case, what, value):
     ROWS.setdefault(case, {})[what] = max(float(value), ROWS.get(case, {}).get(what, 0.0))
 
 
-def relative(got, want):
-    """Euclidean norm of the difference over that of what is wanted."""
-    difference = (got.double() - want.double()).norm()
-    return float(difference / want.double().norm().clamp_min(1e-30))
-
-
 def table():
     columns = sorted({what for row in ROWS.values() for what in row})
     yield f"{'case':28}" + "".join(f"{c:>15}" for c in columns)

@@ -10,5 +10,6 @@ here=$root/tests/parity
 export INLAY_BUILD=$build
 
 make_venv "$here/requirements.txt" || { echo "skipped: $venv_problem"; exit 77; }
+cd "$here" || exit 1
 # Warnings are theirs, about each other.
-exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -W ignore --tb=short "$here" "$@" </dev/null
+exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -W ignore --tb=short -rs "$@" </dev/null

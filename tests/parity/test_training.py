@@ -2,23 +2,18 @@
 """The same weights, first adapter and order of data: gradients, 50 losses and the trained adapter."""
 import dataclasses
 
+import compare
 import corpus
 import driver
 import llamas
-import measured
 import pytest
 import reference
 import torch
 import vocabularies
-from measured import relative
 from peft import LoraConfig, get_peft_model
 
 STEPS = 50
 QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
-GRADIENT_BOUND = 5e-5  # of a tensor's norm
-NORM_BOUND = 5e-5  # of the gradient's norm
-LOSS_BOUND = 2e-5  # nats, at any of the steps
-LOGITS_BOUND = 2e-5  # of the logits' norm
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
@@ -126,34 +121,14 @@ def test_adapter_passes_through(result):
 
 
 def test_gradients(result):
-    batch = result.train.get("batch_size", 1)
-    rows = result.inlay.report["rows"][:batch]
-    want = reference.gradients(result.peft("initial", trainable=True), rows)
-    got = result.inlay.tensors("gradients")
-    assert got.keys() == want.keys()
-    errors = {name: relative(got[name], want[name]) for name in want}
-    assert min(float(w.norm()) for w in want.values()) > 1e-4
-    measured.note(result.case.name, "gradient", max(errors.values()))
-    assert max(errors.values()) < GRADIENT_BOUND, errors
+    compare.gradients(result.case.name, result.inlay, result.peft("initial", trainable=True),
+                      result.train.get("batch_size", 1))
 
 
 def test_losses(result):
-    steps = result.inlay.report["steps"]
-    model = result.peft("initial", trainable=True)
-    history = reference.train(model, result.inlay.report, result.train, STEPS)
-    assert len(steps) == STEPS
-    name = result.case.name
-    for step, (loss, norm, rate) in zip(steps, history):
-        measured.note(name, "loss", abs(step["loss"] - loss))
-        measured.note(name, "norm", abs(step["grad_norm"] - norm) / norm)
-        measured.note(name, "rate", abs(step["learning_rate"] - rate) / max(rate, 1e-12))
-    row = measured.ROWS[name]
-    assert min(h[0] for h in history) < history[0][0] - 0.05, "nothing was learnt"
-    assert row["loss"] < LOSS_BOUND and row["norm"] < NORM_BOUND and row["rate"] < 1e-6
+    compare.training(result.case.name, result.inlay.report["steps"], result.inlay.report,
+                     result.peft("initial", trainable=True), result.train)
 
 
 def test_trained_adapter(result):
-    want = reference.logits(result.peft("trained"), result.sequences)
-    for got, wanted in zip(result.inlay.logits(), want):
-        measured.note(result.case.name, "logits", relative(got, wanted))
-    assert measured.ROWS[result.case.name]["logits"] < LOGITS_BOUND
+    compare.logits(result.case.name, result.inlay.logits(), result.peft("trained"), result.sequences)
