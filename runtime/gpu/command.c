@@ -112,10 +112,11 @@ static inlay_result bind(inl_commands *c, const inl_pipeline *p, const inl_bindi
 
 inlay_result inl_commands_dispatch(inl_commands *c, inl_pipeline *pipeline,
                                    const inl_binding *bindings, const void *push,
-                                   const uint32_t groups[3])
+                                   const uint32_t first[3], const uint32_t groups[3])
 {
     INL_TRY(bind(c, pipeline, bindings, push));
-    c->gpu->vk.vkCmdDispatch(c->buffer, groups[0], groups[1], groups[2]);
+    c->gpu->vk.vkCmdDispatchBase(c->buffer, first[0], first[1], first[2], groups[0], groups[1],
+                                 groups[2]);
     return INLAY_OK;
 }
 

@@ -101,9 +101,10 @@ typedef struct inl_binding {
 inlay_result inl_commands_create(inl_gpu *gpu, uint32_t max_dispatches, uint32_t max_bindings,
                                  uint32_t max_timestamps, inl_commands **out);
 void inl_commands_destroy(inl_gpu *gpu, inl_commands **commands);
+// Workgroups `first` to first + groups of a dispatch.
 inlay_result inl_commands_dispatch(inl_commands *c, inl_pipeline *pipeline,
                                    const inl_binding *bindings, const void *push,
-                                   const uint32_t groups[3]);
+                                   const uint32_t first[3], const uint32_t groups[3]);
 void inl_commands_copy(inl_commands *c, inl_binding from, inl_binding to);
 void inl_commands_zero(inl_commands *c, inl_binding target);
 // Everything before is done and visible to shaders and copies after.

@@ -9,6 +9,7 @@
 // Before anything has been measured a piece is this much work: a tenth of a second of a slow device.
 #define FIRST_PIECE_FLOPS (2ull << 30)
 #define FIRST_PIECES_MAX 256
+#define PIECES_MAX 8192
 
 typedef enum node_kind { NODE_DISPATCH, NODE_COPY, NODE_ZERO } node_kind;
 
@@ -31,9 +32,15 @@ typedef struct access_range {
     inl_access access;
 } access_range;
 
+// A node or, of a dispatch that is too long for one submit, some of its workgroups.
+typedef struct plan_part {
+    uint32_t node;
+    uint32_t first, count; // workgroups along the node's longest side
+} plan_part;
+
 typedef struct plan_submit {
     inl_commands *commands;
-    uint32_t first, count; // nodes
+    uint32_t first, count; // parts
 } plan_submit;
 
 struct inl_plan {
@@ -50,6 +57,8 @@ struct inl_plan {
     const inl_plan *owner; // whose blocks may be used, or NULL
     bool borrowed;         // they are
     uint64_t memory[INL_PURPOSE_COUNT];
+    plan_part *parts; // of the submits
+    uint32_t part_count;
     plan_submit *submits;
     uint32_t submit_count;
     bool profiling; // a timestamp after each node, not only after the last
@@ -85,8 +94,10 @@ static void drop_submits(inl_plan *plan)
     for (uint32_t i = 0; i < plan->submit_count; i++)
         inl_commands_destroy(plan->gpu, &plan->submits[i].commands);
     inl_free(&plan->env, plan->submits);
+    inl_free(&plan->env, plan->parts);
     plan->submits = NULL;
-    plan->submit_count = 0;
+    plan->parts = NULL;
+    plan->submit_count = plan->part_count = 0;
 }
 
 void inl_plan_destroy(inl_plan **handle)
@@ -376,7 +387,14 @@ static inlay_result synchronize(inl_plan *plan, inl_commands *c, const inl_node 
     return INLAY_OK;
 }
 
-static inlay_result record_dispatch(inl_plan *plan, inl_commands *c, const inl_node *node)
+static uint32_t longest_side(const inl_node *node)
+{
+    const uint32_t *g = node->groups;
+    return g[0] >= g[1] && g[0] >= g[2] ? 0 : g[1] >= g[2] ? 1 : 2;
+}
+
+static inlay_result record_dispatch(inl_plan *plan, inl_commands *c, const inl_node *node,
+                                    const plan_part *part)
 {
     const inl_shader *shader = &inl_kernels[node->kernel];
     inl_pipeline *pipeline;
@@ -385,57 +403,103 @@ static inlay_result record_dispatch(inl_plan *plan, inl_commands *c, const inl_n
     for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
         bindings[i] = binding_of(
             plan, node->uses[i].access == INL_UNUSED ? node->uses[0].buf : node->uses[i].buf);
-    return inl_commands_dispatch(c, pipeline, bindings, node->push, node->groups);
+    uint32_t first[3] = {0}, groups[3] = {node->groups[0], node->groups[1], node->groups[2]};
+    first[longest_side(node)] = part->first;
+    groups[longest_side(node)] = part->count;
+    return inl_commands_dispatch(c, pipeline, bindings, node->push, first, groups);
 }
 
-static inlay_result record_node(inl_plan *plan, inl_commands *c, const plan_node *n)
+// `starts`: what the node reads has not been waited for by an earlier part in the same submit.
+static inlay_result record_part(inl_plan *plan, inl_commands *c, const plan_part *part, bool starts)
 {
-    INL_TRY(synchronize(plan, c, &n->node));
+    const plan_node *n = &plan->nodes[part->node];
+    if (starts)
+        INL_TRY(synchronize(plan, c, &n->node));
     inl_binding a = binding_of(plan, n->node.uses[0].buf);
     a.size = n->kind == NODE_DISPATCH ? a.size : n->bytes;
     switch (n->kind) {
-    case NODE_DISPATCH: return record_dispatch(plan, c, &n->node);
+    case NODE_DISPATCH: return record_dispatch(plan, c, &n->node, part);
     case NODE_COPY: inl_commands_copy(c, a, binding_of(plan, n->node.uses[1].buf)); break;
     case NODE_ZERO: inl_commands_zero(c, a); break;
     }
     return INLAY_OK;
 }
 
-static inlay_result record_range(inl_plan *plan, size_t from, size_t to)
+static inlay_result record_range(inl_plan *plan, uint32_t from, uint32_t to)
 {
     inl_commands *c;
-    uint32_t count = (uint32_t)(to - from);
+    uint32_t count = to - from;
     INL_TRY(inl_commands_create(plan->gpu, count, count * INL_NODE_BINDINGS,
                                 plan->profiling ? count + 1 : 2, &c));
-    plan->submits[plan->submit_count++] = (plan_submit){c, (uint32_t)from, count};
+    plan->submits[plan->submit_count++] = (plan_submit){c, from, count};
     plan->range_count = 0;
     inl_commands_timestamp(c);
-    for (size_t i = from; i < to; i++) {
-        INL_TRY(record_node(plan, c, &plan->nodes[i]));
+    for (uint32_t i = from; i < to; i++) {
+        const plan_part *part = &plan->parts[i];
+        INL_TRY(record_part(plan, c, part, i == from || part->first == 0));
         if (plan->profiling || i + 1 == to)
             inl_commands_timestamp(c);
     }
     return inl_commands_end(c);
 }
 
-// Cuts into `pieces` of about equal work, so many exactly where there are nodes enough. A dispatch counts
-// for something even where its FLOPs do not.
+// A dispatch counts for something even where its FLOPs do not.
+static double work_of(const plan_node *n)
+{
+    return (double)n->node.flops + 2e5;
+}
+
+static double total_work(const inl_plan *plan)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < plan->node_count; i++)
+        sum += work_of(&plan->nodes[i]);
+    return sum;
+}
+
+// In how many parts a node is dispatched when a piece is `most` work.
+static uint32_t parts_of(const plan_node *n, double most)
+{
+    uint32_t side = n->node.groups[longest_side(&n->node)];
+    double parts = n->kind == NODE_DISPATCH ? work_of(n) / most : 1.0;
+    return (uint32_t)INL_MAX(1.0, INL_MIN(parts, (double)side));
+}
+
+static inlay_result list_parts(inl_plan *plan, double most)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->node_count; i++)
+        count += parts_of(&plan->nodes[i], most);
+    plan->parts = inl_alloc(&plan->env, count + 1, sizeof(*plan->parts));
+    if (!plan->parts)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        const inl_node *node = &plan->nodes[i].node;
+        uint64_t parts = parts_of(&plan->nodes[i], most), side = node->groups[longest_side(node)];
+        for (uint64_t p = 0; p < parts; p++) {
+            uint32_t first = (uint32_t)(side * p / parts), end = (uint32_t)(side * (p + 1) / parts);
+            plan->parts[plan->part_count++] = (plan_part){i, first, end - first};
+        }
+    }
+    return INLAY_OK;
+}
+
+// Cuts into `pieces` of about equal work, so many exactly where there are parts enough.
 static inlay_result record(inl_plan *plan, uint32_t pieces)
 {
-    const uint64_t overhead = 200000;
-    uint64_t total = inl_plan_flops(plan) + overhead * plan->node_count;
-    pieces = INL_MAX(1, INL_MIN(pieces, (uint32_t)plan->node_count));
+    double most = total_work(plan) / INL_MAX(1, pieces), work = 0.0;
+    INL_TRY(list_parts(plan, most));
+    pieces = INL_MAX(1, INL_MIN(pieces, plan->part_count));
     plan->submits = inl_alloc(&plan->env, pieces + 1, sizeof(*plan->submits));
     if (!plan->submits)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    size_t from = 0;
-    uint64_t work = 0;
-    for (size_t i = 0; i < plan->node_count; i++) {
-        work += plan->nodes[i].node.flops + overhead;
+    for (uint32_t i = 0, from = 0; i < plan->part_count; i++) {
+        const plan_node *n = &plan->nodes[plan->parts[i].node];
+        work += work_of(n) / parts_of(n, most);
         uint32_t cuts_left = pieces - plan->submit_count - 1;
-        bool enough = work >= total / pieces * (plan->submit_count + 1);
-        bool last_chance = plan->node_count - i - 1 <= cuts_left;
-        if (i + 1 == plan->node_count || (cuts_left > 0 && (enough || last_chance))) {
+        bool enough = work >= 0.999 * most * (plan->submit_count + 1);
+        bool last_chance = plan->part_count - i - 1 <= cuts_left;
+        if (i + 1 == plan->part_count || (cuts_left > 0 && (enough || last_chance))) {
             INL_TRY(record_range(plan, from, i + 1));
             from = i + 1;
         }
@@ -488,7 +552,7 @@ inlay_result inl_plan_adjust(inl_plan *plan)
     double pieces = 1.5 * total / budget + 1.0;
     if (too_long)
         pieces = INL_MAX(pieces, plan->submit_count * longest / budget + 1.0);
-    uint32_t wanted = (uint32_t)INL_MIN(pieces, (double)plan->node_count);
+    uint32_t wanted = (uint32_t)INL_MIN(pieces, (double)PIECES_MAX);
     if (wanted == plan->submit_count)
         return INLAY_OK;
     drop_submits(plan);
@@ -509,13 +573,14 @@ inlay_result inl_plan_profile(inl_plan *plan, bool on)
 
 bool inl_plan_node_seconds(const inl_plan *plan, double *seconds)
 {
-    double *ends = plan->profiling ? inl_alloc(&plan->env, plan->node_count + 1, sizeof(*ends)) : NULL;
+    double *ends = plan->profiling ? inl_alloc(&plan->env, plan->part_count + 1, sizeof(*ends)) : NULL;
     bool known = ends != NULL;
+    memset(seconds, 0, plan->node_count * sizeof(*seconds));
     for (uint32_t i = 0; i < plan->submit_count && known; i++) {
         const plan_submit *s = &plan->submits[i];
         known = inl_commands_seconds(plan->gpu, s->commands, ends, s->count + 1);
         for (uint32_t n = 0; n < s->count && known; n++)
-            seconds[s->first + n] = ends[n + 1] - ends[n];
+            seconds[plan->parts[s->first + n].node] += ends[n + 1] - ends[n];
     }
     inl_free(&plan->env, ends);
     return known;

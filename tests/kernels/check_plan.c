@@ -123,15 +123,16 @@ static void check_chain(kt_suite *suite)
     kt_end(k);
 }
 
-static void expect_submits(kt *k, uint32_t expected)
+static void expect_submits(kt *k, uint32_t least, uint32_t most)
 {
     if (inl_plan_adjust(kt_plan(k)) != INLAY_OK)
         kt_fail(k, "could not be cut anew");
-    else if (inl_plan_submit_count(kt_plan(k)) != expected)
-        kt_fail(k, "%u submits instead of %u", inl_plan_submit_count(kt_plan(k)), expected);
+    uint32_t count = inl_plan_submit_count(kt_plan(k));
+    if (count < least || count > most)
+        kt_fail(k, "%u submits instead of %u to %u", count, least, most);
 }
 
-// No budget at all cuts at every node, an endless one nowhere; the bits stay the same.
+// No budget at all cuts every node, down to its workgroups, an endless one none; the bits stay the same.
 static void check_cuts(kt_suite *suite)
 {
     kt *k = kt_begin(suite, "submits cut anew");
@@ -146,10 +147,10 @@ static void check_cuts(kt_suite *suite)
     bool measured = gpu->caps.timestamp_ns > 0.0f;
     if (kt_run(k) && measured) {
         gpu->max_submit_ms = 0;
-        expect_submits(k, inl_plan_node_count(kt_plan(k)));
+        expect_submits(k, 2 * inl_plan_node_count(kt_plan(k)), 4096);
         kt_run_again(k);
         gpu->max_submit_ms = 1000000;
-        expect_submits(k, 1);
+        expect_submits(k, 1, 1);
         if (kt_run_again(k))
             kt_expect(k, &f.y, BOUND);
     }
