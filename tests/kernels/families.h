@@ -10,6 +10,7 @@ void check_lora(kt_suite *suite);
 void check_layer(kt_suite *suite);
 void check_attention(kt_suite *suite);
 void check_update(kt_suite *suite);
+void check_reduce(kt_suite *suite);
 void check_block(kt_suite *suite);
 void check_plan(kt_suite *suite);
 void check_large(kt_suite *suite);

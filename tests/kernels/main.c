@@ -6,8 +6,8 @@ int main(int argc, char **argv)
 {
     static const kt_family families[] = {
         {"matmul", check_matmul},       {"lora", check_lora},     {"layer", check_layer},
-        {"attention", check_attention}, {"update", check_update}, {"block", check_block},
-        {"plan", check_plan},           {"large", check_large},
+        {"attention", check_attention}, {"update", check_update}, {"reduce", check_reduce},
+        {"block", check_block},         {"plan", check_plan},     {"large", check_large},
     };
     return kt_main(argc, argv, families, INL_COUNT(families));
 }
