@@ -282,8 +282,8 @@ static void find_byte_ids(inl_vocab *vocab, bool byte_level)
             size_t size = inl_utf8_encode_short(inl_byte_to_symbol((uint8_t)byte), text);
             vocab->byte_ids[byte] = inl_vocab_find_text(vocab, text, size);
         } else {
-            int size = snprintf(text, sizeof(text), "<0x%02X>", byte);
-            int32_t id = inl_vocab_find(vocab, text, (uint64_t)size);
+            snprintf(text, sizeof(text), "<0x%02X>", byte);
+            int32_t id = inl_vocab_find(vocab, text, sizeof("<0x00>") - 1);
             bool is_byte = id >= 0 && vocab->tokens[id].kind == INL_TOKEN_BYTE;
             vocab->byte_ids[byte] = is_byte ? id : -1;
         }
