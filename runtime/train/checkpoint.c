@@ -5,6 +5,7 @@
 //   adapter_config.json, adapter_model.safetensors   the adapter
 //   optimizer.safetensors                            m, v: the arenas' images
 //   trainer_state.json                               step, and what the run was started with
+#define _POSIX_C_SOURCE 200809L
 #include "base/file.h"
 #include "base/finite.h"
 #include "io/safetensors.h"
@@ -96,16 +97,12 @@ static inlay_result save_state(const inl_trainer *t, const char *path)
     return result;
 }
 
-// Removes a folder of files, as checkpoints are.
-static void remove_folder(const inl_env *env, const char *folder)
+// Removes a folder of files, as checkpoints are; also when memory has run out.
+static void remove_folder(const char *folder)
 {
     DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));) {
-        char *path = inl_path_join(env, folder, entry->d_name);
-        if (path)
-            remove(path);
-        inl_free(env, path);
-    }
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        unlinkat(dirfd(dir), entry->d_name, 0);
     if (dir)
         closedir(dir);
     rmdir(folder);
@@ -155,7 +152,7 @@ static inlay_result replace_folder(const inl_env *env, const char *made, const c
                         strerror(error));
     }
     if (moved)
-        remove_folder(env, aside);
+        remove_folder(aside);
     return INLAY_OK;
 }
 
@@ -163,12 +160,12 @@ static inlay_result save_beside(inl_trainer *t, const char *folder, const char *
                                 const char *aside)
 {
     INL_TRY(check_target(t, folder));
-    remove_folder(&t->env, temporary); // of a process that was killed and had our id
+    remove_folder(temporary); // of a process that was killed and had our id
     inlay_result result = save_files(t, temporary);
     if (result == INLAY_OK)
         result = replace_folder(&t->env, temporary, folder, aside);
     if (result != INLAY_OK)
-        remove_folder(&t->env, temporary);
+        remove_folder(temporary);
     return result;
 }
 

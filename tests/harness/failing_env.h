@@ -64,7 +64,8 @@ static inline void check_failure_at(failing_act *act, void *user, uint32_t at, b
     failing_env f;
     inl_env env = failing_env_start(&f, at, recovers);
     inlay_result result = act(&env, user);
-    bool did_without = recovers && result == INLAY_OK && f.errors == 0;
+    bool not_reached = f.calls < at; // `act` on a device may do less than it did the first time
+    bool did_without = (recovers || not_reached) && result == INLAY_OK && f.errors == 0;
     bool said_so = result == INLAY_ERROR_OUT_OF_MEMORY && f.errors > 0;
     if ((!did_without && !said_so) || f.live != 0)
         fail_msg("allocation %u %s: result %d, %d blocks left, %d errors, the last \"%s\"", at,
