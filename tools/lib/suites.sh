@@ -34,6 +34,7 @@ for name in gradients resume training generate; do
     done
 done
 run "device: device, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_device"
+run "device: oom, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_oom_device"
 run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_import"
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
 for width in 128 512; do
@@ -43,8 +44,8 @@ done
 
 run "parity: PyTorch, transformers, PEFT" "$root/tests/parity/run.sh"
 
-# Address and undefined-behaviour sanitizers over the CPU side, and over whole models on the CPU driver,
-# which stays loaded to the end so that what it keeps for itself is not taken for a leak.
+# Address and undefined-behaviour sanitizers over the CPU side, and over whole models on the CPU
+# driver, which stays loaded to the end so that what it keeps for itself is not taken for a leak.
 sanitized=$root/build-sanitized
 run "sanitizers: build" configure_and_build "$sanitized" -Db_sanitize=address,undefined \
     -Dc_args=-fno-sanitize-recover=undefined -Dbuildtype=debugoptimized \
@@ -61,5 +62,7 @@ on_cpu_driver() {
     [ -n "$driver" ] || { echo "skipped: the CPU driver, lavapipe, is not installed"; return 77; }
     env VK_ICD_FILENAMES="$icd" LD_PRELOAD="$(cc -print-file-name=libasan.so) $driver" "$@"
 }
-run "sanitizers: gradients" on_cpu_driver "$sanitized/tests/test_gradients"
+for name in gradients training generate device oom_device; do
+    run "sanitizers: $name" on_cpu_driver "$sanitized/tests/test_$name"
+done
 run "sanitizers: kernels" on_cpu_driver "$sanitized/tests/test_kernels" --quick
