@@ -17,6 +17,8 @@ layout(binding = 5) writeonly buffer Lse { float lse[]; }; // [rows, heads]
 layout(binding = 6) readonly buffer Step { step_scalars step_; };
 
 const uint KEYS = 4; // taken together, so that the sums are rescaled once for all of them
+// Vec4 n of the KEYS keys from `j` on.
+#define KV_AT(j, n) (min((j) + (n) / D4, end) * p.ldkv4 + kv + (n) % D4)
 
 void main()
 {
@@ -38,13 +40,15 @@ void main()
     }
     float most = -1e30, sum = 0.0;
     for (uint j = j0; j <= end; j += KEYS) {
+        vec4 keys[HELD(KEYS * D4)], values[HELD(KEYS * D4)];
+        HOLD(keys, KEYS * D4, n, k[KV_AT(j, n)]);
+        HOLD(values, KEYS * D4, n, v[KV_AT(j, n)]);
         float s[KEYS];
         float now = most;
         [[unroll]] for (uint n = 0; n < KEYS; n++) {
-            uint row = min(j + n, end);
             vec4 d = vec4(0.0);
             [[unroll]] for (uint i = 0; i < D4; i++)
-                d = fma(mine[i], k[row * p.ldkv4 + kv + i], d);
+                d = fma(mine[i], HELD_AT(keys, n * D4 + i, k[KV_AT(j, n * D4 + i)]), d);
             bool seen = j + n >= from && j + n <= key;
             s[n] = seen ? d.x + d.y + d.z + d.w : -1e30;
             now = max(now, s[n]);
@@ -54,11 +58,10 @@ void main()
         [[unroll]] for (uint i = 0; i < D4; i++)
             acc[i] *= old;
         [[unroll]] for (uint n = 0; n < KEYS; n++) {
-            uint row = min(j + n, end);
             float e = s[n] > -1e29 ? exp(s[n] - now) : 0.0;
             sum += e;
             [[unroll]] for (uint i = 0; i < D4; i++)
-                acc[i] = fma(vec4(e), v[row * p.ldkv4 + kv + i], acc[i]);
+                acc[i] = fma(vec4(e), HELD_AT(values, n * D4 + i, v[KV_AT(j, n * D4 + i)]), acc[i]);
         }
         most = now;
     }

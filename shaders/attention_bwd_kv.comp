@@ -40,18 +40,21 @@ void main()
         uint head = kv_head * p.group + g;
         for (uint t = first_row; t < end; t++) {
             vec4 s4 = vec4(0.0), p4 = vec4(0.0);
+            vec4 queries[HELD(D4)], grads[HELD(D4)];
             uint at = t * p.ldq4 + head * D4;
+            HOLD(queries, D4, n, q[at + n]);
+            HOLD(grads, D4, n, d_o[at + n]);
             [[unroll]] for (uint i = 0; i < D4; i++) {
-                s4 = fma(key[i], q[at + i], s4);
-                p4 = fma(value[i], d_o[at + i], p4);
+                s4 = fma(key[i], HELD_AT(queries, i, q[at + i]), s4);
+                p4 = fma(value[i], HELD_AT(grads, i, d_o[at + i]), p4);
             }
             bool seen = t >= j && t < mine_end && t < sees;
             float s = s4.x + s4.y + s4.z + s4.w, dp = p4.x + p4.y + p4.z + p4.w;
             float e = seen ? exp(s - lse[t * p.heads + head]) : 0.0;
             float w = e * (dp - delta[t * p.heads + head]);
             [[unroll]] for (uint i = 0; i < D4; i++) {
-                acc_v[i] = fma(vec4(e), d_o[at + i], acc_v[i]);
-                acc_k[i] = fma(vec4(seen ? w : 0.0), q[at + i], acc_k[i]);
+                acc_v[i] = fma(vec4(e), HELD_AT(grads, i, d_o[at + i]), acc_v[i]);
+                acc_k[i] = fma(vec4(seen ? w : 0.0), HELD_AT(queries, i, q[at + i]), acc_k[i]);
             }
         }
     }

@@ -37,15 +37,19 @@ void main()
     float d = d4.x + d4.y + d4.z + d4.w; // as dp is: a query that sees one key has dp - d = 0
     float l = lse[t * p.heads + head];
     for (uint j = first_key(first_row, starts[first_row]); j <= end; j++) {
+        vec4 keys[HELD(D4)], values[HELD(D4)];
+        uint at = j * p.ldkv4 + kv;
+        HOLD(keys, D4, n, k[at + n]);
+        HOLD(values, D4, n, v[at + n]);
         vec4 s4 = vec4(0.0), p4 = vec4(0.0);
         [[unroll]] for (uint i = 0; i < D4; i++) {
-            s4 = fma(mine[i], k[j * p.ldkv4 + kv + i], s4);
-            p4 = fma(grad[i], v[j * p.ldkv4 + kv + i], p4);
+            s4 = fma(mine[i], HELD_AT(keys, i, k[at + i]), s4);
+            p4 = fma(grad[i], HELD_AT(values, i, v[at + i]), p4);
         }
         float s = s4.x + s4.y + s4.z + s4.w, dp = p4.x + p4.y + p4.z + p4.w;
         float w = j >= from && j <= t ? exp(s - l) * (dp - d) : 0.0;
         [[unroll]] for (uint i = 0; i < D4; i++)
-            acc[i] = fma(vec4(w), k[j * p.ldkv4 + kv + i], acc[i]);
+            acc[i] = fma(vec4(w), HELD_AT(keys, i, k[at + i]), acc[i]);
     }
     if (!live)
         return;

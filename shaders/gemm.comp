@@ -32,14 +32,21 @@ layout(binding = 8) readonly buffer Step { step_scalars step_; };
 #include "lib/tile_common.glsl"
 #include "lib/dequant.glsl"
 #include "lib/rng.glsl"
+#define SHARE_ID 8
+#include "lib/share.glsl"
+
+// X's tile at `at`, ROWS rows of two vec4s: the index counts vec4s.
+#define X_AT(i) x[at + ((i) >> 1) * p.ldx4 + ((i) & 1)]
 
 #ifdef DX
 
 // acc[t] += sum_n dy[t, n] w[n, :]
 void multiply(in vec4 w[8][2], uint at, inout vec4 acc[ROWS][2])
 {
+    vec4 held[HELD(2 * ROWS)];
+    HOLD(held, 2 * ROWS, i, X_AT(i));
     [[unroll]] for (uint t = 0; t < ROWS; t++) {
-        vec4 a = x[at + t * p.ldx4], b = x[at + t * p.ldx4 + 1];
+        vec4 a = HELD_AT(held, 2 * t, X_AT(2 * t)), b = HELD_AT(held, 2 * t + 1, X_AT(2 * t + 1));
         [[unroll]] for (uint n = 0; n < 4; n++) {
             acc[t][0] = fma(vec4(a[n]), w[n][0], acc[t][0]);
             acc[t][1] = fma(vec4(a[n]), w[n][1], acc[t][1]);
@@ -85,8 +92,10 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
 // acc[t][n] += sum_k x[t, k] w[n, k]
 void multiply(in vec4 w[8][2], uint at, inout vec4 acc[ROWS][2])
 {
+    vec4 held[HELD(2 * ROWS)];
+    HOLD(held, 2 * ROWS, i, X_AT(i));
     [[unroll]] for (uint t = 0; t < ROWS; t++) {
-        vec4 a = x[at + t * p.ldx4], b = x[at + t * p.ldx4 + 1];
+        vec4 a = HELD_AT(held, 2 * t, X_AT(2 * t)), b = HELD_AT(held, 2 * t + 1, X_AT(2 * t + 1));
         [[unroll]] for (uint n = 0; n < 8; n++) {
             float sum = acc[t][n / 4][n % 4];
             [[unroll]] for (uint k = 0; k < 4; k++)
@@ -117,15 +126,17 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
 
 void main()
 {
-    uint tile = gl_GlobalInvocationID.x; // of the result's columns
+    uint lane = gl_GlobalInvocationID.x;
     uint row = gl_WorkGroupID.y * ROWS;
 #ifdef DX
-    uint tiles = p.k_tiles, steps = p.n_tiles, x4 = p.row0 / 4, y4 = 2 * tile;
+    uint tiles = p.k_tiles, steps = p.n_tiles, x4 = p.row0 / 4, y4 = 0;
 #else
-    uint tiles = p.n_tiles, steps = p.k_tiles, x4 = 0, y4 = p.row0 / 4 + 2 * tile;
+    uint tiles = p.n_tiles, steps = p.k_tiles, x4 = 0, y4 = p.row0 / 4;
 #endif
-    if (tile >= tiles || (LIMIT && p.first + row >= step_.supervised))
+    if ((SHARE == 0 && lane >= tiles) || (LIMIT && p.first + row >= step_.supervised))
         return;
+    uint tile = min(lane, tiles - 1); // of the result's columns; with SHARE every lane takes part
+    y4 += 2 * tile;
     vec4 acc[ROWS][2];
     [[unroll]] for (uint t = 0; t < ROWS; t++)
         acc[t][0] = acc[t][1] = vec4(0.0);
@@ -145,6 +156,8 @@ void main()
         multiply(w, row * p.ldx4 + x4 + 2 * i, acc);
     }
 #endif
+    if (lane >= tiles)
+        return;
     if (TAIL)
         add_tail(row, tile, acc);
     [[unroll]] for (uint t = 0; t < ROWS; t++)

@@ -22,25 +22,31 @@ layout(binding = 3) readonly buffer Step { step_scalars step_; };
 layout(constant_id = 3) const uint ROWS_TOTAL = 8; // padded rows of X
 
 #include "lib/rng.glsl"
+#define SHARE_ID 4
+#include "lib/share.glsl"
 
 shared vec4 parts[SLICES > 1 ? LANES * SLICES * 2 : 1];
 
-void accumulate(uint k4, vec4 v, uint c4, bool second, inout vec4 acc[2])
-{
+// The 8 vec4s of W that meet columns 4 k4 to 4 k4 + 3 of X: four of column group c4, four of the
+// next one (the same again where there is no next one).
 #ifdef UP
-    [[unroll]] for (uint i = 0; i < 4; i++) {
-        uint at = (4 * k4 + i) * p.ldw4 + c4;
-        acc[0] = fma(vec4(v[i]), w[at], acc[0]);
-        if (second)
-            acc[1] = fma(vec4(v[i]), w[at + 1], acc[1]);
-    }
+#define W_AT(i) w[(4 * k4 + ((i) & 3)) * p.ldw4 + c4 + ((i) >> 2) * next]
 #else
-    [[unroll]] for (uint r = 0; r < 4; r++) {
-        acc[0][r] += dot(v, w[(4 * c4 + r) * p.ldw4 + k4]);
-        if (second)
-            acc[1][r] += dot(v, w[(4 * c4 + 4 + r) * p.ldw4 + k4]);
-    }
+#define W_AT(i) w[(4 * (c4 + ((i) >> 2) * next) + ((i) & 3)) * p.ldw4 + k4]
 #endif
+
+void accumulate(uint k4, vec4 v, uint c4, uint next, inout vec4 acc[2])
+{
+    vec4 held[HELD(8)];
+    HOLD(held, 8, n, W_AT(n));
+    [[unroll]] for (uint i = 0; i < 8; i++) {
+        vec4 weight = HELD_AT(held, i, W_AT(i));
+#ifdef UP
+        acc[i >> 2] = fma(vec4(v[i & 3]), weight, acc[i >> 2]);
+#else
+        acc[i >> 2][i & 3] += dot(v, weight);
+#endif
+    }
 }
 
 void main()
@@ -48,13 +54,13 @@ void main()
     uint row = min(gl_WorkGroupID.x * LANES + gl_LocalInvocationID.x, ROWS_TOTAL - 1);
     uint slice = gl_LocalInvocationID.y;
     uint c4 = gl_WorkGroupID.y * 2;
-    bool second = c4 + 1 < p.rank4;
+    uint next = c4 + 1 < p.rank4 ? 1 : 0;
     vec4 acc[2] = vec4[2](vec4(0.0), vec4(0.0));
     for (uint k4 = slice; k4 < p.cols4; k4 += SLICES) {
         vec4 v = x[row * p.ldx4 + k4];
         if (DROPOUT)
             v *= dropout_mask(step_.seed, p.stream, row * p.cols + 4 * k4, p.dropout);
-        accumulate(k4, v, c4, second, acc);
+        accumulate(k4, v, c4, next, acc);
     }
     if (SLICES > 1) {
         uint at = (slice * LANES + gl_LocalInvocationID.x) * 2;
@@ -70,6 +76,6 @@ void main()
     }
     uint at = row * p.ldh4 + p.h4 + c4;
     h[at] = p.scale * acc[0];
-    if (second)
+    if (next > 0)
         h[at + 1] = p.scale * acc[1];
 }

@@ -19,27 +19,40 @@ layout(binding = 2) buffer Gradient { vec4 g[]; };
 layout(binding = 3) readonly buffer Step { step_scalars step_; };
 
 #include "lib/rng.glsl"
+#define SHARE_ID 2
+#include "lib/share.glsl"
+
+const uint TOKENS = 8; // taken together; those past the end count as zero
+#define H_AT(t) min(t, p.rows - 1) * p.ldh4 + p.h4 + r4
 
 void main()
 {
     uint c8 = gl_GlobalInvocationID.x, r4 = gl_WorkGroupID.y;
-    if (c8 >= p.cols8)
-        return;
+    bool live = c8 < p.cols8;
+    c8 = min(c8, p.cols8 - 1);
     vec4 acc[4][2]; // [rank][wide]
     [[unroll]] for (uint r = 0; r < 4; r++)
         acc[r][0] = acc[r][1] = vec4(0.0);
-    for (uint t = 0; t < p.rows; t++) {
-        vec4 a = x[t * p.ldx4 + 2 * c8], b = x[t * p.ldx4 + 2 * c8 + 1];
-        if (DROPOUT) {
-            a *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8, p.dropout);
-            b *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8 + 4, p.dropout);
-        }
-        vec4 v = h[t * p.ldh4 + p.h4 + r4];
-        [[unroll]] for (uint r = 0; r < 4; r++) {
-            acc[r][0] = fma(vec4(v[r]), a, acc[r][0]);
-            acc[r][1] = fma(vec4(v[r]), b, acc[r][1]);
+    for (uint t0 = 0; t0 < p.rows; t0 += TOKENS) {
+        vec4 held[HELD(TOKENS)];
+        HOLD(held, TOKENS, n, h[H_AT(t0 + n)]);
+        [[unroll]] for (uint i = 0; i < TOKENS; i++) {
+            uint t = min(t0 + i, p.rows - 1);
+            vec4 a = x[t * p.ldx4 + 2 * c8], b = x[t * p.ldx4 + 2 * c8 + 1];
+            if (DROPOUT) {
+                a *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8, p.dropout);
+                b *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8 + 4, p.dropout);
+            }
+            vec4 v = HELD_AT(held, i, h[H_AT(t)]);
+            v = t0 + i < p.rows ? v : vec4(0.0);
+            [[unroll]] for (uint r = 0; r < 4; r++) {
+                acc[r][0] = fma(vec4(v[r]), a, acc[r][0]);
+                acc[r][1] = fma(vec4(v[r]), b, acc[r][1]);
+            }
         }
     }
+    if (!live)
+        return;
 #ifdef UP
     [[unroll]] for (uint n = 0; n < 8; n++)
         g[(8 * c8 + n) * p.ldg4 + r4] +=

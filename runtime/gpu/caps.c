@@ -21,7 +21,14 @@ static void drop_cooperative_matrix(inl_gpu_caps *caps)
     caps->cooperative_matrix = false;
 }
 
+static void mark_slow_uniform_loads(inl_gpu_caps *caps)
+{
+    caps->slow_uniform_loads = true;
+}
+
 static const quirk quirks[] = {
+    {0, "llvmpipe", 0, mark_slow_uniform_loads,
+     "Mesa 22.3 loads lane by lane whatever the address, 26.1 still gains; shaders/SPEED.md"},
     {0, NULL, 0, drop_cooperative_matrix, "no kernel uses matrix cores yet"},
 };
 

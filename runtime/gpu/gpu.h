@@ -26,6 +26,7 @@ typedef struct inl_gpu_caps {
     float timestamp_ns; // of one tick; 0: no timestamps
     bool subgroup_arithmetic, float16, storage16, cooperative_matrix;
     bool timeline;
+    bool slow_uniform_loads; // a load at a uniform address costs as much as one a lane
     bool usable;
     char unusable_reason[128];
 } inl_gpu_caps;

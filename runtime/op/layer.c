@@ -113,7 +113,8 @@ static void attention(inl_plan *plan, const inl_attention *a, inl_tensor q, inl_
     node->spec[0] = ATTENTION_LANES;
     node->spec[1] = a->head_dim / 4;
     node->spec[2] = cached;
-    node->spec_count = 3;
+    node->spec[3] = inl_share(plan);
+    node->spec_count = 4;
     node->groups[0] = inl_div_up(q.rows, ATTENTION_LANES);
     node->groups[1] = heads;
     node->groups[2] = 1;

@@ -119,8 +119,8 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
                  inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE, INL_READ),
                  {in->scalars, INL_READ}},
         .spec = {GEMM_LANES, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
-                 dropout, aligned, args->limit},
-        .spec_count = 8,
+                 dropout, aligned, args->limit, rows > 1 ? inl_share(plan) : 0},
+        .spec_count = 9,
         .groups = {inl_div_up(dx ? column_tiles : row_tiles, GEMM_LANES),
                    inl_div_up(args->x.rows, rows), 1},
         .flops = 2ull * args->x.rows * part->rows * w->cols +
@@ -168,8 +168,9 @@ static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                               {inl_op_external(plan, weight), INL_READ},
                               {h.buf, INL_WRITE},
                               {in->scalars, INL_READ}},
-                     .spec = {LORA_LANES, slices, dropout, (uint32_t)inl_round_up(x.rows, 8)},
-                     .spec_count = 4,
+                     .spec = {LORA_LANES, slices, dropout, (uint32_t)inl_round_up(x.rows, 8),
+                              inl_share(plan)},
+                     .spec_count = 5,
                      .groups = {inl_div_up(x.rows, LORA_LANES), inl_div_up(push->rank4, 2), 1},
                      .flops = flops};
     inl_node_push(&node, push, sizeof(*push));
@@ -229,8 +230,8 @@ static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                               {h.buf, INL_READ},
                               {inl_op_external(plan, gradient), INL_READ_WRITE},
                               {in->scalars, INL_READ}},
-                     .spec = {LORA_LANES, dropout},
-                     .spec_count = 2,
+                     .spec = {LORA_LANES, dropout, inl_share(plan)},
+                     .spec_count = 3,
                      .groups = {inl_div_up(push->cols8, LORA_LANES), push->rank4, 1},
                      .flops = 8ull * x.rows * x.cols * push->rank4};
     inl_node_push(&node, push, sizeof(*push));

@@ -252,12 +252,15 @@ static void parse(int argc, char **argv, kt_suite *s)
             s->list = true;
         } else if (strcmp(argv[i], "--quick") == 0) {
             s->quick = true;
+        } else if (strcmp(argv[i], "--fast-uniform-loads") == 0) {
+            s->fast_uniform_loads = true;
         } else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
             s->filter = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             s->seed = (uint32_t)strtoul(argv[++i], NULL, 0);
         } else {
-            printf("usage: %s [--list] [--filter PART_OF_NAME] [--seed N] [--verbose] [--quick]\n",
+            printf("usage: %s [--list] [--filter PART_OF_NAME] [--seed N] [--verbose] [--quick]\n"
+                   "  --fast-uniform-loads: as on a device that needs no SHARE (lib/share.glsl)\n",
                    argv[0]);
             exit(2);
         }
@@ -275,6 +278,8 @@ static bool open_suite(kt_suite *s)
         inl_buffer_create(s->gpu, "test heap", KT_HEAP_BYTES, INL_MEMORY_DEVICE, &s->heap) !=
             INLAY_OK)
         return false;
+    if (s->fast_uniform_loads)
+        s->gpu->caps.slow_uniform_loads = false;
     s->image = checked(malloc(KT_HEAP_BYTES));
     s->after = checked(malloc(KT_HEAP_BYTES));
     const inl_gpu_caps *caps = inl_gpu_get_caps(s->gpu);
