@@ -69,7 +69,8 @@ static bool merge_rule(const void *context, const inl_symbol *left, const inl_sy
     return true;
 }
 
-// A run of characters that are no tokens is one unknown token; `first`: where this text's ids begin.
+// A run of characters that are no tokens is one unknown token; `first`: where this text's ids
+// begin.
 static inlay_result emit_unknown(const inl_env *env, int32_t unknown, size_t first, inl_ids *ids)
 {
     if (ids->count > first && ids->data[ids->count - 1] == unknown)

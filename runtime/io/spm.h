@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // SentencePiece-style BPE ("llama"): spaces become U+2581, characters are merged by the score of
-// the token they make. A character that is no token becomes its byte tokens; where there are none, a
-// run of such characters becomes one unknown token.
+// the token they make. A character that is no token becomes its byte tokens; where there are none,
+// a run of such characters becomes one unknown token.
 #ifndef INL_IO_SPM_H
 #define INL_IO_SPM_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sums and maxima over a workgroup, for any subgroup size, in an order fixed by the device.
-// Needs GL_KHR_shader_subgroup_arithmetic and a local size along x alone, a power of two: Mesa 22.3's
-// CPU driver does not count a last subgroup that is not full.
+// Needs GL_KHR_shader_subgroup_arithmetic and a local size along x alone, a power of two: Mesa
+// 22.3's CPU driver does not count a last subgroup that is not full.
 shared float reduce_parts[256];
 
 float reduce_add(float v)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Devices: which there are, choosing one, memory and its budget, the pipeline cache, copies, the arena.
+// Devices: which there are, choosing one, memory and its budget, the pipeline cache, copies, the
+// arena.
 #include "harness/train_run.h"
 
 #include "base/rng.h"
@@ -157,7 +158,8 @@ static void a_budget_is_kept(void **state)
     inl_buffer *first, *second;
     TRAIN_OK(inl_buffer_create(gpu, "the first", 2 << 20, INL_MEMORY_DEVICE, &first));
     inlay_result result = inl_buffer_create(gpu, "the second", 2 << 20, INL_MEMORY_DEVICE, &second);
-    train_refused(result, INLAY_ERROR_OUT_OF_DEVICE_MEMORY, "the second", "2.0 MiB", "3.0 MiB", NULL);
+    train_refused(result, INLAY_ERROR_OUT_OF_DEVICE_MEMORY, "the second", "2.0 MiB", "3.0 MiB",
+                  NULL);
     assert_null(second);
     assert_int_equal(used_by(device), 2 << 20);
     uint64_t most = gpu->caps.max_allocation_bytes;
@@ -369,7 +371,8 @@ static double loss_within(uint64_t range, inlay_quantize quantize)
     return loss;
 }
 
-// 512 KiB of embedding and head, 128 KiB of each feed-forward matrix; sums are taken in another order.
+// 512 KiB of embedding and head, 128 KiB of each feed-forward matrix; sums are taken in another
+// order.
 static void weights_are_split_to_fit_bindings(void **state)
 {
     (void)state;

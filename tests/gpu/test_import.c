@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Training on a device that the test made itself, between the test's own dispatches on the same queue.
+// Training on a device that the test made itself, between the test's own dispatches on the same
+// queue.
 #include "harness/train_run.h"
 #include "harness/vulkan_host.h"
 
@@ -211,8 +212,8 @@ static void submits_are_as_short_as_asked_for(void **state)
     assert_memory_equal(losses[0], expected, sizeof(expected));
 }
 
-// Own and imported devices side by side, made and destroyed in either order: nothing of one instance
-// may be called with the other's handles.
+// Own and imported devices side by side, made and destroyed in either order: nothing of one
+// instance may be called with the other's handles.
 static void two_devices(bool own_first, bool own_leaves_first)
 {
     vulkan_host host;
@@ -275,7 +276,8 @@ static void beside_a_driver_without_the_loader(void **state)
         print_message("skipped: the driver of %s is not libvulkan_lvp.so\n", device_name);
         skip();
     }
-    inlay_device *own = train_open_device(0), *imported = import(&host), *again = train_open_device(0);
+    inlay_device *own = train_open_device(0), *imported = import(&host),
+                 *again = train_open_device(0);
     train_run runs[3];
     open_run(&runs[0], own);
     open_run(&runs[1], imported);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Training runs through the public API, for tests: a toy model or a file, text in memory, one device for
-// all tests of a program, and the adapter's bytes to compare. Header only; defines cmocka's includes.
+// Training runs through the public API, for tests: a toy model or a file, text in memory, one
+// device for all tests of a program, and the adapter's bytes to compare. Header only; defines
+// cmocka's includes.
 #ifndef HARNESS_TRAIN_RUN_H
 #define HARNESS_TRAIN_RUN_H
 
@@ -119,7 +120,8 @@ static const toy_model train_toy = {.dim = 24, .ffn = 36, .layers = 2, .heads = 
                                     .rope_factors = 1};
 
 static const char train_sentences[] =
-    "{\"text\": \"a fox\"}\n{\"text\": \"two hens\"}\n{\"text\": \"thin ice\"}\n{\"text\": \"run\"}\n"
+    "{\"text\": \"a fox\"}\n{\"text\": \"two hens\"}\n{\"text\": \"thin ice\"}\n{\"text\": "
+    "\"run\"}\n"
     "{\"text\": \"who?\"}\n{\"text\": \"the wind\"}\n{\"text\": \"snow\"}\n{\"text\": \"bells\"}\n";
 
 typedef struct train_setup {
@@ -149,8 +151,8 @@ static inline void train_write(const char *path, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
-static inline inlay_dataset *train_open_text(const inlay_model *model, const char *text, bool is_txt,
-                                             const inlay_dataset_params *rows)
+static inline inlay_dataset *train_open_text(const inlay_model *model, const char *text,
+                                             bool is_txt, const inlay_dataset_params *rows)
 {
     inlay_dataset *dataset;
     const char *path = train_path(is_txt ? "data.txt" : "data.jsonl");
@@ -186,8 +188,8 @@ static inline void train_open(train_run *r, const train_setup *setup)
     inlay_train_params params = train_params_of(setup);
     train_prepare(r, setup);
     TRAIN_OK(inlay_trainer_create(&r->trainer, &train_env,
-                                  setup->device ? setup->device : train_device, r->model, r->adapter,
-                                  r->dataset, &params));
+                                  setup->device ? setup->device : train_device, r->model,
+                                  r->adapter, r->dataset, &params));
 }
 
 static inline void train_close(train_run *r)

@@ -132,7 +132,8 @@ static void expect_submits(kt *k, uint32_t least, uint32_t most)
         kt_fail(k, "%u submits instead of %u to %u", count, least, most);
 }
 
-// No budget at all cuts every node, down to its workgroups, an endless one none; the bits stay the same.
+// No budget at all cuts every node, down to its workgroups, an endless one none; the bits stay the
+// same.
 static void check_cuts(kt_suite *suite)
 {
     kt *k = kt_begin(suite, "submits cut anew");
@@ -208,7 +209,8 @@ static void keep_message(void *user, inlay_log_level level, const char *message)
 }
 
 // One sentence, however many nodes are refused.
-static void expect_error(kt *k, inl_plan *plan, inlay_result expected, const char *part, messages *said)
+static void expect_error(kt *k, inl_plan *plan, inlay_result expected, const char *part,
+                         messages *said)
 {
     inlay_result result = inl_plan_finish(plan);
     if (result != expected)
@@ -218,7 +220,8 @@ static void expect_error(kt *k, inl_plan *plan, inlay_result expected, const cha
     *said = (messages){0};
 }
 
-// A binding no device has, an arena over the budget, too many workgroups: an error, a sentence, and nothing left behind.
+// A binding no device has, an arena over the budget, too many workgroups: an error, a sentence, and
+// nothing left behind.
 static void check_errors(kt_suite *suite)
 {
     kt *k = kt_begin(suite, "what does not fit is refused");

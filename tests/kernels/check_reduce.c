@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Reductions (lib/reduce.glsl) in workgroups of one subgroup, of a part of one, and of many. The wrappers in
-// runtime/op use 64 threads, which on one device is 16 subgroups and on another less than one.
+// Reductions (lib/reduce.glsl) in workgroups of one subgroup, of a part of one, and of many. The
+// wrappers in runtime/op use 64 threads, which on one device is 16 subgroups and on another less
+// than one.
 #include "kernels/families.h"
 #include "op/node.h"
 #include "ref/ref.h"
@@ -17,7 +18,8 @@ static void check_norm(kt_suite *suite, uint32_t lanes)
         return;
     kt_inputs inputs = kt_make_inputs(k, T);
     kt_mat x = kt_tensor(k, KT_IN, "x", T, D, 3.0f), g = kt_array(k, KT_IN, "weight", D, 8, 2.0f);
-    kt_mat y = kt_tensor(k, KT_OUT, "y", T, D, 0.0f), rstd = kt_array(k, KT_OUT, "rstd", T, 1, 0.0f);
+    kt_mat y = kt_tensor(k, KT_OUT, "y", T, D, 0.0f),
+           rstd = kt_array(k, KT_OUT, "rstd", T, 1, 0.0f);
     inl_node node = {.kernel = INL_KERNEL_RMSNORM,
                      .tag = "test",
                      .uses = {{x.t.buf, INL_READ},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What both sides must agree on, within bounds that f32 leaves: measured ones are below a tenth of them."""
+"""What both sides must agree on, within f32's bounds; what was measured is below a tenth."""
 import measured
 import reference
 import torch
@@ -18,7 +18,7 @@ def relative(got, want):
 
 
 def gradients(case, inlay, model, batch):
-    """Of the first micro-batch, each tensor by itself. A zero B has a zero A's gradient: left out."""
+    """Of the first micro-batch, each tensor by itself; a zero A's or B's is left out."""
     want = reference.gradients(model, inlay.report["rows"][:batch])
     got = inlay.tensors("gradients")
     assert got.keys() == want.keys()
@@ -31,7 +31,7 @@ def gradients(case, inlay, model, batch):
 
 
 def training(case, steps, report, model, options):
-    """Loss, gradient norm and learning rate of each step that inlay reports, from its first adapter."""
+    """Loss, gradient norm and rate of each step that inlay reports, from its first adapter."""
     history = reference.train(model, report, options, len(steps))
     for step, (loss, norm, rate) in zip(steps, history):
         measured.note(case, "loss", abs(step["loss"] - loss))

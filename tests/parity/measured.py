@@ -12,5 +12,3 @@ def table():
     yield f"{'case':28}" + "".join(f"{c:>15}" for c in columns)
     for case, row in ROWS.items():
         yield f"{case:28}" + "".join(f"{row[c]:15.1e}" if c in row else f"{'':15}" for c in columns)
-
-

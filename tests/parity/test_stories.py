@@ -10,8 +10,8 @@ import pytest
 import reference
 
 STEPS = 50
-TRAIN = {"learning_rate": 1e-3, "schedule": 1, "warmup_steps": 5, "max_grad_norm": 1.0, "batch_size": 2,
-         "seed": 3}
+TRAIN = {"learning_rate": 1e-3, "schedule": 1, "warmup_steps": 5, "max_grad_norm": 1.0,
+         "batch_size": 2, "seed": 3}
 
 if not os.environ.get("INLAY_TEST_DATA"):
     pytest.skip("skipped: stories260K: INLAY_TEST_DATA is not set", allow_module_level=True)

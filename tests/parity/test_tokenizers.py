@@ -22,20 +22,24 @@ VOCABULARY = 700
 # ---- texts
 
 RANGES = [(0x20, 0x7e), (0x61, 0x7a), (0x30, 0x39), (0xa1, 0x17f), (0x391, 0x3a1), (0x3b1, 0x3c9),
-          (0x410, 0x44f), (0x5d0, 0x5ea), (0x621, 0x652), (0x905, 0x94d), (0xe01, 0xe3a), (0x1e00, 0x1eff),
-          (0x3041, 0x3096), (0x30a1, 0x30fa), (0x4e00, 0x4fff), (0xac00, 0xad00), (0x10330, 0x1034a),
-          (0x1d400, 0x1d454), (0x20000, 0x20100), (0x300, 0x36f), (0x2150, 0x218a), (0x660, 0x669)]
-ODDITIES = [" ", "  ", "\t", "\n", "\r\n", "\n\n", "\x00", "\x01", "\x1b", "\x7f", "\x85", "\xa0", "\u1680",
-            "\u180e", "\u2003", "\u200b", "\u200d", "\u2028", "\u202e", "\u2060", "\u3000", "\ufeff",
-            "\ue000", "\U0010fffd", "\u2581", "'", "'s", "'LL", "'ſ", "’t", "½", "²", "ⅷ", "٣", "١٢٣٤", "12345",
-            "\U0001f469\u200d\U0001f680", "\U0001f44d\U0001f3fd", "\U0001f1ef\U0001f1f5", "☃\ufe0f",
-            "e\u0301", "ǅ", "ʰ", "ª", "İ", "ß", "/", "//", "\\", "_", "`", "^", "|", "<|endof", "<s>"]
-WRITTEN = ["", " ", "a", "Hello, world!", "  two  spaces ", "It's THEY'LL we'd I'M", "x=12345678;y\t= 9.5e-3\n",
-           "Zażółć gęślą jaźń", "Съешь ещё этих мягких булок", "Ξεσκεπάζω τὴν ψυχοφθόρα", "דג סקרן שט בים",
-           "نص حكيم له سر قاطع", "ऋषियों को सताने वाले", "เป็นมนุษย์สุดประเสริฐ", "いろはにほへと チリヌルヲ",
-           "天地玄黃，宇宙洪荒。", "키스의 고유조건은", "CamelCaseWords and SHOUTING", "a\u0000b\u0001c", "\n\n\n \n",
-           "tabs\t\t\tand\r\nlines\r\r", "snake_case::path/to//file.c", "🦙🦙 👩‍🚀👍🏽🇯🇵", "¿qué?¡sí!", "ⅷ ½ ² ٣٤٥",
-           "<|im_start|>user\nhi<|endoftext|>", "<|endoftext|><|endoftext|> <|im_start|", "0 00 000 0000 00000"]
+          (0x410, 0x44f), (0x5d0, 0x5ea), (0x621, 0x652), (0x905, 0x94d), (0xe01, 0xe3a),
+          (0x1e00, 0x1eff), (0x3041, 0x3096), (0x30a1, 0x30fa), (0x4e00, 0x4fff), (0xac00, 0xad00),
+          (0x10330, 0x1034a), (0x1d400, 0x1d454), (0x20000, 0x20100), (0x300, 0x36f),
+          (0x2150, 0x218a), (0x660, 0x669)]
+ODDITIES = [" ", "  ", "\t", "\n", "\r\n", "\n\n", "\x00", "\x01", "\x1b", "\x7f", "\x85", "\xa0",
+            "\u1680", "\u180e", "\u2003", "\u200b", "\u200d", "\u2028", "\u202e", "\u2060",
+            "\u3000", "\ufeff", "\ue000", "\U0010fffd", "\u2581", "'", "'s", "'LL", "'ſ", "’t", "½",
+            "²", "ⅷ", "٣", "١٢٣٤", "12345", "\U0001f469\u200d\U0001f680", "\U0001f44d\U0001f3fd",
+            "\U0001f1ef\U0001f1f5", "☃\ufe0f", "e\u0301", "ǅ", "ʰ", "ª", "İ", "ß", "/", "//", "\\",
+            "_", "`", "^", "|", "<|endof", "<s>"]
+WRITTEN = ["", " ", "a", "Hello, world!", "  two  spaces ", "It's THEY'LL we'd I'M",
+           "x=12345678;y\t= 9.5e-3\n", "Zażółć gęślą jaźń", "Съешь ещё этих мягких булок",
+           "Ξεσκεπάζω τὴν ψυχοφθόρα", "דג סקרן שט בים", "نص حكيم له سر قاطع",
+           "ऋषियों को सताने वाले", "เป็นมนุษย์สุดประเสริฐ", "いろはにほへと チリヌルヲ", "天地玄黃，宇宙洪荒。",
+           "키스의 고유조건은", "CamelCaseWords and SHOUTING", "a\u0000b\u0001c", "\n\n\n \n",
+           "tabs\t\t\tand\r\nlines\r\r", "snake_case::path/to//file.c", "🦙🦙 👩‍🚀👍🏽🇯🇵", "¿qué?¡sí!",
+           "ⅷ ½ ² ٣٤٥", "<|im_start|>user\nhi<|endoftext|>",
+           "<|endoftext|><|endoftext|> <|im_start|", "0 00 000 0000 00000"]
 
 
 def random_text(rng):
@@ -63,8 +67,8 @@ def training_texts():
 def compare(folder, add_vocabulary, size, want, samples, **options):
     """`want` gives the ids of a text; `add_vocabulary` writes the GGUF's tokenizer."""
     file = folder / "model.gguf"
-    llamas.write(file, llamas.random_llama(1, dim=8, ffn=8, heads=2, kv_heads=1, layers=1, vocab=size),
-                 add_vocabulary)
+    model = llamas.random_llama(1, dim=8, ffn=8, heads=2, kv_heads=1, layers=1, vocab=size)
+    llamas.write(file, model, add_vocabulary)
     got = driver.run(folder / "out", model=file, texts=samples, **options).report["ids"]
     wrong = [(text, mine, want(text)) for text, mine in zip(samples, got, strict=True)
              if mine != want(text)]
@@ -81,8 +85,9 @@ CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}
 
 
 def split(pattern):
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
-                                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def gpt2(*before):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Generation with the key-value cache: the tokens a full forward pass gives, whatever pieces the prompt is
-// fed in; where it ends; how it draws. With INLAY_TEST_DATA, a published text word for word.
+// Generation with the key-value cache: the tokens a full forward pass gives, whatever pieces the
+// prompt is fed in; where it ends; how it draws. With INLAY_TEST_DATA, a published text word for
+// word.
 #include "harness/train_run.h"
 
 #define VOCAB 261
@@ -336,8 +337,8 @@ static void logits_that_are_no_numbers_are_an_error(void **state)
     for (size_t i = 0; i < INL_COUNT(bad); i++)
         for (float temperature = 0.0f; temperature < 2.0f; temperature += 1.0f) {
             int32_t id;
-            train_refused(inl_sample(&env, &(inl_sampling){.temperature = temperature}, bad[i], KINDS,
-                                     0, &id),
+            train_refused(inl_sample(&env, &(inl_sampling){.temperature = temperature}, bad[i],
+                                     KINDS, 0, &id),
                           INLAY_ERROR_NOT_FINITE, "logits", NULL);
         }
 }

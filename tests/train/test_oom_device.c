@@ -12,8 +12,8 @@
 
 #include <dirent.h>
 
-// Allocations of one act that are made to fail: of most acts, of one that waits for the disk, and of
-// one that compiles all its kernels.
+// Allocations of one act that are made to fail: of most acts, of one that waits for the disk, and
+// of one that compiles all its kernels.
 #define MOST 60
 #define MOST_ON_DISK 30
 #define MOST_COMPILING 5

@@ -2,11 +2,12 @@
 // Measures whole training steps: rows of -t tokens, batch 1, rank -r on all seven projections.
 //
 // usage: bench_train [options] [CASE...]
-//   CASE  a format (q8_0 q4_0 nf4 f32 f16 bf16) of a random llama with 25M parameters (dim 512, ffn 1536,
-//         8 layers, 8/4 heads, vocab 512), or a model file, FILE or FILE:FORMAT to quantize it.
-//         Default: q8_0 q4_0 nf4 f32, and stories260K of the folder INLAY_TEST_DATA names.
-// Cases take turns in every repeat, so that other work on the machine meets all of them; the best repeat
-// is what the code can do, mean and deviation say how quiet the machine was.
+//   CASE  a format (q8_0 q4_0 nf4 f32 f16 bf16) of a random llama with 25M parameters (dim 512,
+//         ffn 1536, 8 layers, 8/4 heads, vocab 512), or a model file, FILE or FILE:FORMAT to
+//         quantize it. Default: q8_0 q4_0 nf4 f32, and stories260K of the folder INLAY_TEST_DATA
+//         names.
+// Cases take turns in every repeat, so that other work on the machine meets all of them; the best
+// repeat is what the code can do, mean and deviation say how quiet the machine was.
 #define _GNU_SOURCE
 #include "harness/toy_model.h"
 #include "train/trainer.h"
@@ -101,8 +102,8 @@ static void open_data(const inl_env *env, uint32_t tokens, bench_case *c)
     char *text = malloc(TEXT_BYTES);
     for (uint32_t i = 0; i < TEXT_BYTES; i++)
         text[i] = "etaoin shrdlu cmfwyp vbgkq xjz"[inl_rng_u32(1, 0, i) % 30];
-    check(inl_dataset_open_memory(env, c->model->tokenizer, "text", (uint8_t *)text, TEXT_BYTES, false,
-                                  &(inl_dataset_params){.max_length = tokens}, &c->dataset),
+    check(inl_dataset_open_memory(env, c->model->tokenizer, "text", (uint8_t *)text, TEXT_BYTES,
+                                  false, &(inl_dataset_params){.max_length = tokens}, &c->dataset),
           "make rows of tokens");
     free(text);
 }
@@ -117,9 +118,15 @@ static void open_case(const inl_env *env, inl_gpu *gpu, const options *o, const 
     open_data(env, o->tokens, c);
     inl_lora_params lora = {.r = o->rank, .alpha = 2.0f * (float)o->rank};
     check(inl_lora_create(env, &c->model->modules.list, &lora, &c->lora), "make an adapter");
-    inl_train_params params = {.batch_size = 1, .accumulation = 1, .max_steps = 1000000, .epochs = 1,
-                               .learning_rate = 1e-5f, .beta1 = 0.9f, .beta2 = 0.999f,
-                               .epsilon = 1e-8f, .max_grad_norm = 1.0f,
+    inl_train_params params = {.batch_size = 1,
+                               .accumulation = 1,
+                               .max_steps = 1000000,
+                               .epochs = 1,
+                               .learning_rate = 1e-5f,
+                               .beta1 = 0.9f,
+                               .beta2 = 0.999f,
+                               .epsilon = 1e-8f,
+                               .max_grad_norm = 1.0f,
                                .checkpointing = o->checkpointed};
     uint64_t before = inl_gpu_used(gpu);
     check(inl_trainer_create(env, gpu, c->model, c->lora, c->dataset, &params, &c->trainer),
@@ -166,7 +173,8 @@ typedef struct tag_time {
 
 static void add_time(tag_time *times, uint32_t *count, const inl_node *node, double seconds)
 {
-    const char *tag = node ? node->tag : "copy", *kernel = node ? inl_kernels[node->kernel].name : "";
+    const char *tag = node ? node->tag : "copy",
+               *kernel = node ? inl_kernels[node->kernel].name : "";
     uint32_t i = 0;
     while (i < *count && (strcmp(times[i].tag, tag) != 0 || strcmp(times[i].kernel, kernel) != 0))
         i++;
@@ -212,9 +220,10 @@ static void print_profile(bench_case *c)
     double all = 0.0;
     for (uint32_t i = 0; i < count; i++)
         all += times[i].seconds;
-    printf("\n%s: %.2f ms in %u nodes\n%8s %5s %6s %9s %8s  kernel, tag\n", c->name, 1e3 * all / STEPS,
-           inl_plan_node_count(c->trainer->micro) + inl_plan_node_count(c->trainer->update), "ms", "%",
-           "nodes", "us/node", "GFLOP/s");
+    printf("\n%s: %.2f ms in %u nodes\n%8s %5s %6s %9s %8s  kernel, tag\n", c->name,
+           1e3 * all / STEPS,
+           inl_plan_node_count(c->trainer->micro) + inl_plan_node_count(c->trainer->update), "ms",
+           "%", "nodes", "us/node", "GFLOP/s");
     for (uint32_t i = 0; i < count; i++)
         printf("%8.3f %5.1f %6u %9.1f %8.2f  %s %s\n", 1e3 * times[i].seconds / STEPS,
                100.0 * times[i].seconds / all, times[i].nodes / STEPS,
@@ -248,7 +257,8 @@ static void print_table(const options *o, const bench_case *cases, uint32_t coun
     for (uint32_t i = 0; i < count; i++) {
         const bench_case *c = &cases[i];
         summary s = summarize(c->rates, o->repeats);
-        double flops = (double)(inl_plan_flops(c->trainer->micro) + inl_plan_flops(c->trainer->update));
+        double flops =
+            (double)(inl_plan_flops(c->trainer->micro) + inl_plan_flops(c->trainer->update));
         printf("%-28s %9.1f %9.1f %7.1f %9.1f %8.3f %8.1f\n", c->name, s.best, s.mean, s.deviation,
                (double)c->peak_bytes / (1 << 20), c->host_ms, 1e-9 * flops * s.best / o->tokens);
     }
@@ -268,7 +278,8 @@ static void append_json(const options *o, const inl_gpu_caps *caps, const bench_
                         uint32_t count)
 {
     char commit[128], date[32];
-    first_line("git -C '" SOURCE_ROOT "' describe --always --dirty 2>/dev/null", commit, sizeof(commit));
+    first_line("git -C '" SOURCE_ROOT "' describe --always --dirty 2>/dev/null", commit,
+               sizeof(commit));
     time_t t = time(NULL);
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
     FILE *f = strcmp(o->json, "-") == 0 ? stdout : fopen(o->json, "a");
@@ -319,7 +330,8 @@ static int parse(int argc, char **argv, options *o)
         case 'j': o->json = optarg; break;
         default: usage();
         }
-    if (o->tokens < 2 || o->tokens > 256 || o->rank < 1 || o->repeats < 1 || o->repeats > MAX_REPEATS)
+    if (o->tokens < 2 || o->tokens > 256 || o->rank < 1 || o->repeats < 1 ||
+        o->repeats > MAX_REPEATS)
         usage();
     return optind;
 }

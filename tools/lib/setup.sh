@@ -9,7 +9,7 @@ venv=$root/.venv
 build_packages="gcc pkg-config python3 meson ninja-build glslc spirv-tools libvulkan-dev
 libvulkan-volk-dev libvulkan1 libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libyaml-dev
 libstb-dev"
-test_packages="libcmocka-dev vulkan-validationlayers binutils g++ clang libclang-rt-dev
+test_packages="git libcmocka-dev vulkan-validationlayers binutils g++ clang libclang-rt-dev
 python3-venv"
 
 say() { printf '\033[1m==\033[0m %s\n' "$*" >&2; }

@@ -10,11 +10,16 @@ def in_git():
     return os.path.exists(os.path.join(ROOT, ".git"))
 
 
+def git(*arguments):
+    """What git prints, whoever owns the checkout."""
+    command = ["git", "-c", "safe.directory=*", "-C", ROOT, *arguments]
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode()
+
+
 def list_files():
     """Paths relative to ROOT: what git tracks or would, else everything outside build folders."""
     if in_git():
-        command = ["git", "-C", ROOT, "ls-files", "-z", "-c", "-o", "--exclude-standard"]
-        names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
+        names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
         return sorted({n for n in names if n and os.path.isfile(os.path.join(ROOT, n))})
     found = []
     for folder, subfolders, names in os.walk(ROOT):
