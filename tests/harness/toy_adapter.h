@@ -5,59 +5,12 @@
 #define HARNESS_TOY_ADAPTER_H
 
 #include "adapter/lora.h"
-#include "base/rng.h"
 #include "harness/failing_env.h"
-#include "model/config.h"
+#include "harness/toy_modules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-// No two sizes alike, none a multiple of another where the architecture does not ask for it.
-static const inl_config toy_odd = {.architecture = "llama",
-                                   .layers = 2,
-                                   .dim = 20,
-                                   .ffn_dim = 14,
-                                   .heads = 3,
-                                   .kv_heads = 1,
-                                   .head_dim = 6,
-                                   .vocab = 13};
-// All of them multiples of 32, for block formats.
-static const inl_config toy_even = {.architecture = "llama",
-                                    .layers = 1,
-                                    .dim = 64,
-                                    .ffn_dim = 96,
-                                    .heads = 4,
-                                    .kv_heads = 2,
-                                    .head_dim = 16,
-                                    .vocab = 32};
-
-static inline inl_modules toy_modules(const inl_config *config)
-{
-    inl_env env = inl_env_resolve(NULL);
-    inl_modules modules;
-    if (inl_modules_create(&env, config, &modules) != INLAY_OK)
-        abort();
-    return modules;
-}
-
-static inline void toy_modules_free(inl_modules *modules)
-{
-    inl_env env = inl_env_resolve(NULL);
-    inl_modules_free(&env, modules);
-}
-
-// In [-1, 1); another sequence for each `stream`.
-static inline float toy_value(uint32_t stream, uint32_t i)
-{
-    return 2.0f * inl_rng_f32(77, stream, i) - 1.0f;
-}
-
-// Element i of a pair's half: the streams differ by module and half.
-static inline float toy_half_value(uint32_t module, bool is_b, uint32_t i)
-{
-    return toy_value(2 * module + is_b, i);
-}
 
 // A fresh adapter whose B's are random too.
 static inline inl_lora *toy_lora(const inl_modules *modules, const inl_lora_params *params)

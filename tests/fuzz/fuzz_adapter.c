@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+// libFuzzer target: any bytes as an adapter. The first byte chooses a GGUF file or a PEFT folder,
+// and whether there is a base; in a folder's input the config ends with the first zero byte. What
+// loads is finite, fits the base, and can be saved in both formats and loaded again.
+#define _GNU_SOURCE // memfd_create
+#include "adapter/lora.h"
+#include "base/file.h"
+#include "fuzz/fuzz.h"
+#include "harness/gguf_bytes.h"
+#include "harness/safetensors_bytes.h"
+#include "harness/toy_modules.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define GGUF_MODE 1
+#define NO_BASE_MODE 2
+
+// Files without a name that live in memory; a folder of links to them; and a folder to save to.
+static struct {
+    int config, tensors;
+    char root[64], folder[96], gguf[64], saved[96], saved_gguf[96];
+} files = {.config = -1};
+
+static void remove_folders(void)
+{
+    static const char *const names[] = {"in/adapter_config.json",
+                                        "in/adapter_model.safetensors",
+                                        "in",
+                                        "out/adapter_config.json",
+                                        "out/adapter_model.safetensors",
+                                        "out",
+                                        "out.gguf",
+                                        ""};
+    for (size_t i = 0; i < INL_COUNT(names); i++) {
+        char path[160];
+        snprintf(path, sizeof(path), "%s/%s", files.root, names[i]);
+        remove(path);
+    }
+}
+
+static int make_file(const char *name)
+{
+    char path[160], target[64];
+    int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    snprintf(target, sizeof(target), "/proc/self/fd/%d", fd);
+    snprintf(path, sizeof(path), "%s/%s", files.folder, name);
+    fuzz_require(fd >= 0 && symlink(target, path) == 0);
+    return fd;
+}
+
+static void make_files(void)
+{
+    inl_env env = inl_env_resolve(NULL);
+    if (files.config >= 0)
+        return;
+    snprintf(files.root, sizeof(files.root), "%s/inlay-fuzz-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    fuzz_require(mkdtemp(files.root) != NULL);
+    atexit(remove_folders);
+    snprintf(files.folder, sizeof(files.folder), "%s/in", files.root);
+    snprintf(files.saved, sizeof(files.saved), "%s/out", files.root);
+    snprintf(files.saved_gguf, sizeof(files.saved_gguf), "%s/out.gguf", files.root);
+    fuzz_require(inl_make_folder(&env, files.folder) == INLAY_OK);
+    files.config = make_file("adapter_config.json");
+    files.tensors = make_file("adapter_model.safetensors");
+    snprintf(files.gguf, sizeof(files.gguf), "/proc/self/fd/%d", files.tensors);
+}
+
+static void fill_file(int fd, const uint8_t *data, size_t size)
+{
+    fuzz_require(ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
+}
+
+// Writes the input; returns the path to load.
+static const char *write_input(uint8_t mode, const uint8_t *data, size_t size)
+{
+    make_files();
+    if (mode & GGUF_MODE) {
+        fill_file(files.tensors, data, size);
+        return files.gguf;
+    }
+    const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
+    size_t config = zero ? (size_t)(zero - data) : size, tensors = zero ? config + 1 : size;
+    fill_file(files.config, data, config);
+    fill_file(files.tensors, data + tensors, size - tensors);
+    return files.folder;
+}
+
+static void check_values(const float *values, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        fuzz_require(isfinite(values[i]));
+}
+
+static void check_lora(const inl_lora *lora, const inl_module_list *list)
+{
+    fuzz_require(lora->pair_count > 0 && lora->r > 0 && isfinite(lora->alpha));
+    fuzz_require(lora->dropout >= 0.0f && lora->dropout < 1.0f);
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i];
+        fuzz_require(p->path && p->r > 0 && isfinite(p->scale));
+        check_values(p->a, (uint64_t)p->r * p->in);
+        check_values(p->b, (uint64_t)p->r * p->out);
+        if (!list)
+            continue;
+        const inl_module *m = &list->items[p->module];
+        fuzz_require(p->module < list->count && strcmp(p->path, m->path) == 0);
+        fuzz_require(p->in == m->in && p->out == m->out);
+        fuzz_require(i == 0 || p[-1].module < p->module);
+    }
+    fuzz_require(!list || lora->target_count > 0);
+}
+
+// A PEFT folder keeps everything; a GGUF file moves scales into B, and refuses what overflows
+// there.
+static void check_saving(const inl_env *env, const inl_lora *lora, const inl_module_list *list)
+{
+    inl_lora *again;
+    fuzz_require(inl_lora_save_peft(lora, list, files.saved) == INLAY_OK);
+    fuzz_require(inl_lora_load(env, list, files.saved, &again) == INLAY_OK);
+    check_lora(again, list);
+    fuzz_require(again->pair_count == lora->pair_count && again->dropout == lora->dropout);
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i], *q = &again->pairs[i];
+        fuzz_require(p->module == q->module && p->r == q->r && p->scale == q->scale);
+        fuzz_require(memcmp(p->a, q->a, sizeof(float) * p->r * p->in) == 0);
+        fuzz_require(memcmp(p->b, q->b, sizeof(float) * p->r * p->out) == 0);
+    }
+    inl_lora_destroy(&again);
+    inlay_result result = inl_lora_save_gguf(lora, list, files.saved_gguf);
+    fuzz_require(result == INLAY_OK || result == INLAY_ERROR_NOT_FINITE);
+    if (result != INLAY_OK)
+        return;
+    fuzz_require(inl_lora_load(env, list, files.saved_gguf, &again) == INLAY_OK);
+    check_lora(again, list);
+    inl_lora_destroy(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static inl_modules modules;
+    int errors;
+    inl_env env = fuzz_env(&errors);
+    inl_lora *lora;
+    if (size == 0)
+        return 0;
+    if (!modules.items)
+        modules = toy_modules(&toy_odd);
+    uint8_t mode = data[0];
+    const inl_module_list *list = mode & NO_BASE_MODE ? NULL : &modules.list;
+    const char *path = write_input(mode, data + 1, size - 1);
+    inlay_result result = inl_lora_load(&env, list, path, &lora);
+    fuzz_require((result == INLAY_OK) == (lora != NULL) && errors == (result != INLAY_OK));
+    if (!lora)
+        return 0;
+    check_lora(lora, list);
+    if (list)
+        check_saving(&env, lora, list);
+    inl_lora_destroy(&lora);
+    return 0;
+}
+
+// ---- seeds
+
+static const uint64_t shapes[2][2] = {{2, 20}, {6, 2}}; // A and B of a v_proj, rank 2
+
+static void put_folder(fuzz_put *put, void *user, const char *name, const char *config,
+                       const char *dtype)
+{
+    static const uint8_t bytes[160] = {0, 0, 0x80, 0x3f};
+    safetensors_bytes s = {0};
+    size_t width = strcmp(dtype, "F32") == 0 ? 4 : 2;
+    for (size_t i = 0; i < 2; i++) {
+        char tensor[96];
+        snprintf(tensor, sizeof(tensor),
+                 "base_model.model.model.layers.1.self_attn.v_proj.lora_%c.weight", i ? 'B' : 'A');
+        safetensors_bytes_tensor(&s, tensor, dtype, 2, shapes[i], bytes,
+                                 width * shapes[i][0] * shapes[i][1]);
+    }
+    safetensors_bytes_end(&s);
+    char head[512];
+    size_t length = (size_t)snprintf(head, sizeof(head), "%c%s", 4, config) + 1;
+    fuzz_put_with(put, user, name, head, length, s.data, s.size);
+    head[0] = 4 + NO_BASE_MODE;
+    fuzz_put_with(put, user, (char[]){name[0], '0', 0}, head, length, s.data, s.size);
+    safetensors_bytes_free(&s);
+}
+
+static void put_gguf(fuzz_put *put, void *user, const char *name, float alpha)
+{
+    static const float values[40] = {1.0f, -2.0f};
+    gguf_bytes g;
+    gguf_bytes_begin(&g);
+    gguf_bytes_string(&g, "general.architecture", "llama");
+    gguf_bytes_string(&g, "general.type", "adapter");
+    gguf_bytes_string(&g, "adapter.type", "lora");
+    if (alpha != 0.0f)
+        gguf_bytes_f32(&g, "adapter.lora.alpha", alpha);
+    gguf_bytes_tensor(&g, "blk.0.attn_v.weight.lora_a", 0, 2, (uint64_t[]){20, 2}, values, 160);
+    gguf_bytes_tensor(&g, "blk.0.attn_v.weight.lora_b", 1, 2, (uint64_t[]){2, 6}, values, 24);
+    gguf_bytes_end(&g);
+    fuzz_put_with(put, user, name, (char[]){GGUF_MODE}, 1, g.data, g.size);
+    fuzz_put_with(put, user, (char[]){name[0], '0', 0}, (char[]){GGUF_MODE + NO_BASE_MODE}, 1,
+                  g.data, g.size);
+    gguf_bytes_free(&g);
+}
+
+void fuzz_seeds(fuzz_put *put, void *user)
+{
+    put_folder(put, user, "a", "{\"peft_type\":\"LORA\",\"r\":2}", "F32");
+    put_folder(
+        put, user, "b",
+        "{\"peft_type\":\"LORA\",\"rank_pattern\":{\"v_proj\":2},\"lora_alpha\":0.3,"
+        "\"alpha_pattern\":{\"layers.[12].*\":7.5},\"use_rslora\":true,\"lora_dropout\":0.05}",
+        "BF16");
+    put_gguf(put, user, "c", 16.0f);
+    put_gguf(put, user, "d", 0.0f);
+}
