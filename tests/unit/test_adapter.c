@@ -154,9 +154,19 @@ static void test_targets(void **state)
 static void test_targets_none(void **state)
 {
     (void)state;
-    static const char *const none[] = {"",        " ,",         "proj",       "_proj",
-                                       "q_pro",   "Q_proj",     "layers.0",   "q_proj|v_proj",
-                                       "q_proj$", "all_linear", "attn.q_proj"};
+    static const char *const none[] = {"",
+                                       " ,",
+                                       "proj",
+                                       "_proj",
+                                       "q_pro",
+                                       "Q_proj",
+                                       "layers.0",
+                                       "q_proj|v_proj",
+                                       "q_proj$",
+                                       "all_linear",
+                                       "attn.q_proj",
+                                       "[qk]_proj",
+                                       "model\\.layers\\.\\d"};
     for (size_t i = 0; i < INL_COUNT(none); i++) {
         failing_env e;
         char picture[MODULES + 1], want[300];
@@ -221,6 +231,7 @@ static void test_patterns(void **state)
         {"q_proj$", true},
         {"self_attn.[qk]_proj", true},
         {"attn.[qk]_proj", false},
+        {"self_attn\\.[qk]", false},
     };
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
         failing_env e;

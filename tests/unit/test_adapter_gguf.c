@@ -477,10 +477,10 @@ static void check_products(const inl_lora *want, const inl_lora *got)
 static void test_fold(void **state)
 {
     temp_folder *f = *state;
-    for (uint32_t kind = 0; kind < 3; kind++) {
+    for (uint32_t kind = 0; kind < 4; kind++) {
         inl_lora *lora = toy_lora(&odd, &(inl_lora_params){.r = 6, .use_rslora = kind == 1});
-        if (kind == 2)
-            lora->alpha = 0.0; // a config may say so
+        if (kind >= 2)
+            lora->alpha = kind == 2 ? 0.0 : 1e300; // a config may say so
         for (uint32_t i = 1; i < lora->pair_count; i++) {
             lora->pairs[i].r = 1 + i % 6; // of what there is, the first
             lora->pairs[i].scale *= i % 3 ? toy_value(80, i) : 1.0f;

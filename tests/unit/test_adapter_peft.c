@@ -532,9 +532,9 @@ static void test_save_patterns(void **state)
         check_saved(f, lora);
         inl_lora_destroy(&lora);
     }
-    // An alpha that 15 digits do not give exactly, at a tie of two scales.
+    // An alpha next to a tie of two scales, which 15 digits put on the other side.
     inl_lora *lora = toy_lora(&modules, &(inl_lora_params){.r = 1, .target_modules = "q_proj"});
-    lora->alpha = 1.0 + 0x1p-24 + 0x1p-50;
+    lora->alpha = 1.0 + 0x1p-24 + 0x1p-52;
     lora->pairs[0].scale = lora->pairs[1].scale = inl_lora_scale(lora->alpha, 1, false);
     check_saved(f, lora);
     inl_lora_destroy(&lora);
