@@ -142,6 +142,8 @@ static bool parse_uint(const char *text, const arg *row, uint32_t *out)
     return true;
 }
 
+// The library takes most of them as floats: a bound is kept in that precision, or a tiny rate
+// would become 0, which there means the default.
 static bool parse_real(const char *text, const arg *row, double *out)
 {
     if (!*text || text[strspn(text, "0123456789+-.eE")] != '\0')
@@ -149,7 +151,8 @@ static bool parse_real(const char *text, const arg *row, double *out)
     char *end;
     double value = strtod(text, &end);
     if (*end || !isfinite(value) || value < row->min || value > row->max ||
-        (row->above && value == row->min) || (row->below && value == row->max))
+        (row->above && (float)value <= (float)row->min) ||
+        (row->below && (float)value >= (float)row->max))
         return false;
     *out = value;
     return true;
@@ -170,14 +173,14 @@ static bool bad_number(const arg *row, const char *text, const char *shown)
 {
     const char *kind = row->type == ARG_UINT ? "whole number" : "number";
     const char *from = row->above ? "above" : "from";
-    const char *to = row->below ? "below" : "to";
+    const char *to = row->below ? "and below" : row->above ? "and at most" : "to";
     if (row->above && row->max >= 1e30)
         cli_error("%s must be a %s above %g, not \"%s\"", shown, kind, row->min, text);
     else if (row->max >= UINT32_MAX)
         cli_error("%s must be a %s of at least %.10g, not \"%s\"", shown, kind, row->min, text);
     else
-        cli_error("%s must be a %s %s %.10g %s %.10g, not \"%s\"", shown, kind, from, row->min,
-                  row->below ? "and below" : to, row->max, text);
+        cli_error("%s must be a %s %s %.10g %s %.10g, not \"%s\"", shown, kind, from, row->min, to,
+                  row->max, text);
     return false;
 }
 

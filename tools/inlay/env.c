@@ -104,6 +104,11 @@ int cli_finish_stdout(int code)
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
+    if (errno == 0) { // it failed earlier: once more, for the reason
+        clearerr(stdout);
+        putchar('\n');
+        fflush(stdout);
+    }
     cli_error("cannot write the results: %s", errno ? strerror(errno) : "output error");
     return code == EXIT_OK ? EXIT_FAILED : code;
 }

@@ -3,8 +3,12 @@
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const command *const commands[] = {&command_train,    &command_eval, &command_generate,
                                           &command_tokenize, &command_info, &command_devices};
@@ -33,8 +37,19 @@ static int unknown(const char *name)
     return EXIT_BAD_INPUT;
 }
 
+// A standard stream that the caller closed gets a file that fails when it is used; else the next
+// file to be opened would get its number, and our output would go into it.
+static void fill_closed_streams(void)
+{
+    static const int modes[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", modes[fd]) < 0)
+            exit(EXIT_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    fill_closed_streams();
     signal(SIGPIPE, SIG_IGN); // a reader that went away is a write error like others
     if (argc < 2) {
         cli_error("a command is missing; inlay --help lists them");
