@@ -27,6 +27,11 @@ run "guard: symbols, planted" python3 "$root/tools/check_symbols.py" --self-test
 run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
 run "guard: install" "$root/tests/install/check_install.sh" "$build"
 
+# The command as scripts use it.
+for name in usage; do
+    run "cli: $name" python3 "$root/tests/cli/test_$name.py" "$build"
+done
+
 # The device suites run with the validation layer on, then at the CPU driver's other subgroup sizes.
 for name in gradients resume training generate; do
     run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
