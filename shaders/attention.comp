@@ -5,20 +5,22 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 #include "lib/attention.glsl"
 
-layout(binding = 0) readonly buffer Q { vec4 q[]; };
-layout(binding = 1) readonly buffer K { vec4 k[]; };
-layout(binding = 2) readonly buffer V { vec4 v[]; };
+INPUT_VEC4(0, q)
+INPUT_VEC4(1, k)
+INPUT_VEC4(2, v)
 layout(binding = 3) readonly buffer Starts { uint starts[]; };
 layout(binding = 4) writeonly buffer O { vec4 o[]; };
 layout(binding = 5) writeonly buffer Lse { float lse[]; }; // [rows, heads]
 layout(binding = 6) readonly buffer Step { step_scalars step_; };
 
 const uint KEYS = 4; // taken together, so that the sums are rescaled once for all of them
-// Vec4 n of the KEYS keys from `j` on.
-#define KV_AT(j, n) (min((j) + (n) / D4, end) * p.ldkv4 + kv + (n) % D4)
+// Vec4 n of the KEYS keys, of their values, from key j on.
+#define K_AT(n) k(min(j + (n) / D4, end) * p.ldkv4 + kv + (n) % D4)
+#define V_AT(n) v(min(j + (n) / D4, end) * p.ldkv4 + kv + (n) % D4)
 
 void main()
 {
@@ -35,20 +37,19 @@ void main()
 
     vec4 mine[D4], acc[D4];
     [[unroll]] for (uint i = 0; i < D4; i++) {
-        mine[i] = p.scale * q[t * p.ldq4 + head * D4 + i];
+        mine[i] = p.scale * q(t * p.ldq4 + head * D4 + i);
         acc[i] = vec4(0.0);
     }
     float most = -1e30, sum = 0.0;
     for (uint j = j0; j <= end; j += KEYS) {
-        vec4 keys[HELD(KEYS * D4)], values[HELD(KEYS * D4)];
-        HOLD(keys, KEYS * D4, n, k[KV_AT(j, n)]);
-        HOLD(values, KEYS * D4, n, v[KV_AT(j, n)]);
+        SHARED_VEC4S(keys, KEYS * D4, K_AT);
+        SHARED_VEC4S(values, KEYS * D4, V_AT);
         float s[KEYS];
         float now = most;
         [[unroll]] for (uint n = 0; n < KEYS; n++) {
             vec4 d = vec4(0.0);
             [[unroll]] for (uint i = 0; i < D4; i++)
-                d = fma(mine[i], HELD_AT(keys, n * D4 + i, k[KV_AT(j, n * D4 + i)]), d);
+                d = fma(mine[i], SHARED(keys, n * D4 + i, K_AT), d);
             bool seen = j + n >= from && j + n <= key;
             s[n] = seen ? d.x + d.y + d.z + d.w : -1e30;
             now = max(now, s[n]);
@@ -61,7 +62,7 @@ void main()
             float e = s[n] > -1e29 ? exp(s[n] - now) : 0.0;
             sum += e;
             [[unroll]] for (uint i = 0; i < D4; i++)
-                acc[i] = fma(vec4(e), HELD_AT(values, n * D4 + i, v[KV_AT(j, n * D4 + i)]), acc[i]);
+                acc[i] = fma(vec4(e), SHARED(values, n * D4 + i, V_AT), acc[i]);
         }
         most = now;
     }

@@ -5,18 +5,22 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 #include "lib/attention.glsl"
 
-layout(binding = 0) readonly buffer Q { vec4 q[]; };
-layout(binding = 1) readonly buffer K { vec4 k[]; };
-layout(binding = 2) readonly buffer V { vec4 v[]; };
+INPUT_VEC4(0, q)
+INPUT_VEC4(1, k)
+INPUT_VEC4(2, v)
 layout(binding = 3) readonly buffer Ends { uint ends[]; }; // one past the sequence's last token
 layout(binding = 4) readonly buffer Lse { float lse[]; };
 layout(binding = 5) readonly buffer Delta { float delta[]; };
-layout(binding = 6) readonly buffer Do { vec4 d_o[]; };
+INPUT_VEC4(6, d_o)
 layout(binding = 7) writeonly buffer Dk { vec4 dk[]; };
 layout(binding = 8) writeonly buffer Dv { vec4 dv[]; };
+
+#define Q_AT(n) q(at + (n))
+#define DO_AT(n) d_o(at + (n))
 
 void main()
 {
@@ -32,29 +36,28 @@ void main()
 
     vec4 key[D4], value[D4], acc_k[D4], acc_v[D4];
     [[unroll]] for (uint i = 0; i < D4; i++) {
-        key[i] = p.scale * k[j * p.ldkv4 + kv + i];
-        value[i] = v[j * p.ldkv4 + kv + i];
+        key[i] = p.scale * k(j * p.ldkv4 + kv + i);
+        value[i] = v(j * p.ldkv4 + kv + i);
         acc_k[i] = acc_v[i] = vec4(0.0);
     }
     for (uint g = 0; g < p.group; g++) {
         uint head = kv_head * p.group + g;
         for (uint t = first_row; t < end; t++) {
             vec4 s4 = vec4(0.0), p4 = vec4(0.0);
-            vec4 queries[HELD(D4)], grads[HELD(D4)];
             uint at = t * p.ldq4 + head * D4;
-            HOLD(queries, D4, n, q[at + n]);
-            HOLD(grads, D4, n, d_o[at + n]);
+            SHARED_VEC4S(queries, D4, Q_AT);
+            SHARED_VEC4S(grads, D4, DO_AT);
             [[unroll]] for (uint i = 0; i < D4; i++) {
-                s4 = fma(key[i], HELD_AT(queries, i, q[at + i]), s4);
-                p4 = fma(value[i], HELD_AT(grads, i, d_o[at + i]), p4);
+                s4 = fma(key[i], SHARED(queries, i, Q_AT), s4);
+                p4 = fma(value[i], SHARED(grads, i, DO_AT), p4);
             }
             bool seen = t >= j && t < mine_end && t < sees;
             float s = s4.x + s4.y + s4.z + s4.w, dp = p4.x + p4.y + p4.z + p4.w;
             float e = seen ? exp(s - lse[t * p.heads + head]) : 0.0;
             float w = e * (dp - delta[t * p.heads + head]);
             [[unroll]] for (uint i = 0; i < D4; i++) {
-                acc_v[i] = fma(vec4(e), HELD_AT(grads, i, d_o[at + i]), acc_v[i]);
-                acc_k[i] = fma(vec4(seen ? w : 0.0), HELD_AT(queries, i, q[at + i]), acc_k[i]);
+                acc_v[i] = fma(vec4(e), SHARED(grads, i, DO_AT), acc_v[i]);
+                acc_k[i] = fma(vec4(seen ? w : 0.0), SHARED(queries, i, Q_AT), acc_k[i]);
             }
         }
     }

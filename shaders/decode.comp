@@ -4,6 +4,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;

@@ -5,9 +5,11 @@
 // A thread makes ROWS rows by 8 columns. Threads of a workgroup share the rows, so X is read at uniform
 // addresses, and lie along the columns, so each reads whole tiles of W. Rows of X and Y are padded to
 // a multiple of ROWS and columns to 8: no bounds are tested, padding columns come out as zero.
+// SIMD (lib/inputs.glsl): the lanes of a subgroup fetch the rows of X together.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;
@@ -21,32 +23,31 @@ layout(constant_id = 5) const bool DROPOUT = false;
 layout(constant_id = 7) const bool LIMIT = false; // skip rows past the supervised tokens
 
 layout(push_constant) uniform Push { push_gemm p; };
-layout(binding = 2) readonly buffer X { vec4 x[]; };
+INPUT_VEC4(2, x)
 layout(binding = 3) buffer Y { vec4 y[]; };
-layout(binding = 4) readonly buffer R { vec4 residual[]; };
-layout(binding = 5) readonly buffer Bias { vec4 bias[]; };
-layout(binding = 6) readonly buffer H { vec4 h[]; };
-layout(binding = 7) readonly buffer Tail { vec4 tail[]; };
+INPUT_VEC4(4, residual)
+INPUT_VEC4(5, bias)
+INPUT_VEC4(6, h)
+INPUT_VEC4(7, tail)
 layout(binding = 8) readonly buffer Step { step_scalars step_; };
 
 #include "lib/tile_common.glsl"
 #include "lib/dequant.glsl"
 #include "lib/rng.glsl"
-#define SHARE_ID 8
-#include "lib/share.glsl"
 
-// X's tile at `at`, ROWS rows of two vec4s: the index counts vec4s.
-#define X_AT(i) x[at + ((i) >> 1) * p.ldx4 + ((i) & 1)]
+// Rows from `at` on, two vec4s each.
+#define X_AT(j) x(at + ((j) >> 1) * p.ldx4 + ((j) & 1u))
+// Rows of H or G, one vec4 each.
+#define H_AT(j) h((row + (j)) * p.ldh4 + p.h4 + r4)
 
 #ifdef DX
 
 // acc[t] += sum_n dy[t, n] w[n, :]
 void multiply(in vec4 w[8][2], uint at, inout vec4 acc[ROWS][2])
 {
-    vec4 held[HELD(2 * ROWS)];
-    HOLD(held, 2 * ROWS, i, X_AT(i));
+    SHARED_VEC4S(rows, 2 * ROWS, X_AT);
     [[unroll]] for (uint t = 0; t < ROWS; t++) {
-        vec4 a = HELD_AT(held, 2 * t, X_AT(2 * t)), b = HELD_AT(held, 2 * t + 1, X_AT(2 * t + 1));
+        vec4 a = SHARED(rows, 2 * t, X_AT), b = SHARED(rows, 2 * t + 1, X_AT);
         [[unroll]] for (uint n = 0; n < 4; n++) {
             acc[t][0] = fma(vec4(a[n]), w[n][0], acc[t][0]);
             acc[t][1] = fma(vec4(a[n]), w[n][1], acc[t][1]);
@@ -67,11 +68,12 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
     for (uint r4 = 0; r4 < p.rank4; r4++) {
         vec4 a[4][2];
         [[unroll]] for (uint r = 0; r < 4; r++) {
-            a[r][0] = tail[(4 * r4 + r) * p.ldy4 + 2 * tile];
-            a[r][1] = tail[(4 * r4 + r) * p.ldy4 + 2 * tile + 1];
+            a[r][0] = tail((4 * r4 + r) * p.ldy4 + 2 * tile);
+            a[r][1] = tail((4 * r4 + r) * p.ldy4 + 2 * tile + 1);
         }
+        SHARED_VEC4S(rows, ROWS, H_AT);
         [[unroll]] for (uint t = 0; t < ROWS; t++) {
-            vec4 g = h[(row + t) * p.ldh4 + p.h4 + r4];
+            vec4 g = SHARED(rows, t, H_AT);
             [[unroll]] for (uint r = 0; r < 4; r++) {
                 sum[t][0] = fma(vec4(g[r]), a[r][0], sum[t][0]);
                 sum[t][1] = fma(vec4(g[r]), a[r][1], sum[t][1]);
@@ -92,10 +94,9 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
 // acc[t][n] += sum_k x[t, k] w[n, k]
 void multiply(in vec4 w[8][2], uint at, inout vec4 acc[ROWS][2])
 {
-    vec4 held[HELD(2 * ROWS)];
-    HOLD(held, 2 * ROWS, i, X_AT(i));
+    SHARED_VEC4S(rows, 2 * ROWS, X_AT);
     [[unroll]] for (uint t = 0; t < ROWS; t++) {
-        vec4 a = HELD_AT(held, 2 * t, X_AT(2 * t)), b = HELD_AT(held, 2 * t + 1, X_AT(2 * t + 1));
+        vec4 a = SHARED(rows, 2 * t, X_AT), b = SHARED(rows, 2 * t + 1, X_AT);
         [[unroll]] for (uint n = 0; n < 8; n++) {
             float sum = acc[t][n / 4][n % 4];
             [[unroll]] for (uint k = 0; k < 4; k++)
@@ -113,9 +114,10 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
     for (uint r4 = 0; r4 < p.rank4; r4++) {
         vec4 b[8];
         [[unroll]] for (uint n = 0; n < 8; n++)
-            b[n] = p.scale * tail[(p.row0 + 8 * tile + n) * p.rank4 + r4];
+            b[n] = p.scale * tail((p.row0 + 8 * tile + n) * p.rank4 + r4);
+        SHARED_VEC4S(rows, ROWS, H_AT);
         [[unroll]] for (uint t = 0; t < ROWS; t++) {
-            vec4 v = h[(row + t) * p.ldh4 + p.h4 + r4];
+            vec4 v = SHARED(rows, t, H_AT);
             [[unroll]] for (uint n = 0; n < 8; n++)
                 acc[t][n / 4][n % 4] += dot(v, b[n]);
         }
@@ -126,16 +128,16 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
 
 void main()
 {
-    uint lane = gl_GlobalInvocationID.x;
     uint row = gl_WorkGroupID.y * ROWS;
 #ifdef DX
     uint tiles = p.k_tiles, steps = p.n_tiles, x4 = p.row0 / 4, y4 = 0;
 #else
     uint tiles = p.n_tiles, steps = p.k_tiles, x4 = 0, y4 = p.row0 / 4;
 #endif
-    if ((SHARE == 0 && lane >= tiles) || (LIMIT && p.first + row >= step_.supervised))
+    if (LIMIT && p.first + row >= step_.supervised)
         return;
-    uint tile = min(lane, tiles - 1); // of the result's columns; with SHARE every lane takes part
+    uint tile = min(gl_GlobalInvocationID.x, tiles - 1); // of the result's columns
+    bool live = gl_GlobalInvocationID.x < tiles; // the others take part in what is fetched together
     y4 += 2 * tile;
     vec4 acc[ROWS][2];
     [[unroll]] for (uint t = 0; t < ROWS; t++)
@@ -156,18 +158,18 @@ void main()
         multiply(w, row * p.ldx4 + x4 + 2 * i, acc);
     }
 #endif
-    if (lane >= tiles)
-        return;
     if (TAIL)
         add_tail(row, tile, acc);
+    if (!live)
+        return;
     [[unroll]] for (uint t = 0; t < ROWS; t++)
         [[unroll]] for (uint i = 0; i < 2; i++) {
             uint at = (row + t) * p.ldy4 + y4 + i;
             vec4 v = acc[t][i];
             if (BIAS)
-                v += bias[y4 + i];
+                v += bias(y4 + i);
             if (RESIDUAL)
-                v += residual[at];
+                v += residual(at);
             y[at] = v;
         }
 }

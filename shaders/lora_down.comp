@@ -7,6 +7,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0, local_size_y_id = 1) in;
@@ -15,32 +16,29 @@ layout(constant_id = 1) const uint SLICES = 1;
 layout(constant_id = 2) const bool DROPOUT = false;
 
 layout(push_constant) uniform Push { push_lora_down p; };
-layout(binding = 0) readonly buffer X { vec4 x[]; };
-layout(binding = 1) readonly buffer W { vec4 w[]; };
+INPUT_VEC4(0, x)
+INPUT_VEC4(1, w)
 layout(binding = 2) writeonly buffer H { vec4 h[]; };
 layout(binding = 3) readonly buffer Step { step_scalars step_; };
 layout(constant_id = 3) const uint ROWS_TOTAL = 8; // padded rows of X
 
 #include "lib/rng.glsl"
-#define SHARE_ID 4
-#include "lib/share.glsl"
 
 shared vec4 parts[SLICES > 1 ? LANES * SLICES * 2 : 1];
 
 // The 8 vec4s of W that meet columns 4 k4 to 4 k4 + 3 of X: four of column group c4, four of the
 // next one (the same again where there is no next one).
 #ifdef UP
-#define W_AT(i) w[(4 * k4 + ((i) & 3)) * p.ldw4 + c4 + ((i) >> 2) * next]
+#define W_AT(i) w((4 * k4 + ((i) & 3)) * p.ldw4 + c4 + ((i) >> 2) * next)
 #else
-#define W_AT(i) w[(4 * (c4 + ((i) >> 2) * next) + ((i) & 3)) * p.ldw4 + k4]
+#define W_AT(i) w((4 * (c4 + ((i) >> 2) * next) + ((i) & 3)) * p.ldw4 + k4)
 #endif
 
 void accumulate(uint k4, vec4 v, uint c4, uint next, inout vec4 acc[2])
 {
-    vec4 held[HELD(8)];
-    HOLD(held, 8, n, W_AT(n));
+    SHARED_VEC4S(weights, 8, W_AT);
     [[unroll]] for (uint i = 0; i < 8; i++) {
-        vec4 weight = HELD_AT(held, i, W_AT(i));
+        vec4 weight = SHARED(weights, i, W_AT);
 #ifdef UP
         acc[i >> 2] = fma(vec4(v[i & 3]), weight, acc[i >> 2]);
 #else
@@ -57,7 +55,7 @@ void main()
     uint next = c4 + 1 < p.rank4 ? 1 : 0;
     vec4 acc[2] = vec4[2](vec4(0.0), vec4(0.0));
     for (uint k4 = slice; k4 < p.cols4; k4 += SLICES) {
-        vec4 v = x[row * p.ldx4 + k4];
+        vec4 v = x(row * p.ldx4 + k4);
         if (DROPOUT)
             v *= dropout_mask(step_.seed, p.stream, row * p.cols + 4 * k4, p.dropout);
         accumulate(k4, v, c4, next, acc);

@@ -6,6 +6,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;
@@ -13,17 +14,15 @@ layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const bool DROPOUT = false;
 
 layout(push_constant) uniform Push { push_lora_grad p; };
-layout(binding = 0) readonly buffer X { vec4 x[]; }; // X or dY
-layout(binding = 1) readonly buffer H { vec4 h[]; }; // G or H
+INPUT_VEC4(0, x) // X or dY
+INPUT_VEC4(1, h) // G or H
 layout(binding = 2) buffer Gradient { vec4 g[]; };
 layout(binding = 3) readonly buffer Step { step_scalars step_; };
 
 #include "lib/rng.glsl"
-#define SHARE_ID 2
-#include "lib/share.glsl"
 
 const uint TOKENS = 8; // taken together; those past the end count as zero
-#define H_AT(t) min(t, p.rows - 1) * p.ldh4 + p.h4 + r4
+#define H_AT(i) h(min(t0 + (i), p.rows - 1) * p.ldh4 + p.h4 + r4)
 
 void main()
 {
@@ -34,16 +33,15 @@ void main()
     [[unroll]] for (uint r = 0; r < 4; r++)
         acc[r][0] = acc[r][1] = vec4(0.0);
     for (uint t0 = 0; t0 < p.rows; t0 += TOKENS) {
-        vec4 held[HELD(TOKENS)];
-        HOLD(held, TOKENS, n, h[H_AT(t0 + n)]);
+        SHARED_VEC4S(held, TOKENS, H_AT);
         [[unroll]] for (uint i = 0; i < TOKENS; i++) {
             uint t = min(t0 + i, p.rows - 1);
-            vec4 a = x[t * p.ldx4 + 2 * c8], b = x[t * p.ldx4 + 2 * c8 + 1];
+            vec4 a = x(t * p.ldx4 + 2 * c8), b = x(t * p.ldx4 + 2 * c8 + 1);
             if (DROPOUT) {
                 a *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8, p.dropout);
                 b *= dropout_mask(step_.seed, p.stream, t * p.cols + 8 * c8 + 4, p.dropout);
             }
-            vec4 v = HELD_AT(held, i, h[H_AT(t)]);
+            vec4 v = SHARED(held, i, H_AT);
             v = t0 + i < p.rows ? v : vec4(0.0);
             [[unroll]] for (uint r = 0; r < 4; r++) {
                 acc[r][0] = fma(vec4(v[r]), a, acc[r][0]);

@@ -84,7 +84,8 @@ inlay_result inl_buffer_create(inl_gpu *gpu, const char *name, uint64_t size, in
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
         .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                 VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+                 VK_BUFFER_USAGE_TRANSFER_DST_BIT |
+                 (gpu->caps.simd_lanes ? VK_BUFFER_USAGE_STORAGE_TEXEL_BUFFER_BIT : 0)};
     VkResult created = gpu->vk.vkCreateBuffer(gpu->device, &info, NULL, &b->buffer);
     inlay_result result = created == VK_SUCCESS ? allocate(gpu, name, memory, b)
                                                 : inl_vk_fail(gpu, created, "create a buffer");

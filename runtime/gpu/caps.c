@@ -21,14 +21,7 @@ static void drop_cooperative_matrix(inl_gpu_caps *caps)
     caps->cooperative_matrix = false;
 }
 
-static void mark_slow_uniform_loads(inl_gpu_caps *caps)
-{
-    caps->slow_uniform_loads = true;
-}
-
 static const quirk quirks[] = {
-    {0, "llvmpipe", 0, mark_slow_uniform_loads,
-     "Mesa 22.3 loads lane by lane whatever the address, 26.1 still gains; shaders/SPEED.md"},
     {0, NULL, 0, drop_cooperative_matrix, "no kernel uses matrix cores yet"},
 };
 
@@ -67,6 +60,8 @@ static uint32_t type_of(VkPhysicalDeviceType type)
     default: return 0;
     }
 }
+
+#define TEXEL_BYTES 16
 
 static bool has_extension(const inl_instance *vk, VkPhysicalDevice physical, const char *name)
 {
@@ -112,6 +107,19 @@ uint32_t inl_caps_compute_family(const inl_instance *vk, VkPhysicalDevice physic
     return best;
 }
 
+// Kernels for the lanes of a CPU's vectors need whole subgroups of one size, shuffles, and texel buffers
+// for all they read. Measured with this driver alone (shaders/SPEED.md).
+static uint32_t simd_lanes(const VkPhysicalDeviceLimits *limits,
+                           const VkPhysicalDeviceSubgroupProperties *subgroup,
+                           const VkPhysicalDeviceDriverProperties *driver)
+{
+    bool known = strcmp(driver->driverName, "llvmpipe") == 0;
+    bool able = (subgroup->supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0 &&
+                limits->maxPerStageDescriptorStorageImages >= INL_MAX_BINDINGS &&
+                limits->maxTexelBufferElements >= limits->maxStorageBufferRange / TEXEL_BYTES;
+    return known && able ? subgroup->subgroupSize : 0;
+}
+
 static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
@@ -141,6 +149,7 @@ static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, i
     caps->subgroup_arithmetic =
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0 &&
         (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
+    caps->simd_lanes = simd_lanes(limits, &subgroup, &driver);
     caps->shared_memory_bytes = limits->maxComputeSharedMemorySize;
     caps->max_buffer_range_bytes = limits->maxStorageBufferRange;
     caps->max_allocation_bytes = maintenance.maxMemoryAllocationSize;

@@ -5,12 +5,14 @@
 static inlay_result create_descriptors(inl_commands *c, uint32_t sets, uint32_t bindings)
 {
     inl_gpu *gpu = c->gpu;
-    VkDescriptorPoolSize size = {.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                 .descriptorCount = INL_MAX(bindings, 1)};
+    VkDescriptorPoolSize sizes[2] = {{.type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                      .descriptorCount = INL_MAX(bindings, 1)},
+                                     {.type = VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER,
+                                      .descriptorCount = INL_MAX(bindings, 1)}};
     VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
                                        .maxSets = INL_MAX(sets, 1),
-                                       .poolSizeCount = 1,
-                                       .pPoolSizes = &size};
+                                       .poolSizeCount = gpu->caps.simd_lanes ? 2 : 1,
+                                       .pPoolSizes = sizes};
     INL_VK(gpu, gpu->vk.vkCreateDescriptorPool(gpu->device, &info, NULL, &c->descriptors),
            "create a descriptor pool");
     return INLAY_OK;
@@ -71,7 +73,50 @@ void inl_commands_destroy(inl_gpu *gpu, inl_commands **handle)
         gpu->vk.vkDestroyQueryPool(gpu->device, c->queries, NULL);
     if (c->descriptors)
         gpu->vk.vkDestroyDescriptorPool(gpu->device, c->descriptors, NULL);
+    for (size_t i = 0; i < c->view_count; i++)
+        gpu->vk.vkDestroyBufferView(gpu->device, c->views[i], NULL);
+    inl_free(&gpu->env, c->views);
     inl_free(&gpu->env, c);
+}
+
+// A texel buffer's view of the binding, which lives as long as the commands.
+static inlay_result add_view(inl_commands *c, const inl_pipeline *p, uint32_t slot,
+                             const inl_binding *b, VkBufferView *out)
+{
+    inl_gpu *gpu = c->gpu;
+    bool floats = (p->float_texels >> slot & 1u) != 0;
+    VkBufferViewCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_VIEW_CREATE_INFO,
+        .buffer = b->buffer->buffer,
+        .format = floats ? VK_FORMAT_R32G32B32A32_SFLOAT : VK_FORMAT_R32G32B32A32_UINT,
+        .offset = b->offset,
+        .range = inl_round_up(b->size, 16)}; // whole texels; a buffer's size is rounded up likewise
+    INL_TRY(inl_grow(&gpu->env, (void **)&c->views, &c->view_cap, c->view_count + 1,
+                     sizeof(*c->views)));
+    INL_VK(gpu, gpu->vk.vkCreateBufferView(gpu->device, &info, NULL, out), "view a buffer");
+    c->views[c->view_count++] = *out;
+    return INLAY_OK;
+}
+
+static inlay_result write_descriptor(inl_commands *c, const inl_pipeline *p, VkDescriptorSet set,
+                                     uint32_t slot, const inl_binding *binding)
+{
+    VkDescriptorBufferInfo buffer = {.buffer = binding->buffer->buffer,
+                                     .offset = binding->offset,
+                                     .range = binding->size};
+    VkBufferView view = VK_NULL_HANDLE;
+    VkDescriptorType type = inl_descriptor_type(p, slot);
+    if (type == VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER)
+        INL_TRY(add_view(c, p, slot, binding, &view));
+    VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+                                  .dstSet = set,
+                                  .dstBinding = slot,
+                                  .descriptorCount = 1,
+                                  .descriptorType = type,
+                                  .pBufferInfo = &buffer,
+                                  .pTexelBufferView = &view};
+    c->gpu->vk.vkUpdateDescriptorSets(c->gpu->device, 1, &write, 0, NULL);
+    return INLAY_OK;
 }
 
 static inlay_result bind(inl_commands *c, const inl_pipeline *p, const inl_binding *bindings,
@@ -85,20 +130,8 @@ static inlay_result bind(inl_commands *c, const inl_pipeline *p, const inl_bindi
                                         .pSetLayouts = &p->set_layout};
     INL_VK(gpu, gpu->vk.vkAllocateDescriptorSets(gpu->device, &info, &set),
            "allocate a descriptor set");
-    VkDescriptorBufferInfo buffers[INL_MAX_BINDINGS];
-    VkWriteDescriptorSet writes[INL_MAX_BINDINGS];
-    for (uint32_t i = 0; i < p->binding_count; i++) {
-        buffers[i] = (VkDescriptorBufferInfo){.buffer = bindings[i].buffer->buffer,
-                                              .offset = bindings[i].offset,
-                                              .range = bindings[i].size};
-        writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-                                           .dstSet = set,
-                                           .dstBinding = i,
-                                           .descriptorCount = 1,
-                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                                           .pBufferInfo = &buffers[i]};
-    }
-    gpu->vk.vkUpdateDescriptorSets(gpu->device, p->binding_count, writes, 0, NULL);
+    for (uint32_t i = 0; i < p->binding_count; i++)
+        INL_TRY(write_descriptor(c, p, set, i, &bindings[i]));
     if (c->bound != p->pipeline)
         gpu->vk.vkCmdBindPipeline(c->buffer, VK_PIPELINE_BIND_POINT_COMPUTE, p->pipeline);
     c->bound = p->pipeline;

@@ -20,13 +20,14 @@ typedef struct inl_gpu_caps {
     uint32_t type; // as inlay_device_type
     uint64_t memory_bytes, budget_bytes;
     uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
+    // A CPU driver that runs a subgroup in the lanes of one vector: how many; 0: any other device.
+    uint32_t simd_lanes;
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;
     uint32_t max_workgroup_size, max_bindings;
     float timestamp_ns; // of one tick; 0: no timestamps
     bool subgroup_arithmetic, float16, storage16, cooperative_matrix;
     bool timeline;
-    bool slow_uniform_loads; // a load at a uniform address costs as much as one a lane
     bool usable;
     char unusable_reason[128];
 } inl_gpu_caps;
@@ -83,8 +84,9 @@ typedef struct inl_shader {
     const char *name;
     const uint32_t *code; // SPIR-V
     uint32_t code_bytes;
-    uint32_t binding_count; // storage buffers 0 .. binding_count-1 of set 0
+    uint32_t binding_count; // 0 .. binding_count-1 of set 0: storage buffers, but for
     uint32_t push_bytes;
+    uint32_t float_texels, uint_texels; // masks of bindings that are texel buffers of vec4, uvec4
 } inl_shader;
 
 // Made on first use and kept by the gpu. Specialization constants have ids 0 .. spec_count-1.

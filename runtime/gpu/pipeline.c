@@ -16,13 +16,19 @@ static inl_pipeline *find(const inl_gpu *gpu, const inl_shader *shader, const ui
     return NULL;
 }
 
+VkDescriptorType inl_descriptor_type(const inl_pipeline *p, uint32_t binding)
+{
+    bool texels = ((p->float_texels | p->uint_texels) >> binding & 1u) != 0;
+    return texels ? VK_DESCRIPTOR_TYPE_STORAGE_TEXEL_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER;
+}
+
 static inlay_result create_layouts(inl_gpu *gpu, inl_pipeline *p)
 {
     VkDescriptorSetLayoutBinding bindings[INL_MAX_BINDINGS];
     for (uint32_t i = 0; i < p->binding_count; i++)
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorType = inl_descriptor_type(p, i),
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
@@ -106,6 +112,8 @@ inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint
         memcpy(p->spec, spec, spec_count * sizeof(*spec));
     p->binding_count = shader->binding_count;
     p->push_bytes = shader->push_bytes;
+    p->float_texels = shader->float_texels;
+    p->uint_texels = shader->uint_texels;
     inlay_result result = create_layouts(gpu, p);
     if (result == INLAY_OK)
         result = create_pipeline(gpu, shader, p);

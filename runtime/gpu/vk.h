@@ -72,7 +72,7 @@ struct inl_pipeline {
     const uint32_t *code; // with spec, the key
     uint32_t spec[24];
     uint32_t spec_count;
-    uint32_t binding_count, push_bytes;
+    uint32_t binding_count, push_bytes, float_texels, uint_texels;
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkPipeline pipeline;
@@ -82,6 +82,8 @@ struct inl_commands {
     inl_gpu *gpu;
     VkCommandBuffer buffer;
     VkDescriptorPool descriptors;
+    VkBufferView *views; // of the texel buffers bound
+    size_t view_count, view_cap;
     VkQueryPool queries;
     uint32_t timestamp_count, max_timestamps;
     VkPipeline bound;
@@ -118,6 +120,8 @@ uint32_t inl_memory_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_
 // pipecache.c
 inlay_result inl_pipecache_open(inl_gpu *gpu, const char *path);
 void inl_pipecache_close(inl_gpu *gpu);
+// pipeline.c
+VkDescriptorType inl_descriptor_type(const inl_pipeline *p, uint32_t binding);
 void inl_pipelines_destroy(inl_gpu *gpu);
 
 #endif

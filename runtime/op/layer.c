@@ -110,12 +110,12 @@ static void attention(inl_plan *plan, const inl_attention *a, inl_tensor q, inl_
                       uint32_t heads, bool cached, uint32_t products, inl_node *node)
 {
     node->tag = "attention";
-    node->spec[0] = ATTENTION_LANES;
+    uint32_t lanes = inl_node_lanes(plan, ATTENTION_LANES);
+    node->spec[0] = lanes;
     node->spec[1] = a->head_dim / 4;
     node->spec[2] = cached;
-    node->spec[3] = inl_share(plan);
-    node->spec_count = 4;
-    node->groups[0] = inl_div_up(q.rows, ATTENTION_LANES);
+    node->spec_count = 3;
+    node->groups[0] = inl_div_up(q.rows, lanes);
     node->groups[1] = heads;
     node->groups[2] = 1;
     node->flops = (uint64_t)products * q.rows * k.rows * a->heads * a->head_dim; // half is masked

@@ -91,7 +91,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     const inl_lora_slot *slot = args->tail.slot;
     bool tail = slot && (first_part || !dx);
     bool dropout = tail && dx && args->tail.arena->dropout > 0.0f;
-    uint32_t rows = args->x.rows == 1 ? 1 : GEMM_ROWS;
+    uint32_t rows = args->x.rows == 1 ? 1 : GEMM_ROWS, lanes = inl_node_lanes(plan, GEMM_LANES);
     uint32_t row_tiles = inl_div_up(part->rows, 8), column_tiles = inl_div_up(w->cols, 8);
     inl_buf quants = inl_op_external(plan, part->quants);
     inl_buf scales = part->scales.size ? inl_op_external(plan, part->scales) : quants;
@@ -118,10 +118,10 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
                  inl_node_optional(tail ? args->tail.h.buf : INL_BUF_NONE, INL_READ),
                  inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE, INL_READ),
                  {in->scalars, INL_READ}},
-        .spec = {GEMM_LANES, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
-                 dropout, aligned, args->limit, rows > 1 ? inl_share(plan) : 0},
-        .spec_count = 9,
-        .groups = {inl_div_up(dx ? column_tiles : row_tiles, GEMM_LANES),
+        .spec = {lanes, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
+                 dropout, aligned, args->limit},
+        .spec_count = 8,
+        .groups = {inl_div_up(dx ? column_tiles : row_tiles, lanes),
                    inl_div_up(args->x.rows, rows), 1},
         .flops = 2ull * args->x.rows * part->rows * w->cols +
                  (tail ? 2ull * args->x.rows * slot->rank * (dx ? slot->in : part->rows) : 0)};
@@ -162,16 +162,16 @@ static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
     uint32_t slices = caps && caps->type == 4 ? 1 : LORA_SLICES_GPU; // a CPU has no threads to fill
+    uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
     inl_node node = {.kernel = kernel,
                      .tag = "lora",
                      .uses = {{x.buf, INL_READ},
                               {inl_op_external(plan, weight), INL_READ},
                               {h.buf, INL_WRITE},
                               {in->scalars, INL_READ}},
-                     .spec = {LORA_LANES, slices, dropout, (uint32_t)inl_round_up(x.rows, 8),
-                              inl_share(plan)},
-                     .spec_count = 5,
-                     .groups = {inl_div_up(x.rows, LORA_LANES), inl_div_up(push->rank4, 2), 1},
+                     .spec = {lanes, slices, dropout, (uint32_t)inl_round_up(x.rows, 8)},
+                     .spec_count = 4,
+                     .groups = {inl_div_up(x.rows, lanes), inl_div_up(push->rank4, 2), 1},
                      .flops = flops};
     inl_node_push(&node, push, sizeof(*push));
     inl_plan_add(plan, &node);
@@ -224,15 +224,16 @@ static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                       inl_tensor h, inl_range gradient, const struct push_lora_grad *push,
                       bool dropout)
 {
+    uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
     inl_node node = {.kernel = kernel,
                      .tag = "lora",
                      .uses = {{x.buf, INL_READ},
                               {h.buf, INL_READ},
                               {inl_op_external(plan, gradient), INL_READ_WRITE},
                               {in->scalars, INL_READ}},
-                     .spec = {LORA_LANES, dropout, inl_share(plan)},
-                     .spec_count = 3,
-                     .groups = {inl_div_up(push->cols8, LORA_LANES), push->rank4, 1},
+                     .spec = {lanes, dropout},
+                     .spec_count = 2,
+                     .groups = {inl_div_up(push->cols8, lanes), push->rank4, 1},
                      .flops = 8ull * x.rows * x.cols * push->rank4};
     inl_node_push(&node, push, sizeof(*push));
     inl_plan_add(plan, &node);

@@ -19,16 +19,16 @@ static inline inl_node_use inl_node_optional(inl_buf buf, inl_access access)
     return buf == INL_BUF_NONE ? (inl_node_use){0} : (inl_node_use){buf, access};
 }
 
-// SHARE of shaders/lib/share.glsl.
-static inline uint32_t inl_share(const inl_plan *plan)
-{
-    const inl_gpu_caps *caps = inl_plan_caps(plan);
-    return caps && caps->slow_uniform_loads ? caps->subgroup_size : 0;
-}
-
 static inline uint32_t inl_ld4(inl_tensor t)
 {
     return t.ld / 4;
+}
+
+// Lanes of a workgroup: a subgroup's where whole ones share what they read, so that none idles.
+static inline uint32_t inl_node_lanes(const inl_plan *plan, uint32_t lanes)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    return caps && caps->simd_lanes ? caps->simd_lanes : lanes;
 }
 
 // For a kernel that takes its element from linear_index(): `count` of them.

@@ -10,6 +10,7 @@
 #define FIRST_PIECE_FLOPS (2ull << 30)
 #define FIRST_PIECES_MAX 256
 #define PIECES_MAX 8192
+#define SPEC_SPREAD 8 // shaders/lib/inputs.glsl: the last specialization constant
 
 typedef enum node_kind { NODE_DISPATCH, NODE_COPY, NODE_ZERO } node_kind;
 
@@ -230,7 +231,14 @@ void inl_plan_add(inl_plan *plan, const inl_node *node)
     for (uint32_t i = 0; i < INL_NODE_BINDINGS && plan->error == INLAY_OK; i++)
         if (node->uses[i].access != INL_UNUSED)
             check_binding(plan, node, node->uses[i].buf);
-    add_node(plan, &(plan_node){.node = *node, .kind = NODE_DISPATCH});
+    plan_node added = {.node = *node, .kind = NODE_DISPATCH};
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    if (caps && caps->simd_lanes && inl_simd_kernels[node->kernel] != node->kernel) {
+        added.node.kernel = inl_simd_kernels[node->kernel];
+        added.node.spec[SPEC_SPREAD] = caps->simd_lanes;
+        added.node.spec_count = SPEC_SPREAD + 1;
+    }
+    add_node(plan, &added);
 }
 
 void inl_plan_copy(inl_plan *plan, inl_buf from, inl_buf to, uint64_t bytes)

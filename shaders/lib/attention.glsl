@@ -7,8 +7,6 @@ layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const uint D4 = 16; // head size / 4
 layout(constant_id = 2) const bool CACHED = false;
 layout(push_constant) uniform Push { push_attention p; };
-#define SHARE_ID 3
-#include "share.glsl"
 
 // First key a query at key index `key`, whose sequence starts at `start`, sees.
 uint first_key(uint key, uint start)

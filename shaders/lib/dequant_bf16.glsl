@@ -10,7 +10,7 @@ void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 8u;
     [[unroll]] for (uint i = 0; i < 8; i++) {
-        uvec4 v = quants[at + i];
+        uvec4 v = quants(at + i);
         uvec4 low = v << 16, high = v & 0xffff0000u;
         w[i][0] = uintBitsToFloat(uvec4(low.x, high.x, low.y, high.y));
         w[i][1] = uintBitsToFloat(uvec4(low.z, high.z, low.w, high.w));

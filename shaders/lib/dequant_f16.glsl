@@ -10,7 +10,7 @@ void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 8u;
     [[unroll]] for (uint i = 0; i < 8; i++) {
-        uvec4 v = quants[at + i];
+        uvec4 v = quants(at + i);
         w[i][0] = vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
         w[i][1] = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
     }

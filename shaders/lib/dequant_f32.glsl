@@ -10,7 +10,7 @@ void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 16u;
     [[unroll]] for (uint i = 0; i < 8; i++) {
-        w[i][0] = uintBitsToFloat(quants[at + 2 * i]);
-        w[i][1] = uintBitsToFloat(quants[at + 2 * i + 1]);
+        w[i][0] = uintBitsToFloat(quants(at + 2 * i));
+        w[i][1] = uintBitsToFloat(quants(at + 2 * i + 1));
     }
 }

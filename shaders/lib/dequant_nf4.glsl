@@ -11,7 +11,7 @@ layout(constant_id = 6) const bool NF4_ALIGNED = true;
 
 uint nf4_word(uint i)
 {
-    return scales[i >> 2][i & 3u];
+    return scales(i >> 2)[i & 3u];
 }
 
 float nf4_absmax(uint block)
@@ -61,7 +61,7 @@ void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 2u;
     [[unroll]] for (uint i = 0; i < 2; i++) {
-        uvec4 v = quants[at + i];
+        uvec4 v = quants(at + i);
         [[unroll]] for (uint j = 0; j < 4; j++) {
             uint row = p.row0 + rt * 8u + 4u * i + j;
             w[4 * i + j][0] = nf4_scaled(v[j], row, ct * 8u, s[4 * i + j]);

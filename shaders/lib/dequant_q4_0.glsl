@@ -5,14 +5,14 @@
 
 void load_scales(uint rt, uint ct, inout float s[8])
 {
-    unpack_scales(scales[rt * (p.k_tiles >> 2) + (ct >> 2)], s);
+    unpack_scales(scales(rt * (p.k_tiles >> 2) + (ct >> 2)), s);
 }
 
 void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 2u;
     [[unroll]] for (uint i = 0; i < 2; i++) {
-        uvec4 v = quants[at + i];
+        uvec4 v = quants(at + i);
         [[unroll]] for (uint j = 0; j < 4; j++) {
             w[4 * i + j][0] = (unpack_u4(v[j]) - 8.0) * s[4 * i + j];
             w[4 * i + j][1] = (unpack_u4(v[j] >> 4) - 8.0) * s[4 * i + j];

@@ -4,14 +4,14 @@
 
 void load_scales(uint rt, uint ct, inout float s[8])
 {
-    unpack_scales(scales[rt * (p.k_tiles >> 2) + (ct >> 2)], s);
+    unpack_scales(scales(rt * (p.k_tiles >> 2) + (ct >> 2)), s);
 }
 
 void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 4u;
     [[unroll]] for (uint i = 0; i < 4; i++) {
-        uvec4 v = quants[at + i];
+        uvec4 v = quants(at + i);
         w[2 * i][0] = unpack_i8(v.x) * s[2 * i];
         w[2 * i][1] = unpack_i8(v.y) * s[2 * i];
         w[2 * i + 1][0] = unpack_i8(v.z) * s[2 * i + 1];

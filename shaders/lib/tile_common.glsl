@@ -5,8 +5,8 @@
 //     TILE_GROUP: column tiles that share scales
 //     void load_scales(uint rt, uint ct, inout scale_type s)  once a group
 //     void load_tile(uint rt, uint ct, scale_type s, out vec4 w[8][2])  w[row][column / 4]
-layout(binding = 0) readonly buffer Quants { uvec4 quants[]; };
-layout(binding = 1) readonly buffer Scales { uvec4 scales[]; };
+INPUT_UVEC4(0, quants)
+INPUT_UVEC4(1, scales)
 
 vec4 unpack_i8(uint v)
 {

@@ -252,15 +252,15 @@ static void parse(int argc, char **argv, kt_suite *s)
             s->list = true;
         } else if (strcmp(argv[i], "--quick") == 0) {
             s->quick = true;
-        } else if (strcmp(argv[i], "--fast-uniform-loads") == 0) {
-            s->fast_uniform_loads = true;
+        } else if (strcmp(argv[i], "--gpu") == 0) {
+            s->gpu_kernels = true;
         } else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
             s->filter = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             s->seed = (uint32_t)strtoul(argv[++i], NULL, 0);
         } else {
-            printf("usage: %s [--list] [--filter PART_OF_NAME] [--seed N] [--verbose] [--quick]\n"
-                   "  --fast-uniform-loads: as on a device that needs no SHARE (lib/share.glsl)\n",
+            printf("usage: %s [--list] [--filter PART_OF_NAME] [--seed N] [--verbose] [--quick] "
+                   "[--gpu]\n",
                    argv[0]);
             exit(2);
         }
@@ -278,15 +278,27 @@ static bool open_suite(kt_suite *s)
         inl_buffer_create(s->gpu, "test heap", KT_HEAP_BYTES, INL_MEMORY_DEVICE, &s->heap) !=
             INLAY_OK)
         return false;
-    if (s->fast_uniform_loads)
-        s->gpu->caps.slow_uniform_loads = false;
     s->image = checked(malloc(KT_HEAP_BYTES));
     s->after = checked(malloc(KT_HEAP_BYTES));
     const inl_gpu_caps *caps = inl_gpu_get_caps(s->gpu);
     if (s->list)
         return true;
-    printf("device: %s (%s), subgroups of %u, validation %s, seed %u\n", caps->name,
-           caps->driver_info, caps->subgroup_size, params.validation ? "on" : "off", s->seed);
+    if (s->gpu_kernels)
+        s->gpu->caps.simd_lanes = 0;
+    printf("device: %s (%s), subgroups of %u, kernels for %s, validation %s, seed %u\n", caps->name,
+           caps->driver_info, caps->subgroup_size, caps->simd_lanes ? "a CPU's vectors" : "a GPU",
+           params.validation ? "on" : "off", s->seed);
+    return true;
+}
+
+// Of a kernel and its variant for a CPU's vectors the device gets one.
+static bool is_expected(const inl_gpu *gpu, uint32_t kernel)
+{
+    if (gpu->caps.simd_lanes)
+        return inl_simd_kernels[kernel] == kernel;
+    for (uint32_t i = 0; i < INL_KERNEL_COUNT; i++)
+        if (i != kernel && inl_simd_kernels[i] == kernel)
+            return false;
     return true;
 }
 
@@ -295,7 +307,7 @@ static uint32_t count_unused(const inl_gpu *gpu)
 {
     uint32_t unused = 0;
     for (uint32_t i = 0; i < INL_KERNEL_COUNT; i++) {
-        bool used = false;
+        bool used = !is_expected(gpu, i);
         for (size_t p = 0; p < gpu->pipeline_count && !used; p++)
             used = gpu->pipelines[p]->code == inl_kernels[i].code;
         if (!used)

@@ -138,9 +138,10 @@ typedef struct kt_family {
 } kt_family;
 
 // Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what takes the
-// CPU driver or its compiler long). Environment: INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails
-// when a case failed, when nothing ran, when the validation layer said something, and, without a
-// filter, when a kernel of shaders/kernels.txt was never run.
+// CPU driver or its compiler long), --gpu (not the variants for a CPU's vectors). Environment:
+// INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the
+// validation layer said something, and, without a filter, when a kernel of shaders/kernels.txt that
+// the device should get was never run.
 int kt_main(int argc, char **argv, const kt_family *families, uint32_t count);
 
 #endif

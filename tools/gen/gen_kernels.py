@@ -12,7 +12,7 @@ import struct
 import sys
 
 OP_NAME_TYPES = {"struct": 30, "pointer": 32, "variable": 59, "decorate": 71, "member_decorate": 72,
-                 "type_int": 21, "type_float": 22, "type_vector": 23}
+                 "type_int": 21, "type_float": 22, "type_vector": 23, "type_image": 25}
 BINDING, OFFSET, PUSH_CONSTANT = 33, 35, 9
 
 
@@ -46,20 +46,29 @@ def instructions(code):
 
 
 def reflect(code):
-    """Number of bindings, bytes of push constants. A push block is a struct of 4-byte scalars."""
-    bindings, structs, pointers, offsets, push = 0, {}, {}, {}, None
+    """Number of bindings, masks of those that are texel buffers of floats and of unsigned integers, bytes
+    of push constants. A push block is a struct of 4-byte scalars."""
+    bindings, structs, pointers, offsets, push = {}, {}, {}, {}, None
+    floats, images, texels = set(), {}, {True: 0, False: 0}
     for op, args in instructions(code):
         if op == OP_NAME_TYPES["decorate"] and args[1] == BINDING:
-            bindings = max(bindings, args[2] + 1)
+            bindings[args[0]] = args[2]
         elif op == OP_NAME_TYPES["member_decorate"] and args[2] == OFFSET:
             offsets.setdefault(args[0], {})[args[1]] = args[3]
         elif op == OP_NAME_TYPES["struct"]:
             structs[args[0]] = args[1:]
-        elif op == OP_NAME_TYPES["pointer"] and args[1] == PUSH_CONSTANT:
+        elif op == OP_NAME_TYPES["type_float"]:
+            floats.add(args[0])
+        elif op == OP_NAME_TYPES["type_image"]:
+            images[args[0]] = args[1] in floats
+        elif op == OP_NAME_TYPES["pointer"]:
             pointers[args[0]] = args[2]
         elif op == OP_NAME_TYPES["variable"] and args[2] == PUSH_CONSTANT:
             push = pointers[args[0]]
-    return bindings, struct_bytes(push, structs, offsets) if push is not None else 0
+        elif op == OP_NAME_TYPES["variable"] and pointers[args[0]] in images:
+            texels[images[pointers[args[0]]]] |= 1 << bindings[args[1]]
+    push_bytes = struct_bytes(push, structs, offsets) if push is not None else 0
+    return max(bindings.values(), default=-1) + 1, texels[True], texels[False], push_bytes
 
 
 def struct_bytes(struct_id, structs, offsets):
@@ -76,7 +85,9 @@ def write_header(kernels, out):
               "#define INL_OP_KERNELS_H\n\n#include \"gpu/gpu.h\"\n\ntypedef enum inl_kernel {\n"
               f"{rows}    INL_KERNEL_COUNT,\n}} inl_kernel;\n\n"
               "// By inl_kernel. A kernel this build's compiler could not make has no code.\n"
-              "extern const inl_shader inl_kernels[INL_KERNEL_COUNT];\n\n#endif\n")
+              "extern const inl_shader inl_kernels[INL_KERNEL_COUNT];\n"
+              "// Its variant for a CPU's vectors, or itself where there is none.\n"
+              "extern const inl_kernel inl_simd_kernels[INL_KERNEL_COUNT];\n\n#endif\n")
 
 
 def write_table(kernels, paths, out):
@@ -85,13 +96,18 @@ def write_table(kernels, paths, out):
     for (name, *_), path in zip(kernels, paths):
         with open(path, "rb") as f:
             code = f.read()
-        bindings, push = reflect(code)
+        bindings, texels, utexels, push = reflect(code)
         words = struct.unpack(f"<{len(code) // 4}I", code)
         lines = [", ".join(f"0x{w:x}" for w in words[i:i + 12]) for i in range(0, len(words), 12)]
         code = ",\n    ".join(lines)
         out.write(f"static const uint32_t {name}_code[] = {{\n    {code}}};\n")
-        rows.append(f"    {{\"{name}\", {name}_code, sizeof({name}_code), {bindings}, {push}}},\n")
+        rows.append(f"    {{\"{name}\", {name}_code, sizeof({name}_code), {bindings}, {push}, "
+                    f"{texels:#x}, {utexels:#x}}},\n")
     out.write("\nconst inl_shader inl_kernels[INL_KERNEL_COUNT] = {\n" + "".join(rows) + "};\n")
+    names = [name for name, *_ in kernels]
+    twins = [f"{name}_simd" if f"{name}_simd" in names else name for name in names]
+    rows = [f"    INL_KERNEL_{name.upper()},\n" for name in twins]
+    out.write("\nconst inl_kernel inl_simd_kernels[INL_KERNEL_COUNT] = {\n" + "".join(rows) + "};\n")
 
 
 def main():
