@@ -34,12 +34,12 @@ typedef struct stream {
     size_t size, room;
 } stream;
 
-static void hand_on(stream *s, size_t size)
+static bool hand_on(stream *s, size_t size)
 {
-    if (size > 0)
-        s->sink(s->user, s->held, size);
+    bool more = size == 0 || s->sink(s->user, s->held, size);
     memmove(s->held, s->held + size, s->size - size);
     s->size -= size;
+    return more;
 }
 
 static bool take(void *user, int32_t id)
@@ -55,8 +55,7 @@ static bool take(void *user, int32_t id)
         s->size += size;
     s->first = false;
     s->tokens++;
-    hand_on(s, s->size - utf8_incomplete_tail(s->held, s->size));
-    return interrupt_name() == NULL;
+    return hand_on(s, s->size - utf8_incomplete_tail(s->held, s->size)) && !interrupt_name();
 }
 
 inlay_result answer_stream(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
@@ -82,13 +81,14 @@ typedef struct text {
     size_t size;
 } text;
 
-static void append(void *user, const char *bytes, size_t size)
+static bool append(void *user, const char *bytes, size_t size)
 {
     text *t = user;
     t->bytes = xrealloc(t->bytes, t->size + size + 1, 1);
     memcpy(t->bytes + t->size, bytes, size);
     t->size += size;
     t->bytes[t->size] = '\0';
+    return true;
 }
 
 inlay_result answer_text(const inlay_model *model, inlay_generator *generator, const int32_t *ids,

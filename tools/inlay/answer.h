@@ -9,7 +9,8 @@
 int32_t *answer_ids(const inlay_model *model, const char *text, bool parse_special, size_t *count);
 
 // Called with whole UTF-8 characters; bytes that never become one come with the next whole one.
-typedef void (*answer_sink)(void *user, const char *bytes, size_t size);
+// False ends the answer.
+typedef bool (*answer_sink)(void *user, const char *bytes, size_t size);
 
 typedef struct answer_params {
     uint32_t max_tokens;
@@ -17,7 +18,7 @@ typedef struct answer_params {
     bool at_start; // nothing stands before the answer: its leading SentencePiece space is dropped
 } answer_params;
 
-// *tokens: how many were generated. Ends early on SIGINT and SIGTERM (interrupt.h).
+// *tokens: how many were generated. Ends early on a signal (interrupt.h).
 inlay_result answer_stream(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
                            size_t count, const answer_params *params, answer_sink sink, void *user,
                            uint32_t *tokens);

@@ -2,7 +2,6 @@
 // inlay eval: the loss of a model, with or without an adapter, on a dataset; with --exact-match
 // also how many completions a greedy answer gets right.
 #include "answer.h"
-#include "interrupt.h"
 #include "json_out.h"
 
 #include <stdlib.h>
@@ -162,7 +161,7 @@ static inlay_result match_all(session *s, const options *o)
     inlay_result result = find_longest(s, info.records, &params.context_length);
     if (result == INLAY_OK)
         result = inlay_generator_create(&g, cli_env(), s->device, s->model, s->adapter, &params);
-    for (uint64_t i = 0; result == INLAY_OK && i < info.records && !interrupt_name(); i++) {
+    for (uint64_t i = 0; result == INLAY_OK && i < info.records; i++) {
         const char *prompt, *completion;
         result = inlay_dataset_get_record(s->data, i, &prompt, &completion);
         if (result == INLAY_OK)
@@ -208,17 +207,12 @@ static void print_text(const session *s, const options *o)
 static int evaluate(session *s, const options *o)
 {
     inlay_result result = setup_device(&s->device, cli_env(), &o->common);
-    interrupt_install();
     if (result == INLAY_OK)
         result = inlay_evaluate(cli_env(), s->device, s->model, s->adapter, s->data, &s->loss);
-    if (result == INLAY_OK && o->exact_match && !interrupt_name())
+    if (result == INLAY_OK && o->exact_match)
         result = match_all(s, o);
     if (result != INLAY_OK)
         return cli_exit_run(result);
-    if (interrupt_name()) {
-        cli_error("stopped by %s before the end", interrupt_name());
-        return EXIT_FAILED;
-    }
     if (o->json)
         print_json(s, o);
     else

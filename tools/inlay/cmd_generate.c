@@ -47,11 +47,15 @@ typedef struct session {
     size_t count;
 } session;
 
-static void write_out(void *user, const char *bytes, size_t size)
+// Bytes that are no UTF-8 become U+FFFD: a reader of text must be able to rely on that. False:
+// nobody reads on.
+static bool write_out(void *user, const char *bytes, size_t size)
 {
     (void)user;
-    fwrite(bytes, 1, size, stdout);
-    fflush(stdout);
+    char *clean = utf8_clean(bytes, size, &size);
+    bool written = fwrite(clean, 1, size, stdout) == size && fflush(stdout) == 0;
+    free(clean);
+    return written;
 }
 
 static int open_inputs(session *s, const options *o)
@@ -98,7 +102,7 @@ static int generate(session *s, const options *o)
                             .at_start = *o->prompt == '\0'};
     uint32_t tokens = 0;
     double start = clock_seconds();
-    interrupt_install();
+    interrupt_remember();
     result = answer_stream(s->model, s->generator, s->ids, s->count, &answer, write_out, NULL,
                            &tokens);
     puts("");

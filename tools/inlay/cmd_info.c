@@ -288,7 +288,7 @@ static int run(const command *self, int argc, char **argv)
     int code;
     if (!setup_args(&a, self, argc, argv, &code))
         return code;
-    if (!a.rest) {
+    if (!a.rest || !*a.rest) {
         cli_error("a FILE is missing: a model (.gguf) or an adapter (a folder or a .gguf)");
         return EXIT_BAD_INPUT;
     }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// SIGINT and SIGTERM ask for an orderly end; a second one ends the program at once.
+// SIGINT, SIGTERM and SIGHUP: a command with nothing to save ends at once with a sentence, one that
+// has something ends in order, and then a second signal ends it at once.
 #ifndef INTERRUPT_H
 #define INTERRUPT_H
 
-void interrupt_install(void);
-const char *interrupt_name(void); // "SIGINT" or "SIGTERM" once one came, else NULL
+void interrupt_end_at_once(void);
+void interrupt_remember(void);
+const char *interrupt_name(void); // "SIGINT", once one came that was remembered, else NULL
 
 #endif

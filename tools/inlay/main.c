@@ -2,6 +2,7 @@
 // The inlay command: its subcommands by name.
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,6 +51,7 @@ static void fill_closed_streams(void)
 int main(int argc, char **argv)
 {
     fill_closed_streams();
+    interrupt_end_at_once();
     signal(SIGPIPE, SIG_IGN); // a reader that went away is a write error like others
     if (argc < 2) {
         cli_error("a command is missing; inlay --help lists them");

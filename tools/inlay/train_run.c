@@ -115,7 +115,7 @@ int train_run_steps(train_run *run)
 {
     double since = clock_seconds();
     inlay_result result = INLAY_OK;
-    interrupt_install();
+    interrupt_remember();
     progress_begin();
     uint32_t step = run->first_step;
     while (result == INLAY_OK && step < run->plan.total_steps) {
