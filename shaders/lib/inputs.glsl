@@ -2,9 +2,10 @@
 // Read-only operands in two spellings: INPUT_VEC4(binding, x) declares one, x(i) reads its vec4 i.
 //
 // On a GPU it is a storage buffer, and what a whole workgroup needs is read at a uniform address.
-// SIMD is for drivers that run a subgroup in the lanes of one CPU vector (SPREAD of them): there a storage
-// buffer is read word by word and lane by lane, each behind tests of its own, a texel buffer by vec4s
-// without a branch. What all lanes need is fetched once, each lane its part, and handed round:
+// SIMD is for drivers that run a subgroup in the lanes of one CPU vector (SPREAD of them): there a
+// storage buffer is read word by word and lane by lane, each behind tests of its own, a texel
+// buffer by vec4s without a branch. What all lanes need is fetched once, each lane its part, and
+// handed round:
 //     SHARED_VEC4S(part, count, READ)   READ(j) reads vec4 j of `count`
 //     SHARED(part, j, READ)             vec4 j, for a j that is constant once loops are unrolled
 // All lanes must be active at both.

@@ -44,7 +44,7 @@ class Tensor:
 
 
 class Gguf:
-    """`keys`: name -> (kind, value); `tensors`: name -> Tensor; counts None: as many as there are."""
+    """`keys`: name -> (kind, value); `tensors`: name -> Tensor; a count of None: the true one."""
 
     def __init__(self):
         self.magic, self.version = b"GGUF", 3

@@ -46,8 +46,8 @@ def instructions(code):
 
 
 def reflect(code):
-    """Number of bindings, masks of those that are texel buffers of floats and of unsigned integers, bytes
-    of push constants. A push block is a struct of 4-byte scalars."""
+    """Number of bindings, masks of those that are texel buffers of floats and of unsigned integers,
+    bytes of push constants. A push block is a struct of 4-byte scalars."""
     bindings, structs, pointers, offsets, push = {}, {}, {}, {}, None
     floats, images, texels = set(), {}, {True: 0, False: 0}
     for op, args in instructions(code):
@@ -106,8 +106,8 @@ def write_table(kernels, paths, out):
     out.write("\nconst inl_shader inl_kernels[INL_KERNEL_COUNT] = {\n" + "".join(rows) + "};\n")
     names = [name for name, *_ in kernels]
     twins = [f"{name}_simd" if f"{name}_simd" in names else name for name in names]
-    rows = [f"    INL_KERNEL_{name.upper()},\n" for name in twins]
-    out.write("\nconst inl_kernel inl_simd_kernels[INL_KERNEL_COUNT] = {\n" + "".join(rows) + "};\n")
+    rows = "".join(f"    INL_KERNEL_{name.upper()},\n" for name in twins)
+    out.write("\nconst inl_kernel inl_simd_kernels[INL_KERNEL_COUNT] = {\n" + rows + "};\n")
 
 
 def main():

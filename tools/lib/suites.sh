@@ -44,7 +44,8 @@ run "device: device, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_d
 run "device: oom, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_oom_device"
 run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_import"
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
-run "device: kernels of GPUs, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels" --gpu --quick
+run "device: kernels of GPUs, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels" \
+    --gpu --quick
 for width in 128 512; do
     run "device: kernels, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
         "$build/tests/test_kernels" --quick
