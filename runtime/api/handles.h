@@ -30,6 +30,12 @@ struct inlay_adapter {
     const inl_module_list *modules; // of the model it was made for, or NULL
 };
 
+struct inlay_trainer {
+    inl_env env;
+    inl_trainer *trainer;
+    inlay_device *device;
+};
+
 // The adapter's values on a device, for running alone.
 typedef struct inl_resident_adapter {
     inl_gpu *gpu;

@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-struct inlay_trainer {
-    inl_env env;
-    inl_trainer *trainer;
-    inlay_device *device;
-};
-
 static inlay_result resolve(const inl_env *env, const inlay_train_params *params,
                             inl_train_params *out)
 {
@@ -199,8 +193,7 @@ inlay_result inlay_evaluate(const inlay_env *public_env, inlay_device *device,
     inlay_result result = inl_weights_create(model->model, device->gpu, 0, length, &weights);
     if (result == INLAY_OK)
         result = inl_evaluator_create(&env, device->gpu, weights, &resident.slots,
-                                      adapter ? &resident.arena : NULL, length, 0, NULL,
-                                      &evaluator);
+                                      adapter ? &resident.arena : NULL, length, NULL, &evaluator);
     inl_evaluation e;
     if (result == INLAY_OK)
         result = inl_evaluator_run(evaluator, dataset->dataset, &e);

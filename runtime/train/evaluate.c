@@ -3,23 +3,26 @@
 
 #include <math.h>
 
-#define TOKENS_AT_ONCE 512 // unless somebody says how many rows
+#define TOKENS_AT_ONCE 512 // in whole rows, where there is no host
 
 struct inl_evaluator {
     inl_env env;
     inl_gpu *gpu;
     uint32_t max_length;
-    inl_input_buffers inputs;
+    inl_input_buffers own, *inputs; // the host's or `own`
     inl_lora_arena arena; // without dropout
     inl_plan *plan;
 };
 
 static inlay_result build(inl_evaluator *e, const inl_weights *weights, const inl_slots *slots,
-                          const inl_lora_arena *arena, uint32_t tokens, const inl_plan *share)
+                          const inl_lora_arena *arena, const inl_evaluation_host *host)
 {
-    INL_TRY(inl_inputs_create(e->gpu, tokens, &e->inputs));
+    uint32_t tokens = INL_MAX(1, TOKENS_AT_ONCE / e->max_length) * e->max_length;
+    if (!host)
+        INL_TRY(inl_inputs_create(e->gpu, tokens, &e->own));
+    e->inputs = host ? host->inputs : &e->own;
     INL_TRY(inl_plan_create(&e->env, e->gpu, &e->plan));
-    inl_plan_share(e->plan, share);
+    inl_plan_share(e->plan, host ? host->plan : NULL);
     if (arena) {
         e->arena = *arena;
         e->arena.dropout = 0.0f;
@@ -28,15 +31,15 @@ static inlay_result build(inl_evaluator *e, const inl_weights *weights, const in
                        .weights = weights,
                        .slots = slots,
                        .arena = arena ? &e->arena : NULL,
-                       .in = inl_inputs_bind(e->plan, &e->inputs),
-                       .tokens = e->inputs.tokens_max};
-    inl_network_emit(&net, &(inl_walk){.losses = inl_inputs_losses(&e->inputs)});
+                       .in = inl_inputs_bind(e->plan, e->inputs),
+                       .tokens = e->inputs->tokens_max};
+    inl_network_emit(&net, &(inl_walk){.losses = inl_inputs_losses(e->inputs)});
     return inl_plan_finish(e->plan);
 }
 
 inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
                                   const inl_slots *slots, const inl_lora_arena *arena,
-                                  uint32_t max_length, uint32_t rows, const inl_plan *share,
+                                  uint32_t max_length, const inl_evaluation_host *host,
                                   inl_evaluator **out)
 {
     *out = NULL;
@@ -46,8 +49,7 @@ inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_we
     e->env = *env;
     e->gpu = gpu;
     e->max_length = max_length;
-    rows = rows ? rows : INL_MAX(1, TOKENS_AT_ONCE / max_length);
-    inlay_result result = build(e, weights, slots, arena, rows * max_length, share);
+    inlay_result result = build(e, weights, slots, arena, host);
     if (result != INLAY_OK) {
         inl_evaluator_destroy(&e);
         return result;
@@ -63,7 +65,7 @@ void inl_evaluator_destroy(inl_evaluator **handle)
         return;
     *handle = NULL;
     inl_plan_destroy(&e->plan);
-    inl_inputs_destroy(&e->inputs);
+    inl_inputs_destroy(&e->own);
     inl_env env = e->env;
     inl_free(&env, e);
 }
@@ -76,12 +78,12 @@ typedef struct sums {
 static inlay_result run_rows(inl_evaluator *e, const inl_row *rows, uint32_t count,
                              uint32_t max_length, sums *s)
 {
-    inl_inputs_fill(&e->inputs, rows, count, max_length);
+    inl_inputs_fill(e->inputs, rows, count, max_length);
     uint64_t ticket;
     INL_TRY(inl_plan_run(e->plan, &ticket));
     INL_TRY(inl_gpu_wait(e->gpu, ticket));
-    s->loss += inl_inputs_sum_losses(&e->inputs);
-    s->tokens += e->inputs.scalars->supervised;
+    s->loss += inl_inputs_sum_losses(e->inputs);
+    s->tokens += e->inputs->scalars->supervised;
     return INLAY_OK;
 }
 
@@ -107,7 +109,7 @@ inlay_result inl_evaluator_run(inl_evaluator *e, const inl_dataset *dataset, inl
         return inl_fail(&e->env, INLAY_ERROR_MISMATCH,
                         "the dataset has rows of %u tokens, the evaluation of at most %u",
                         info->max_length, e->max_length);
-    uint32_t room = e->inputs.tokens_max / info->max_length;
+    uint32_t room = e->inputs->tokens_max / info->max_length;
     inl_row *rows = inl_alloc(&e->env, room, sizeof(*rows));
     if (!rows)
         return INLAY_ERROR_OUT_OF_MEMORY;

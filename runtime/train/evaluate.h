@@ -13,12 +13,16 @@ typedef struct inl_evaluation {
     uint64_t tokens;
 } inl_evaluation;
 
-// `arena` NULL: no adapter. `rows` of `max_length` tokens are taken at once; 0: some 500 tokens.
-// `share`: a plan whose scratch memory is used where it suffices, or NULL. Everything given must
-// outlive the evaluator.
+// What an evaluation in the middle of a run takes from it, so that it needs no memory of its own.
+typedef struct inl_evaluation_host {
+    const inl_plan *plan;      // whose scratch memory is used where it suffices
+    inl_input_buffers *inputs; // as many tokens are taken at once
+} inl_evaluation_host;
+
+// `arena` NULL: no adapter. `host` NULL: none. Everything given must outlive the evaluator.
 inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
                                   const inl_slots *slots, const inl_lora_arena *arena,
-                                  uint32_t max_length, uint32_t rows, const inl_plan *share,
+                                  uint32_t max_length, const inl_evaluation_host *host,
                                   inl_evaluator **out);
 void inl_evaluator_destroy(inl_evaluator **evaluator);
 // MISMATCH when `dataset`'s rows are longer than the evaluator's. NOT_FINITE when the loss is.

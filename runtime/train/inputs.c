@@ -23,7 +23,7 @@ static uint64_t block_bytes(uint32_t tokens)
 
 uint64_t inl_inputs_bytes(uint32_t tokens)
 {
-    return 2 * block_bytes(tokens) + 4ull * tokens;
+    return 2 * block_bytes(tokens) + inl_round_up(4ull * tokens, 16);
 }
 
 inlay_result inl_inputs_create(inl_gpu *gpu, uint32_t tokens, inl_input_buffers *out)

@@ -64,7 +64,7 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
     inl_input_buffers inputs;
     INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
     INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, checkpointed));
-    return inl_emit_update(update, &arena, none, none, (inl_range){.size = 16}, floats, &inputs);
+    return inl_emit_update(update, &arena, none, none, (inl_range){.size = INL_NORM_BYTES}, floats, &inputs);
 }
 
 static void sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed, const inl_plan *micro,
@@ -74,7 +74,7 @@ static void sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed, cons
     out->activations = inl_plan_memory(micro, INL_ACTIVATION);
     out->scratch = inl_plan_memory(micro, INL_SCRATCH) + inl_plan_memory(update, INL_SCRATCH) +
                    inl_plan_memory(update, INL_ACTIVATION) + inl_inputs_bytes(tokens) +
-                   (w->gpu ? inl_gpu_staging_bytes(w->gpu) : 0);
+                   INL_NORM_BYTES + (w->gpu ? inl_gpu_staging_bytes(w->gpu) : 0);
     out->flops = inl_plan_flops(micro) * w->params->accumulation + inl_plan_flops(update);
     out->dispatches = inl_plan_node_count(micro);
     out->total = out->weights + out->adapter + out->optimizer + out->activations + out->scratch;

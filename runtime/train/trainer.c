@@ -42,7 +42,7 @@ static inlay_result create_arenas(inl_trainer *t)
                                   &t->arenas[i]));
         INL_TRY(inl_gpu_zero(t->gpu, t->arenas[i], 0, inl_buffer_size(t->arenas[i])));
     }
-    INL_TRY(inl_buffer_create(t->gpu, "the gradient's norm", 16, INL_MEMORY_HOST, &t->norm));
+    INL_TRY(inl_buffer_create(t->gpu, "the gradient's norm", INL_NORM_BYTES, INL_MEMORY_HOST, &t->norm));
     t->arena = (inl_lora_arena){.weights = arena_range(t, 0),
                                 .gradients = arena_range(t, 1),
                                 .dropout = t->lora->dropout};
@@ -55,7 +55,7 @@ static inlay_result emit(inl_trainer *t)
     INL_TRY(inl_emit_micro(t->micro, t->weights, &t->slots, &t->arena, &t->inputs,
                            t->plan_info.checkpointed_layers));
     INL_TRY(inl_plan_create(&t->env, t->gpu, &t->update));
-    inl_range norm = {.buffer = t->norm, .size = 16};
+    inl_range norm = {.buffer = t->norm, .size = INL_NORM_BYTES};
     return inl_emit_update(t->update, &t->arena, arena_range(t, 2), arena_range(t, 3), norm,
                            t->slots.floats, &t->inputs);
 }
@@ -304,9 +304,10 @@ inlay_result inl_trainer_sync(inl_trainer *t)
 
 inlay_result inl_trainer_evaluate(inl_trainer *t, const inl_dataset *dataset, inl_evaluation *out)
 {
+    inl_evaluation_host host = {.plan = t->micro, .inputs = &t->inputs};
     if (!t->evaluator)
         INL_TRY(inl_evaluator_create(&t->env, t->gpu, t->weights, &t->slots, &t->arena,
-                                     inl_dataset_get_info(t->dataset)->max_length,
-                                     t->params.batch_size, t->micro, &t->evaluator));
+                                     inl_dataset_get_info(t->dataset)->max_length, &host,
+                                     &t->evaluator));
     return inl_evaluator_run(t->evaluator, dataset, out);
 }

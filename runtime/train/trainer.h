@@ -12,6 +12,7 @@
 #define INL_CHECKPOINT_AUTO (-2)
 
 #define INL_MAX_BATCH 4096
+#define INL_NORM_BYTES 16
 
 // Resolved: no zero stands for a default any more, except where zero means off.
 typedef struct inl_train_params {
