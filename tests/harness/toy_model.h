@@ -17,6 +17,7 @@ typedef struct toy_model {
     uint32_t dim, ffn, layers, heads, kv_heads, head_dim, vocab; // vocab >= TOY_VOCAB
     uint32_t tokens; // of the tokenizer, at least TOY_VOCAB; 0: vocab
     inl_format_id format; // of the matrices
+    float gain, head_gain; // on the layers' matrices and on the head; 0: 1
     int tied, biases, rope_factors;
     uint32_t seed;
 } toy_model;
@@ -40,6 +41,11 @@ static inline void toy_matrix(gguf_bytes *g, const toy_model *m, const char *nam
     free(blocks);
 }
 
+static inline float toy_gain(float gain)
+{
+    return gain > 0.0f ? gain : 1.0f;
+}
+
 static inline void toy_layer(gguf_bytes *g, const toy_model *m, uint32_t layer, uint32_t *stream)
 {
     uint32_t q = m->heads * m->head_dim, kv = m->kv_heads * m->head_dim;
@@ -53,7 +59,8 @@ static inline void toy_layer(gguf_bytes *g, const toy_model *m, uint32_t layer, 
     for (size_t i = 0; i < sizeof(matrices) / sizeof(matrices[0]); i++) {
         snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, matrices[i].name);
         toy_matrix(g, m, name, matrices[i].rows, matrices[i].cols,
-                   1.5f / sqrtf((float)matrices[i].cols), 0.0f, m->format, stream);
+                   toy_gain(m->gain) * 1.5f / sqrtf((float)matrices[i].cols), 0.0f, m->format,
+                   stream);
         snprintf(name, sizeof(name), "blk.%u.%s.bias", layer, matrices[i].name);
         if (m->biases)
             toy_matrix(g, m, name, 0, matrices[i].rows, 0.3f, 0.0f, INL_FORMAT_F32, stream);
@@ -112,8 +119,8 @@ static inline void toy_model_build(gguf_bytes *g, const toy_model *m)
     toy_matrix(g, m, "token_embd.weight", m->vocab, m->dim, 1.0f, 0.0f, m->format, &stream);
     toy_matrix(g, m, "output_norm.weight", 0, m->dim, 0.3f, 1.0f, INL_FORMAT_F32, &stream);
     if (!m->tied)
-        toy_matrix(g, m, "output.weight", m->vocab, m->dim, 2.0f / sqrtf((float)m->dim), 0.0f,
-                   m->format, &stream);
+        toy_matrix(g, m, "output.weight", m->vocab, m->dim,
+                   toy_gain(m->head_gain) * 2.0f / sqrtf((float)m->dim), 0.0f, m->format, &stream);
     if (m->rope_factors)
         toy_matrix(g, m, "rope_freqs.weight", 0, m->head_dim / 2, 0.8f, 2.0f, INL_FORMAT_F32,
                    &stream);

@@ -33,7 +33,7 @@ for name in usage inspect; do
 done
 
 # The device suites run with the validation layer on, then at the CPU driver's other subgroup sizes.
-for name in gradients resume training generate; do
+for name in gradients resume training generate limits; do
     run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
     for width in 128 512; do
         run "device: $name, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
