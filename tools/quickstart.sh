@@ -23,9 +23,9 @@ say "held-out examples before training"
 
 say "training"
 "$inlay" train -m "$base" -d "$train_data" -o "$out" --overwrite-output-dir \
-    --max-length 128 --batch-size 4 --max-steps 160 --learning-rate 5e-3 \
+    --max-length 128 --batch-size 1 --max-steps 640 --learning-rate 3e-3 \
     --lr-scheduler-type cosine --warmup-steps 8 --lora-r 16 --lora-alpha 32 --seed 1 \
-    --logging-steps 20 --json >"$build/train.json"
+    --logging-steps 40 --json >"$build/train.json"
 
 say "held-out examples after training"
 "$inlay" eval -m "$base" -a "$out" -d "$held_out" --max-length 128 --exact-match --show 3 --json \

@@ -4,6 +4,7 @@
 #include "json_out.h"
 #include "train_run.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -212,9 +213,7 @@ static json_t *result_json(const train_run *run)
     json_put(o, "device", json_words(d.name));
     json_put(o, "steps", json_count(run->last.step));
     json_put(o, "epoch", json_number(run->last.epoch, DIGITS));
-    const train_curve *curve = &run->log.train;
-    json_put(o, "loss", curve->count ? json_number(curve->losses[curve->count - 1], DIGITS)
-                                     : json_null());
+    json_put(o, "loss", json_number(run->log.loss, DIGITS));
     json_put(o, "eval_loss", run->eval.tokens ? json_number(run->eval.loss, DIGITS) : json_null());
     json_put(o, "tokens", json_count(run->log.tokens));
     json_put(o, "seconds", json_number(run->seconds, 6));
@@ -241,7 +240,7 @@ static void print_result(const train_run *run)
                text_bytes(&memory, run->last.peak_device_bytes));
     if (curve->count > 0)
         printf("loss     %.4f at the start, %.4f at the end\n", curve->losses[0],
-               curve->losses[curve->count - 1]);
+               run->log.loss);
     if (run->eval.tokens > 0)
         printf("eval     loss %.4f, perplexity %.4g\n", run->eval.loss, run->eval.perplexity);
     static const char *const keys[] = {"adapter", "adapter_gguf", "loss_picture", "log"};
@@ -316,7 +315,7 @@ static int run_command(const command *self, int argc, char **argv)
     int code;
     if (train_options_read(&options, self, argc, argv, &code)) {
         train_run run = {.options = &options,
-                         .log = {.lines.fd = -1, .tensorboard.file.fd = -1}};
+                         .log = {.lines.fd = -1, .tensorboard.file.fd = -1, .loss = NAN}};
         code = prepare_and_train(&run);
         train_log_close(&run.log);
         inlay_trainer_destroy(&run.trainer);

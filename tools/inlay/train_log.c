@@ -4,12 +4,14 @@
 #include "json_out.h"
 #include "plot.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LOG_FILE "log.jsonl"
 #define PICTURE_FILE "loss.png"
 #define DIGITS 9
+#define SMOOTHED_FROM 50 // values in the picture
 
 static void add_point(train_curve *curve, double step, double loss)
 {
@@ -34,6 +36,7 @@ static bool take_line(train_log *log, const char *line, size_t size, uint32_t st
     const json_t *loss = json_object_get(o, "loss"), *eval = json_object_get(o, "eval_loss");
     if (keep && json_is_number(loss)) {
         add_point(&log->train, json_number_value(number), json_number_value(loss));
+        log->loss = json_number_value(loss);
         log->tokens = (uint64_t)json_integer_value(json_object_get(o, "tokens"));
     }
     if (keep && json_is_number(eval))
@@ -65,7 +68,8 @@ static bool keep_earlier(train_log *log, const char *path, uint32_t step)
 
 bool train_log_open(train_log *log, const char *folder, uint32_t step)
 {
-    *log = (train_log){.folder = xstrdup(folder), .lines.fd = -1, .tensorboard.file.fd = -1};
+    *log = (train_log){
+        .folder = xstrdup(folder), .lines.fd = -1, .tensorboard.file.fd = -1, .loss = NAN};
     char *path = path_join(folder, LOG_FILE);
     bool done = step == 0 || keep_earlier(log, path, step);
     done = done && append_open(&log->lines, path, step == 0);
@@ -101,6 +105,7 @@ static bool write_line(train_log *log, json_t *object)
 
 void train_log_step(train_log *log, const inlay_step_stats *s)
 {
+    add_point(&log->train, s->step, s->loss);
     log->window_steps++;
     log->window_loss += s->loss;
     log->window_seconds += s->seconds;
@@ -112,23 +117,22 @@ bool train_log_report(train_log *log, const inlay_step_stats *s)
 {
     if (log->window_steps == 0)
         return true;
-    double loss = log->window_loss / log->window_steps;
+    log->loss = log->window_loss / log->window_steps;
     double rate = (double)log->window_tokens / log->window_seconds;
     log->window_steps = 0;
     log->window_loss = log->window_seconds = 0.0;
     log->window_tokens = 0;
-    add_point(&log->train, s->step, loss);
     json_t *o = json_object();
     json_put(o, "step", json_count(s->step));
     json_put(o, "epoch", json_number(s->epoch, DIGITS));
-    json_put(o, "loss", json_number(loss, DIGITS));
+    json_put(o, "loss", json_number(log->loss, DIGITS));
     json_put(o, "grad_norm", json_number(s->grad_norm, DIGITS));
     json_put(o, "learning_rate", json_number(s->learning_rate, DIGITS));
     json_put(o, "tokens", json_count(log->tokens));
     json_put(o, "tokens_per_second", json_number(rate, 6));
     json_put(o, "host_seconds", json_number(s->host_seconds, 4));
     json_put(o, "peak_memory_bytes", json_count(s->peak_device_bytes));
-    const tensorboard_value values[] = {{"train/loss", loss},
+    const tensorboard_value values[] = {{"train/loss", log->loss},
                                         {"train/grad_norm", s->grad_norm},
                                         {"train/learning_rate", s->learning_rate},
                                         {"train/epoch", s->epoch},
@@ -150,22 +154,34 @@ bool train_log_eval(train_log *log, uint32_t step, double epoch, const inlay_eva
     return write_line(log, o) && tensorboard_add(&log->tensorboard, step, values, COUNT(values));
 }
 
+// Few values are shown as they are, many also smoothed.
+static size_t choose_series(const train_log *log, double *smooth, plot_series out[3])
+{
+    const train_curve *train = &log->train, *eval = &log->eval;
+    bool many = train->count >= SMOOTHED_FROM;
+    size_t count = 0;
+    out[count++] = (plot_series){.name = "training", .x = train->steps, .y = train->losses,
+                                 .count = train->count, .faint = many};
+    if (many) {
+        plot_smooth(train->losses, train->count, smooth);
+        out[count++] = (plot_series){.name = "training, smoothed", .x = train->steps, .y = smooth,
+                                     .count = train->count};
+    }
+    if (eval->count > 0)
+        out[count++] = (plot_series){.name = "evaluation", .x = eval->steps, .y = eval->losses,
+                                     .count = eval->count, .markers = true};
+    return count;
+}
+
 bool train_log_picture(const train_log *log)
 {
     if (log->train.count + log->eval.count == 0)
         return true;
     double *smooth = xalloc(log->train.count, sizeof(*smooth));
-    plot_smooth(log->train.losses, log->train.count, smooth);
-    const plot_series series[] = {
-        {.name = "training", .x = log->train.steps, .y = log->train.losses,
-         .count = log->train.count, .faint = true},
-        {.name = "training, smoothed", .x = log->train.steps, .y = smooth,
-         .count = log->train.count},
-        {.name = "evaluation", .x = log->eval.steps, .y = log->eval.losses,
-         .count = log->eval.count, .markers = true}};
+    plot_series series[3];
+    size_t size, count = choose_series(log, smooth, series);
     const plot_labels labels = {.title = "loss", .x = "step", .y = "nats per token"};
-    size_t size, shown = log->eval.count > 0 ? 3 : 2;
-    uint8_t *png = plot_png(&labels, series, shown, &size);
+    uint8_t *png = plot_png(&labels, series, count, &size);
     char *path = path_join(log->folder, PICTURE_FILE);
     if (!png)
         cli_error("cannot draw %s", path);

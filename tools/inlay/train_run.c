@@ -59,13 +59,14 @@ static bool is_due(uint32_t step, uint32_t every)
 }
 
 // What follows a step: report, evaluation, checkpoint.
-static inlay_result follow_up(train_run *run, const progress_state *progress)
+static inlay_result follow_up(train_run *run, progress_state *progress)
 {
     const train_options *o = run->options;
     uint32_t step = run->last.step;
     bool last = step == run->plan.total_steps, written = true;
     if (is_due(step, o->logging_steps) || last) {
         written = train_log_report(&run->log, &run->last);
+        progress->loss = run->log.loss;
         progress_report(progress);
     }
     inlay_result result = INLAY_OK;
