@@ -86,6 +86,7 @@ int cli_exit_input(inlay_result result)
     case INLAY_OK: return EXIT_OK;
     case INLAY_ERROR_INVALID_ARGUMENT:
     case INLAY_ERROR_UNSUPPORTED:
+    case INLAY_ERROR_IO: // a folder, a file that may not be read
     case INLAY_ERROR_BAD_FILE:
     case INLAY_ERROR_NOT_FOUND:
     case INLAY_ERROR_MISMATCH:
