@@ -110,7 +110,7 @@ class CliTest(unittest.TestCase):
     def check_refused(self, result, code, says):
         self.assertEqual(result.code, code, result)
         self.assertEqual(len(result.errors), 1, result)
-        for word in [says] if isinstance(says, str) else says:
+        for word in says if isinstance(says, (list, tuple)) else [says]:
             self.assertIn(str(word), result.errors[0])
 
     def train(self, out, *more, **options):
