@@ -106,8 +106,8 @@ typedef struct inlay_eval_result {
     uint64_t tokens;   // scored
 } inlay_eval_result;
 
-// The loss of the trainer's current adapter on `dataset`, dropout off. Takes no device memory beside the
-// run's. MISMATCH when the rows are longer than the training data's.
+// The loss of the trainer's current adapter on `dataset`, dropout off. Takes no device memory
+// beside the run's. MISMATCH when the rows are longer than the training data's.
 INLAY_API inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inlay_dataset *dataset,
                                               inlay_eval_result *result);
 // The loss of `model` with `adapter` (NULL: none) on `dataset`.

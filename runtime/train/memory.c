@@ -64,7 +64,8 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
     inl_input_buffers inputs;
     INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
     INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, checkpointed));
-    return inl_emit_update(update, &arena, none, none, (inl_range){.size = INL_NORM_BYTES}, floats, &inputs);
+    inl_range norm = {.size = INL_NORM_BYTES};
+    return inl_emit_update(update, &arena, none, none, norm, floats, &inputs);
 }
 
 static void sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed, const inl_plan *micro,

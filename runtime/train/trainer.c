@@ -42,7 +42,8 @@ static inlay_result create_arenas(inl_trainer *t)
                                   &t->arenas[i]));
         INL_TRY(inl_gpu_zero(t->gpu, t->arenas[i], 0, inl_buffer_size(t->arenas[i])));
     }
-    INL_TRY(inl_buffer_create(t->gpu, "the gradient's norm", INL_NORM_BYTES, INL_MEMORY_HOST, &t->norm));
+    INL_TRY(inl_buffer_create(t->gpu, "the gradient's norm", INL_NORM_BYTES, INL_MEMORY_HOST,
+                              &t->norm));
     t->arena = (inl_lora_arena){.weights = arena_range(t, 0),
                                 .gradients = arena_range(t, 1),
                                 .dropout = t->lora->dropout};

@@ -86,13 +86,18 @@ static inline void train_remove(const char *folder)
     nftw(folder, train_remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static inline int train_begin(void **state)
+static inline int train_begin_in(const char *parent)
 {
-    (void)state;
-    snprintf(train_folder, sizeof(train_folder), "/tmp/inlay-train-XXXXXX");
+    snprintf(train_folder, sizeof(train_folder), "%s/inlay-train-XXXXXX", parent);
     assert_non_null(mkdtemp(train_folder));
     train_device = train_open_device(0);
     return 0;
+}
+
+static inline int train_begin(void **state)
+{
+    (void)state;
+    return train_begin_in("/tmp");
 }
 
 static inline int train_end(void **state)

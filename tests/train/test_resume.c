@@ -235,19 +235,21 @@ static uint32_t newest(const char *folder)
     return most;
 }
 
-// The child: goes on from the newest checkpoint, saving one a step.
-static int run_child(const char *folder)
+// The child: goes on from the newest checkpoint, saving one a step. At step `halt` it saves the same
+// one over and over: it is killed while it does, wherever it is.
+static int run_child(const char *folder, uint32_t halt)
 {
     train_run r;
     char path[300];
-    train_begin(NULL);
+    train_begin_in(folder); // which is removed by whoever kills us
     train_open(&r, &rich);
     uint32_t done = newest(folder);
     snprintf(path, sizeof(path), "%s/checkpoint-%u", folder, done);
     if (done > 0)
         TRAIN_OK(inlay_trainer_resume(r.trainer, path));
-    while (done++ < STEPS) {
-        train_steps(&r, 1);
+    while (done < STEPS) {
+        if (done < halt || halt == 0)
+            done = train_steps(&r, 1).step;
         snprintf(path, sizeof(path), "%s/checkpoint-%u", folder, done);
         TRAIN_OK(inlay_trainer_save_checkpoint(r.trainer, path));
     }
@@ -256,17 +258,23 @@ static int run_child(const char *folder)
     return 0;
 }
 
-// 0 when the child came to its end.
-static int child_status(const char *folder, uint32_t kill_after)
+// Runs the child to its end, or kills it `after_ms` after it came to step `halt`; its exit status.
+static int child_status(const char *folder, uint32_t halt, uint32_t after_ms)
 {
-    char *arguments[] = {"test", "child", (char *)folder, NULL};
+    char number[16];
+    snprintf(number, sizeof(number), "%u", halt);
+    char *arguments[] = {"test", "child", (char *)folder, number, NULL};
     pid_t child;
     int status;
     assert_int_equal(posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ), 0);
-    while (kill_after > 0 && newest(folder) < kill_after && waitpid(child, &status, WNOHANG) == 0)
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
-    if (kill_after > 0)
+    if (halt > 0) {
+        while (newest(folder) < halt) {
+            assert_int_equal(waitpid(child, &status, WNOHANG), 0); // it does not end by itself
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = after_ms * 1000000}, NULL);
         kill(child, SIGKILL);
+    }
     assert_int_equal(waitpid(child, &status, 0), child);
     return status;
 }
@@ -276,12 +284,14 @@ static void killed_again_and_again(void **state)
     (void)state;
     const char *folder = train_path("killed");
     assert_int_equal(mkdir(folder, 0777), 0);
-    static const uint32_t kills[] = {1, 5, 6, 13};
-    for (size_t i = 0; i < INL_COUNT(kills); i++) {
-        int status = child_status(folder, kills[i]);
+    uint32_t seed = (uint32_t)time(NULL);
+    print_message("seed %u\n", seed);
+    static const uint32_t halts[] = {1, 5, 6, 13};
+    for (uint32_t i = 0; i < INL_COUNT(halts); i++) {
+        int status = child_status(folder, halts[i], inl_rng_u32(seed, 0, i) % 30);
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     }
-    int status = child_status(folder, 0);
+    int status = child_status(folder, 0, 0);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     assert_int_equal(newest(folder), STEPS);
     train_assert_same(unbroken(&rich),
@@ -292,8 +302,8 @@ static void killed_again_and_again(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "child") == 0)
-        return run_child(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "child") == 0)
+        return run_child(argv[2], (uint32_t)strtoul(argv[3], NULL, 10));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_runs_are_the_same),
         cmocka_unit_test(another_seed_or_no_shuffle_is_another_run),
