@@ -18,7 +18,7 @@ struct kt_suite {
     uint8_t *image, *after; // of the heap, before and after a run
     uint32_t seed;
     const char *filter, *family;
-    bool verbose, list, quick, gpu_kernels;
+    bool verbose, list, quick, gpu_kernels, compile;
     uint32_t cases, failures, validation_errors;
     double worst; // NMSE, of the family
 };

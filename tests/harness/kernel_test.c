@@ -227,7 +227,7 @@ bool kt_run(kt *k)
 {
     if (k->failed || !check_result(k, inl_plan_finish(k->plan), "plan"))
         return false;
-    if (!run_once(k, k->suite->after))
+    if (!run_once(k, k->suite->after) || k->suite->compile)
         return false;
     check_untouched(k);
     if (!k->failed && k->suite->cases % REPEAT_EVERY == 0)
@@ -254,13 +254,15 @@ static void parse(int argc, char **argv, kt_suite *s)
             s->quick = true;
         } else if (strcmp(argv[i], "--gpu") == 0) {
             s->gpu_kernels = true;
+        } else if (strcmp(argv[i], "--compile") == 0) {
+            s->compile = true;
         } else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
             s->filter = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             s->seed = (uint32_t)strtoul(argv[++i], NULL, 0);
         } else {
             printf("usage: %s [--list] [--filter PART_OF_NAME] [--seed N] [--verbose] [--quick] "
-                   "[--gpu]\n",
+                   "[--gpu] [--compile]\n",
                    argv[0]);
             exit(2);
         }
