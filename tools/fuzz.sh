@@ -21,6 +21,23 @@ if [ ${#targets[@]} = 0 ]; then
     done
 fi
 
+# A machine that stood still looks like a hang; what ends in time when it is run alone is forgotten.
+forget_stalls() {
+    local file
+    for file in "$2"/timeout-*; do
+        [ -e "$file" ] && "$folder/tests/fuzz/fuzz_$1" -timeout=10 "$file" >/dev/null 2>&1 &&
+            rm "$file"
+    done
+    [ -z "$(ls -A "$2")" ]
+}
+
+# search NAME FOUND LOG: one run of the fuzzer; what it finds goes to the folder FOUND.
+search() {
+    "$folder/tests/fuzz/fuzz_$1" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+        -max_len=32768 -report_slow_units=1000000 -print_final_stats=1 -artifact_prefix="$2/" \
+        "$folder/corpus/$1" $(ls -d "$root/tests/fuzz/regressions/$1" 2>/dev/null) >"$3" 2>&1
+}
+
 # fuzz NAME: exit 0 and one line, or what the fuzzer said last.
 fuzz() {
     local name=$1 log=$folder/$1.log corpus=$folder/corpus/$1 kept=$root/tests/fuzz/regressions/$1
@@ -28,10 +45,9 @@ fuzz() {
     found=$(mktemp -d)
     mkdir -p "$corpus"
     "$folder/tests/fuzz/replay_$name" --seeds "$corpus" >"$log" 2>&1 || { cat "$log"; return 1; }
-    if "$folder/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-        -max_len=32768 -artifact_prefix="$found/" -print_final_stats=1 \
-        "$corpus" $(ls -d "$kept" 2>/dev/null) >"$log" 2>&1; then
-        rmdir "$found"
+    if search "$name" "$found" "$log" ||
+        { forget_stalls "$name" "$found" && search "$name" "$found" "$log"; }; then
+        rm -r "$found"
         printf '%-12s %s inputs, %s in the corpus\n' "$name" \
             "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$(ls "$corpus" | wc -l)"
         return 0

@@ -90,9 +90,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 void fuzz_seeds(fuzz_put *put, void *user)
 {
     static const toy_model models[] = {
-        {8, 12, 1, 2, 1, 4, TOY_VOCAB, INL_FORMAT_F32, .tied = 1},
-        {32, 32, 1, 2, 2, 8, TOY_VOCAB, INL_FORMAT_Q4_0, .biases = 1, .rope_factors = 1},
-        {4, 4, 2, 1, 1, 4, TOY_VOCAB, INL_FORMAT_F16, .seed = 1},
+        {.dim = 8, .ffn = 12, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 4,
+         .vocab = TOY_VOCAB, .format = INL_FORMAT_F32, .tied = 1},
+        {.dim = 32, .ffn = 32, .layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 8,
+         .vocab = TOY_VOCAB, .format = INL_FORMAT_Q4_0, .biases = 1, .rope_factors = 1},
+        {.dim = 4, .ffn = 4, .layers = 2, .heads = 1, .kv_heads = 1, .head_dim = 4,
+         .vocab = TOY_VOCAB + 1, .tokens = TOY_VOCAB, .format = INL_FORMAT_F16},
     };
     for (size_t i = 0; i < INL_COUNT(models); i++) {
         gguf_bytes g;

@@ -34,8 +34,9 @@ static const inlay_adapter_params lora = {.r = 2, .target_modules = "q_proj,down
 static int setup(void **state)
 {
     static fixture f = {.folder = "/tmp/inlay-oom-XXXXXX"};
-    const toy_model toy = {32, 64, 2, 2, 1, 16, TOY_VOCAB, INL_FORMAT_Q8_0, .rope_factors = 1,
-                           .biases = 1, .seed = 1};
+    const toy_model toy = {.dim = 32, .ffn = 64, .layers = 2, .heads = 2, .kv_heads = 1,
+                           .head_dim = 16, .vocab = TOY_VOCAB, .format = INL_FORMAT_Q8_0,
+                           .rope_factors = 1, .biases = 1, .seed = 1};
     *state = &f;
     if (!mkdtemp(f.folder))
         return 1;
