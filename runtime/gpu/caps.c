@@ -91,7 +91,8 @@ bool inl_caps_queue_family(const inl_instance *vk, VkPhysicalDevice physical, ui
     return true;
 }
 
-// A family for compute; one without graphics first, so that a desktop's own work is disturbed least.
+// A family for compute; one without graphics first, so that a desktop's own work is disturbed
+// least.
 uint32_t inl_caps_compute_family(const inl_instance *vk, VkPhysicalDevice physical)
 {
     VkQueueFamilyProperties family;
@@ -107,8 +108,8 @@ uint32_t inl_caps_compute_family(const inl_instance *vk, VkPhysicalDevice physic
     return best;
 }
 
-// Kernels for the lanes of a CPU's vectors need whole subgroups of one size, shuffles, and texel buffers
-// for all they read. Measured with this driver alone (shaders/SPEED.md).
+// Kernels for the lanes of a CPU's vectors need whole subgroups of one size, shuffles, and texel
+// buffers for all they read. Measured with this driver alone (shaders/SPEED.md).
 static uint32_t simd_lanes(const VkPhysicalDeviceLimits *limits,
                            const VkPhysicalDeviceSubgroupProperties *subgroup,
                            const VkPhysicalDeviceDriverProperties *driver)

@@ -171,7 +171,8 @@ void inl_commands_barrier(inl_commands *c)
         .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
         .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT |
                          VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT};
-    VkPipelineStageFlags work = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+    VkPipelineStageFlags work =
+        VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     c->gpu->vk.vkCmdPipelineBarrier(c->buffer, work, work, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
@@ -239,9 +240,9 @@ bool inl_commands_seconds(inl_gpu *gpu, const inl_commands *c, double *seconds, 
         return false;
     for (uint32_t done = 0; done < count;) {
         uint32_t part = INL_MIN(count - done, (uint32_t)INL_COUNT(ticks));
-        VkResult result =
-            gpu->vk.vkGetQueryPoolResults(gpu->device, c->queries, done, part, part * sizeof(*ticks),
-                                          ticks, sizeof(*ticks), VK_QUERY_RESULT_64_BIT);
+        VkResult result = gpu->vk.vkGetQueryPoolResults(gpu->device, c->queries, done, part,
+                                                        part * sizeof(*ticks), ticks,
+                                                        sizeof(*ticks), VK_QUERY_RESULT_64_BIT);
         if (result != VK_SUCCESS)
             return false;
         start = done == 0 ? ticks[0] : start;

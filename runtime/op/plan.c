@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define ARENA_BLOCK_BYTES (1ull << 30) // one allocation of the arena, where the device allows it
-// Before anything has been measured a piece is this much work: a tenth of a second of a slow device.
+// Before anything has been measured a piece is this much work: a tenth of a second of a slow
+// device.
 #define FIRST_PIECE_FLOPS (2ull << 30)
 #define FIRST_PIECES_MAX 256
 #define PIECES_MAX 8192
@@ -139,8 +140,8 @@ static inl_buf add_buffer(inl_plan *plan, plan_buffer buffer)
 
 inl_buf inl_plan_external(inl_plan *plan, inl_buffer *buffer, uint64_t offset, uint64_t size)
 {
-    return add_buffer(plan, (plan_buffer){
-                                .buffer = buffer, .offset = offset, .size = size, .external = true});
+    return add_buffer(
+        plan, (plan_buffer){.buffer = buffer, .offset = offset, .size = size, .external = true});
 }
 
 inl_buf inl_plan_scratch(inl_plan *plan, inl_purpose purpose, uint64_t bytes)
@@ -213,15 +214,17 @@ static void check_binding(inl_plan *plan, const inl_node *node, inl_buf buf)
         return; // not made for want of memory: the plan has failed already
     const plan_buffer *b = &plan->buffers[buf];
     if (caps && b->size > caps->max_buffer_range_bytes)
-        inl_plan_fail(plan, inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
-                                     "a buffer of %s needs %llu bytes in one binding, the device "
-                                     "binds at most %llu: use a shorter --max-length or a smaller batch",
-                                     node->tag, (unsigned long long)b->size,
-                                     (unsigned long long)caps->max_buffer_range_bytes));
+        inl_plan_fail(plan,
+                      inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
+                               "a buffer of %s needs %llu bytes in one binding, the device "
+                               "binds at most %llu: use a shorter --max-length or a smaller batch",
+                               node->tag, (unsigned long long)b->size,
+                               (unsigned long long)caps->max_buffer_range_bytes));
     if (b->offset % INL_BINDING_ALIGNMENT != 0)
-        inl_plan_fail(plan, inl_fail(&plan->env, INLAY_ERROR_INTERNAL,
-                                     "a binding of %s starts at byte %llu, which not every device binds",
-                                     node->tag, (unsigned long long)b->offset));
+        inl_plan_fail(plan,
+                      inl_fail(&plan->env, INLAY_ERROR_INTERNAL,
+                               "a binding of %s starts at byte %llu, which not every device binds",
+                               node->tag, (unsigned long long)b->offset));
 }
 
 void inl_plan_add(inl_plan *plan, const inl_node *node)
@@ -243,9 +246,10 @@ void inl_plan_add(inl_plan *plan, const inl_node *node)
 
 void inl_plan_copy(inl_plan *plan, inl_buf from, inl_buf to, uint64_t bytes)
 {
-    add_node(plan, &(plan_node){.kind = NODE_COPY,
-                                .bytes = bytes,
-                                .node = {.tag = "copy", .uses = {{from, INL_READ}, {to, INL_WRITE}}}});
+    add_node(plan,
+             &(plan_node){.kind = NODE_COPY,
+                          .bytes = bytes,
+                          .node = {.tag = "copy", .uses = {{from, INL_READ}, {to, INL_WRITE}}}});
 }
 
 void inl_plan_zero(inl_plan *plan, inl_buf buf)
@@ -259,8 +263,8 @@ void inl_plan_zero(inl_plan *plan, inl_buf buf)
 
 static void account(inl_plan *plan, const inl_arena_item *items)
 {
-    // What each purpose needs at its own worst moment would count shared memory twice: scratch is what
-    // the arena holds beyond the activations' own peak.
+    // What each purpose needs at its own worst moment would count shared memory twice: scratch is
+    // what the arena holds beyond the activations' own peak.
     uint64_t peak = 0, live = 0;
     for (uint32_t n = 0; n < plan->node_count; n++) {
         for (size_t i = 0; i < plan->buffer_count; i++) {
@@ -291,7 +295,8 @@ static inlay_result place(inl_plan *plan, uint64_t **sizes)
         b->item = count;
         items[count++] = (inl_arena_item){.bytes = b->size, .first = b->first, .last = b->last};
     }
-    uint64_t most = caps ? INL_MIN(caps->max_allocation_bytes, ARENA_BLOCK_BYTES) : ARENA_BLOCK_BYTES;
+    uint64_t most =
+        caps ? INL_MIN(caps->max_allocation_bytes, ARENA_BLOCK_BYTES) : ARENA_BLOCK_BYTES;
     inlay_result result = inl_arena_place(&plan->env, items, count, INL_BINDING_ALIGNMENT, most,
                                           sizes, &plan->block_count);
     if (result == INLAY_OK) {
@@ -581,7 +586,8 @@ inlay_result inl_plan_profile(inl_plan *plan, bool on)
 
 bool inl_plan_node_seconds(const inl_plan *plan, double *seconds)
 {
-    double *ends = plan->profiling ? inl_alloc(&plan->env, plan->part_count + 1, sizeof(*ends)) : NULL;
+    double *ends =
+        plan->profiling ? inl_alloc(&plan->env, plan->part_count + 1, sizeof(*ends)) : NULL;
     bool known = ends != NULL;
     memset(seconds, 0, plan->node_count * sizeof(*seconds));
     for (uint32_t i = 0; i < plan->submit_count && known; i++) {

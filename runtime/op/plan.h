@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The plan: a list of kernel launches decided once and replayed each step.
 //
-// Walking a model emits nodes. inl_plan_finish then gives every scratch buffer a place in one arena from
-// its first and last use, puts barriers where tracked accesses need them, cuts the list into submits no
-// longer than the device's budget, and records them. A dry plan (gpu NULL) stops before anything is
-// allocated: it knows the memory and the work.
+// Walking a model emits nodes. inl_plan_finish then gives every scratch buffer a place in one arena
+// from its first and last use, puts barriers where tracked accesses need them, cuts the list into
+// submits no longer than the device's budget, and records them. A dry plan (gpu NULL) stops before
+// anything is allocated: it knows the memory and the work.
 //
 // Errors are sticky: emission goes on after one and inl_plan_finish returns it.
 #ifndef INL_OP_PLAN_H
@@ -23,7 +23,12 @@ typedef struct inl_tensor {
     uint32_t rows, cols, ld;
 } inl_tensor;
 
-typedef enum inl_access { INL_READ = 1, INL_WRITE = 2, INL_READ_WRITE = 3, INL_UNUSED = 0 } inl_access;
+typedef enum inl_access {
+    INL_READ = 1,
+    INL_WRITE = 2,
+    INL_READ_WRITE = 3,
+    INL_UNUSED = 0
+} inl_access;
 
 // What scratch memory is for, in the account of inl_plan_memory.
 typedef enum inl_purpose { INL_ACTIVATION, INL_SCRATCH, INL_PURPOSE_COUNT } inl_purpose;
@@ -73,8 +78,8 @@ void inl_plan_zero(inl_plan *plan, inl_buf buf);
 // Keeps the first error; later ones are dropped.
 void inl_plan_fail(inl_plan *plan, inlay_result error);
 
-// Before inl_plan_finish: scratch memory is `owner`'s where that is large enough. `owner` is finished and
-// outlives the plan; what one leaves in scratch memory is lost when the other runs.
+// Before inl_plan_finish: scratch memory is `owner`'s where that is large enough. `owner` is
+// finished and outlives the plan; what one leaves in scratch memory is lost when the other runs.
 void inl_plan_share(inl_plan *plan, const inl_plan *owner);
 inlay_result inl_plan_finish(inl_plan *plan);
 // Submits the whole list; *ticket is the last one's (inl_gpu_wait).
