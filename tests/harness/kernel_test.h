@@ -23,8 +23,8 @@ typedef struct kt kt; // a case
 // NULL when the filter leaves the case out. The name and the suite's seed give the case's own
 // numbers.
 kt *kt_begin(kt_suite *suite, const char *format, ...) INL_PRINTF(2, 3);
-// Finishes the plan, runs it, checks guards and inputs. False: there is no result to look at, because the
-// case has failed already or nothing is to be looked at.
+// Finishes the plan, runs it, checks guards and inputs. False: there is no result to look at,
+// because the case has failed already or nothing is to be looked at.
 bool kt_run(kt *k);
 // After kt_run: runs the plan on the same bytes once more, which must give the same bits.
 bool kt_run_again(kt *k);
@@ -139,8 +139,8 @@ typedef struct kt_family {
 } kt_family;
 
 // Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what takes the
-// CPU driver or its compiler long), --gpu (not the variants for a CPU's vectors), --compile (records and
-// submits, looks at no result: for a driver without a card behind it). Environment:
+// CPU driver or its compiler long), --gpu (not the variants for a CPU's vectors), --compile
+// (records and submits, looks at no result: for a driver without a card behind it). Environment:
 // INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the
 // validation layer said something, and, without a filter, when a kernel of shaders/kernels.txt that
 // the device should get was never run.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Memory is what the plan says, to the byte on the CPU driver; too little of it is refused before
-// any is taken, with advice that holds; NaN and infinity stop the run as it was; a step's host time.
+// any is taken, with advice that holds; NaN and infinity stop the run as it was; a step's host
+// time.
 #include "harness/train_run.h"
 
 // Wide enough that activations and weights outweigh the staging buffer.

@@ -235,8 +235,8 @@ static uint32_t newest(const char *folder)
     return most;
 }
 
-// The child: goes on from the newest checkpoint, saving one a step. At step `halt` it saves the same
-// one over and over: it is killed while it does, wherever it is.
+// The child: goes on from the newest checkpoint, saving one a step. At step `halt` it saves the
+// same one over and over: it is killed while it does, wherever it is.
 static int run_child(const char *folder, uint32_t halt)
 {
     train_run r;
