@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Decodes a weight once into f32 tiles, for products with many rows and a format whose decoding
-// costs more than the multiplication (NF4). A thread makes a tile.
+// Decodes an NF4 matrix once into f32 tiles: for products with so many rows that decoding in the
+// loop costs more, and for columns that are no multiple of its blocks. A thread makes a tile.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -9,24 +9,38 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 32;
+layout(constant_id = 1) const bool ALIGNED = true; // a tile's row lies in one block
 layout(push_constant) uniform Push { push_gemm p; };
-layout(binding = 2) writeonly buffer Y { uvec4 y[]; };
+layout(binding = 2) writeonly buffer Y { vec4 y[]; };
 
 #include "lib/tile_common.glsl"
-#include "lib/dequant.glsl"
+#include "lib/nf4_blocks.glsl"
+#include "lib/nf4_codes.glsl"
+
+// For four columns of a row, from element `first` of the matrix.
+vec4 scales_at(uint first)
+{
+    float s0 = nf4_absmax(first >> 6);
+    if (ALIGNED)
+        return vec4(s0);
+    float s1 = nf4_absmax((first + 3u) >> 6); // the four may lie in two blocks
+    uvec4 block = (uvec4(first) + uvec4(0, 1, 2, 3)) >> 6;
+    return mix(vec4(s1), vec4(s0), equal(block, uvec4(first >> 6)));
+}
 
 void main()
 {
     uint column = gl_GlobalInvocationID.x, row = gl_WorkGroupID.y;
     if (column >= p.k_tiles)
         return;
-    float s[8];
-    vec4 w[8][2];
-    load_scales(row, column, s);
-    load_tile(row, column, s, w);
-    uint at = (row * p.k_tiles + column) * 16u;
-    [[unroll]] for (uint i = 0; i < 8; i++) {
-        y[at + 2 * i] = floatBitsToUint(w[i][0]);
-        y[at + 2 * i + 1] = floatBitsToUint(w[i][1]);
+    uint tile = row * p.k_tiles + column;
+    [[unroll]] for (uint i = 0; i < 2; i++) {
+        uvec4 v = quants(tile * 2u + i);
+        [[unroll]] for (uint j = 0; j < 4; j++) {
+            uint first = (p.row0 + row * 8u + 4u * i + j) * p.cols + column * 8u;
+            uint at = tile * 16u + 2u * (4u * i + j);
+            y[at] = nf4_values(v[j]) * scales_at(first);
+            y[at + 1] = nf4_values(v[j] >> 4) * scales_at(first + 4u);
+        }
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A frozen weight W [N, K] in tiles, decoded in the loop, and the LoRA tail riding on it.
-//   gemm:               Y[t, n] = sum_k X[t, k] W[n, k] + bias[n] + R[t, n] + s sum_r H[t, r] B[n, r]
-//   gemm_dx (DX):      dX[t, k] = sum_n dY[t, n] W[n, k]          + R[t, k] + mask sum_r G[t, r] A[r, k]
-// A thread makes ROWS rows by 8 columns. Threads of a workgroup share the rows, so X is read at uniform
-// addresses, and lie along the columns, so each reads whole tiles of W. Rows of X and Y are padded to
-// a multiple of ROWS and columns to 8: no bounds are tested, padding columns come out as zero.
-// SIMD (lib/inputs.glsl): the lanes of a subgroup fetch the rows of X together.
+//   gemm:        Y[t, n] = sum_k X[t, k] W[n, k] + bias[n] + R[t, n] + s sum_r H[t, r] B[n, r]
+//   gemm_dx:    dX[t, k] = sum_n dY[t, n] W[n, k] + R[t, k] + mask sum_r G[t, r] A[r, k]
+// A thread makes ROWS rows by 8 columns. Threads of a workgroup share the rows, so X is read at
+// uniform addresses, and lie along the columns, so each reads whole tiles of W. Rows of X and Y are
+// padded to a multiple of ROWS and columns to 8: no bounds are tested, padding columns come out as
+// zero.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -19,8 +19,7 @@ layout(constant_id = 2) const bool BIAS = false;
 layout(constant_id = 3) const bool RESIDUAL = false;
 layout(constant_id = 4) const bool TAIL = false;
 layout(constant_id = 5) const bool DROPOUT = false;
-// id 6: NF4_ALIGNED
-layout(constant_id = 7) const bool LIMIT = false; // skip rows past the supervised tokens
+layout(constant_id = 6) const bool LIMIT = false; // skip rows past the supervised tokens
 
 layout(push_constant) uniform Push { push_gemm p; };
 INPUT_VEC4(2, x)

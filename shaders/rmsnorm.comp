@@ -5,6 +5,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;
@@ -12,8 +13,8 @@ layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const bool GATHER = false;
 
 layout(push_constant) uniform Push { push_rmsnorm p; };
-layout(binding = 0) readonly buffer X { vec4 x[]; };
-layout(binding = 1) readonly buffer G { vec4 g[]; };
+INPUT_VEC4(0, x)
+INPUT_VEC4(1, g)
 layout(binding = 2) writeonly buffer Y { vec4 y[]; };
 layout(binding = 3) writeonly buffer Rstd { float rstd[]; };
 layout(binding = 4) readonly buffer Index { uint index[]; };
@@ -26,10 +27,10 @@ void main()
     uint from = (GATHER ? index[p.first + row] : row) * p.ld4;
     float sum = 0.0;
     for (uint i = gl_LocalInvocationID.x; i < p.ld4; i += LANES)
-        sum += dot(x[from + i], x[from + i]);
+        sum += dot(x(from + i), x(from + i));
     float scale = inversesqrt(reduce_add(sum) / float(p.cols) + p.eps);
     for (uint i = gl_LocalInvocationID.x; i < p.ld4; i += LANES)
-        y[row * p.ld4 + i] = x[from + i] * scale * g[i];
+        y[row * p.ld4 + i] = x(from + i) * scale * g(i);
     if (gl_LocalInvocationID.x == 0)
         rstd[row] = scale;
 }

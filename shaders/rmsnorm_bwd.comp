@@ -6,6 +6,7 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;
@@ -14,11 +15,11 @@ layout(constant_id = 1) const bool SCATTER = false;
 layout(constant_id = 2) const bool RESIDUAL = false;
 
 layout(push_constant) uniform Push { push_rmsnorm p; };
-layout(binding = 0) readonly buffer X { vec4 x[]; };
-layout(binding = 1) readonly buffer G { vec4 g[]; };
+INPUT_VEC4(0, x)
+INPUT_VEC4(1, g)
 layout(binding = 2) readonly buffer Rstd { float rstd[]; };
-layout(binding = 3) readonly buffer Dy { vec4 dy[]; };
-layout(binding = 4) readonly buffer R { vec4 residual[]; };
+INPUT_VEC4(3, dy)
+INPUT_VEC4(4, residual)
 layout(binding = 5) writeonly buffer Dx { vec4 dx[]; };
 layout(binding = 6) readonly buffer Index { uint index[]; };
 layout(binding = 7) readonly buffer Step { step_scalars step_; };
@@ -33,12 +34,12 @@ void main()
     float scale = rstd[row];
     float sum = 0.0;
     for (uint i = gl_LocalInvocationID.x; i < p.ld4; i += LANES)
-        sum += dot(x[at + i], g[i] * dy[row * p.ld4 + i]);
+        sum += dot(x(at + i), g(i) * dy(row * p.ld4 + i));
     float mean = reduce_add(sum) / float(p.cols) * scale * scale;
     if (!live)
         return;
     for (uint i = gl_LocalInvocationID.x; i < p.ld4; i += LANES) {
-        vec4 v = scale * (g[i] * dy[row * p.ld4 + i] - x[at + i] * mean);
-        dx[at + i] = RESIDUAL ? residual[at + i] + v : v;
+        vec4 v = scale * (g(i) * dy(row * p.ld4 + i) - x(at + i) * mean);
+        dx[at + i] = RESIDUAL ? residual(at + i) + v : v;
     }
 }

@@ -5,6 +5,7 @@
 // off copies.
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;
@@ -13,9 +14,9 @@ layout(constant_id = 1) const bool ROTATE = true;
 layout(constant_id = 2) const bool STORE = false;
 
 layout(push_constant) uniform Push { push_rope p; };
-layout(binding = 0) readonly buffer X { vec4 x[]; };
+INPUT_VEC4(0, x)
 layout(binding = 1) writeonly buffer Y { vec4 y[]; };
-layout(binding = 2) readonly buffer Table { vec4 table[]; }; // [position, rope_dim / 2] (cos, sin)
+INPUT_VEC4(2, table) // [position, rope_dim / 2] (cos, sin)
 layout(binding = 3) readonly buffer Positions { uint positions[]; };
 layout(binding = 4) readonly buffer Step { step_scalars step_; };
 
@@ -24,10 +25,10 @@ void main()
     uint i = gl_GlobalInvocationID.x, t = gl_WorkGroupID.y;
     if (i >= p.ld_in4)
         return;
-    vec4 v = x[t * p.ld_in4 + i];
+    vec4 v = x(t * p.ld_in4 + i);
     uint within = 4 * i % p.head_dim;
     if (ROTATE && within < p.rope_dim && 4 * i < p.heads * p.head_dim) {
-        vec4 cs = table[(positions[t] * p.rope_dim + within) / 4];
+        vec4 cs = table((positions[t] * p.rope_dim + within) / 4);
         cs.yw *= p.sign;
         v = vec4(v.x * cs.x - v.y * cs.y, v.x * cs.y + v.y * cs.x, v.z * cs.z - v.w * cs.w,
                  v.z * cs.w + v.w * cs.z);

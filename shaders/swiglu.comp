@@ -3,15 +3,16 @@
 // BACKWARD: dgate = dy up s (1 + gate (1 - s)) and dup = dy silu(gate), s = 1 / (1 + exp(-gate)).
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#include "lib/inputs.glsl"
 #include "lib/params.h"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 32;
 layout(push_constant) uniform Push { push_swiglu p; };
-layout(binding = 0) readonly buffer Gate { vec4 gate[]; };
-layout(binding = 1) readonly buffer Up { vec4 up[]; };
+INPUT_VEC4(0, gate)
+INPUT_VEC4(1, up)
 #ifdef BACKWARD
-layout(binding = 2) readonly buffer Dy { vec4 dy[]; };
+INPUT_VEC4(2, dy)
 layout(binding = 3) writeonly buffer Dgate { vec4 dgate[]; };
 layout(binding = 4) writeonly buffer Dup { vec4 dup[]; };
 #else
@@ -25,10 +26,10 @@ void main()
     uint i = linear_index();
     if (i >= p.count4)
         return;
-    vec4 g = gate[i], u = up[i];
+    vec4 g = gate(i), u = up(i);
     vec4 s = 1.0 / (1.0 + exp(-g));
 #ifdef BACKWARD
-    vec4 d = dy[i];
+    vec4 d = dy(i);
     dgate[i] = d * u * s * (1.0 + g * (1.0 - s));
     dup[i] = d * g * s;
 #else

@@ -16,7 +16,7 @@ void inl_op_rmsnorm(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, 
                               {y.buf, INL_WRITE},
                               {rstd, INL_WRITE},
                               {in->rows, INL_READ}},
-                     .spec = {NORM_LANES, gather},
+                     .spec = {inl_node_lanes(plan, NORM_LANES), gather},
                      .spec_count = 2,
                      .groups = {y.rows, 1, 1},
                      .flops = 4ull * y.rows * x.cols};
@@ -40,7 +40,7 @@ void inl_op_rmsnorm_bwd(inl_plan *plan, const inl_inputs *in, const inl_norm *no
                               {dx.buf, scatter || residual == dx.buf ? INL_READ_WRITE : INL_WRITE},
                               {in->rows, INL_READ},
                               {in->scalars, INL_READ}},
-                     .spec = {NORM_LANES, scatter, residual != INL_BUF_NONE},
+                     .spec = {inl_node_lanes(plan, NORM_LANES), scatter, residual != INL_BUF_NONE},
                      .spec_count = 3,
                      .groups = {dy.rows, 1, 1},
                      .flops = 8ull * dy.rows * x.cols};

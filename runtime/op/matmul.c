@@ -11,7 +11,7 @@
 #define BINDING_FLOATS (INL_BINDING_ALIGNMENT / 4)
 #define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
 
-static inl_kernel by_format(const inl_weight *w, bool dx)
+static inl_kernel by_format(inl_format_id format, bool dx)
 {
     static const inl_kernel kernels[INL_FORMAT_COUNT][2] = {
         [INL_FORMAT_F32] = {INL_KERNEL_GEMM_F32, INL_KERNEL_GEMM_DX_F32},
@@ -21,7 +21,7 @@ static inl_kernel by_format(const inl_weight *w, bool dx)
         [INL_FORMAT_Q4_0] = {INL_KERNEL_GEMM_Q4_0, INL_KERNEL_GEMM_DX_Q4_0},
         [INL_FORMAT_NF4] = {INL_KERNEL_GEMM_NF4, INL_KERNEL_GEMM_DX_NF4},
     };
-    return kernels[w->format->id][dx];
+    return kernels[format][dx];
 }
 
 inl_buf inl_op_external(inl_plan *plan, inl_range range)
@@ -57,31 +57,67 @@ uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at)
     return inl_round_up(at, BINDING_FLOATS);
 }
 
-// Only a kernel that decodes NF4 asks: others would be compiled twice for nothing.
-static bool nf4_aligned(const inl_weight *w)
+static struct push_gemm push_of(const inl_weight *w, const inl_weight_part *part)
 {
-    return w->format->id == INL_FORMAT_NF4 && w->cols % 64 == 0;
+    return (struct push_gemm){.n_tiles = inl_div_up(part->rows, 8),
+                              .k_tiles = inl_div_up(w->cols, 8),
+                              .cols = w->cols,
+                              .row0 = part->row0};
 }
 
-// W's part as f32 tiles, for a format too dear to decode in the loop.
-static inl_buf decode(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
-                      inl_buf quants, inl_buf scales)
+// What a product reads as the two planes of a part of W.
+typedef struct planes {
+    inl_buf quants, scales;
+    bool decoded; // into f32 tiles
+} planes;
+
+// NF4 whose blocks lie in rows: the scales, and nothing else, are decoded before the product.
+static planes expand_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
+                                planes stored)
 {
-    uint32_t row_tiles = inl_div_up(part->rows, 8), column_tiles = inl_div_up(w->cols, 8);
-    inl_buf tiles = inl_plan_scratch(plan, INL_SCRATCH, 256ull * row_tiles * column_tiles);
-    inl_node node = {.kernel = INL_KERNEL_DECODE_NF4,
+    struct push_gemm push = push_of(w, part);
+    uint32_t lanes = inl_node_lanes(plan, GEMM_LANES), groups = push.k_tiles / 8;
+    inl_buf scales = inl_plan_scratch(plan, INL_SCRATCH, 32ull * push.n_tiles * groups);
+    inl_node node = {.kernel = INL_KERNEL_NF4_SCALES,
                      .tag = "decode",
-                     .uses = {{quants, INL_READ}, {scales, INL_READ}, {tiles, INL_WRITE}},
-                     .spec = {GEMM_LANES, 0, 0, 0, 0, 0, nf4_aligned(w)},
-                     .spec_count = 7,
-                     .groups = {inl_div_up(column_tiles, GEMM_LANES), row_tiles, 1}};
-    struct push_gemm push = {.n_tiles = row_tiles,
-                             .k_tiles = column_tiles,
-                             .cols = w->cols,
-                             .row0 = part->row0};
+                     .uses = {{stored.scales, INL_READ}, {scales, INL_WRITE}},
+                     .spec = {lanes},
+                     .spec_count = 1,
+                     .groups = {inl_div_up(groups, lanes), push.n_tiles, 1}};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
-    return tiles;
+    return (planes){.quants = stored.quants, .scales = scales};
+}
+
+static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
+                         planes stored)
+{
+    struct push_gemm push = push_of(w, part);
+    inl_buf tiles = inl_plan_scratch(plan, INL_SCRATCH, 256ull * push.n_tiles * push.k_tiles);
+    inl_node node = {.kernel = INL_KERNEL_DECODE_NF4,
+                     .tag = "decode",
+                     .uses = {{stored.quants, INL_READ}, {stored.scales, INL_READ},
+                              {tiles, INL_WRITE}},
+                     .spec = {GEMM_LANES, w->cols % 64 == 0},
+                     .spec_count = 2,
+                     .groups = {inl_div_up(push.k_tiles, GEMM_LANES), push.n_tiles, 1}};
+    inl_node_push(&node, &push, sizeof(push));
+    inl_plan_add(plan, &node);
+    return (planes){.quants = tiles, .scales = tiles, .decoded = true};
+}
+
+static planes planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
+                        uint32_t rows)
+{
+    planes stored = {.quants = inl_op_external(plan, part->quants)};
+    stored.scales = part->scales.size ? inl_op_external(plan, part->scales) : stored.quants;
+    if (w->format->id != INL_FORMAT_NF4)
+        return stored;
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    bool decodes_fast = caps && caps->simd_lanes;
+    if (w->cols % 64 == 0 && (rows < DECODE_ONCE_ROWS || decodes_fast))
+        return expand_nf4_scales(plan, w, part, stored);
+    return decode_nf4(plan, w, part, stored);
 }
 
 static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args, bool dx,
@@ -92,52 +128,41 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     bool tail = slot && (first_part || !dx);
     bool dropout = tail && dx && args->tail.arena->dropout > 0.0f;
     uint32_t rows = args->x.rows == 1 ? 1 : GEMM_ROWS, lanes = inl_node_lanes(plan, GEMM_LANES);
-    uint32_t row_tiles = inl_div_up(part->rows, 8), column_tiles = inl_div_up(w->cols, 8);
-    inl_buf quants = inl_op_external(plan, part->quants);
-    inl_buf scales = part->scales.size ? inl_op_external(plan, part->scales) : quants;
-    inl_kernel kernel = by_format(w, dx);
-    bool aligned = nf4_aligned(w);
-    if (w->format->id == INL_FORMAT_NF4 && args->x.rows >= DECODE_ONCE_ROWS) {
-        quants = scales = decode(plan, w, part, quants, scales);
-        kernel = dx ? INL_KERNEL_GEMM_DX_F32 : INL_KERNEL_GEMM_F32;
-        aligned = false;
-    }
+    struct push_gemm push = push_of(w, part);
+    planes read = planes_of(plan, w, part, args->x.rows);
     inl_range tail_range = {0};
     if (tail)
         tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
                                dx ? inl_lora_a_floats(slot) : inl_lora_b_floats(slot));
     inl_node node = {
-        .kernel = kernel,
+        .kernel = by_format(read.decoded ? INL_FORMAT_F32 : w->format->id, dx),
         .tag = args->tag,
-        .uses = {{quants, INL_READ},
-                 {scales, INL_READ},
+        .uses = {{read.quants, INL_READ},
+                 {read.scales, INL_READ},
                  {args->x.buf, INL_READ},
                  {args->y.buf, residual == args->y.buf ? INL_READ_WRITE : INL_WRITE},
                  inl_node_optional(residual, INL_READ),
                  inl_node_optional(dx ? INL_BUF_NONE : args->bias, INL_READ),
                  inl_node_optional(tail ? args->tail.h.buf : INL_BUF_NONE, INL_READ),
-                 inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE, INL_READ),
+                 inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE,
+                                   INL_READ),
                  {in->scalars, INL_READ}},
         .spec = {lanes, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
-                 dropout, aligned, args->limit},
-        .spec_count = 8,
-        .groups = {inl_div_up(dx ? column_tiles : row_tiles, lanes),
+                 dropout, args->limit},
+        .spec_count = 7,
+        .groups = {inl_div_up(dx ? push.k_tiles : push.n_tiles, lanes),
                    inl_div_up(args->x.rows, rows), 1},
         .flops = 2ull * args->x.rows * part->rows * w->cols +
                  (tail ? 2ull * args->x.rows * slot->rank * (dx ? slot->in : part->rows) : 0)};
-    struct push_gemm push = {.n_tiles = row_tiles,
-                             .k_tiles = column_tiles,
-                             .cols = w->cols,
-                             .row0 = part->row0,
-                             .ldx4 = inl_ld4(args->x),
-                             .ldy4 = inl_ld4(args->y),
-                             .ldh4 = tail ? inl_ld4(args->tail.h) : 0,
-                             .h4 = args->tail.column4,
-                             .rank4 = tail ? slot->rank4 : 0,
-                             .scale = tail ? slot->scale : 0.0f,
-                             .stream = tail ? slot->stream : 0,
-                             .dropout = dropout ? args->tail.arena->dropout : 0.0f,
-                             .first = args->first};
+    push.ldx4 = inl_ld4(args->x);
+    push.ldy4 = inl_ld4(args->y);
+    push.ldh4 = tail ? inl_ld4(args->tail.h) : 0;
+    push.h4 = args->tail.column4;
+    push.rank4 = tail ? slot->rank4 : 0;
+    push.scale = tail ? slot->scale : 0.0f;
+    push.stream = tail ? slot->stream : 0;
+    push.dropout = dropout ? args->tail.arena->dropout : 0.0f;
+    push.first = args->first;
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
 }
@@ -177,9 +202,10 @@ static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
     inl_plan_add(plan, &node);
 }
 
-// Of `count` slots, the first so many are one matrix: those side by side, unless each needs dropout's
-// own random numbers.
-static uint32_t side_by_side(const inl_lora_arena *arena, const inl_lora_slot *slots, uint32_t count)
+// Of `count` slots, the first so many are one matrix: those side by side, unless each needs
+// dropout's own random numbers.
+static uint32_t side_by_side(const inl_lora_arena *arena, const inl_lora_slot *slots,
+                             uint32_t count)
 {
     uint32_t n = 1;
     while (n < count && arena->dropout == 0.0f &&

@@ -2,12 +2,18 @@
 // Sums and maxima over a workgroup, for any subgroup size, in an order fixed by the device.
 // Needs GL_KHR_shader_subgroup_arithmetic and a local size along x alone, a power of two: Mesa
 // 22.3's CPU driver does not count a last subgroup that is not full.
+#ifdef SIMD
+#define ONE_SUBGROUP (LANES <= SPREAD) // a constant: no barrier is left in the kernel
+#else
+#define ONE_SUBGROUP (gl_NumSubgroups == 1)
+#endif
+
 shared float reduce_parts[256];
 
 float reduce_add(float v)
 {
     v = subgroupAdd(v);
-    if (gl_NumSubgroups == 1)
+    if (ONE_SUBGROUP)
         return v;
     barrier(); // reduce_parts may still be read by the call before
     if (subgroupElect())
@@ -22,7 +28,7 @@ float reduce_add(float v)
 float reduce_max(float v)
 {
     v = subgroupMax(v);
-    if (gl_NumSubgroups == 1)
+    if (ONE_SUBGROUP)
         return v;
     barrier();
     if (subgroupElect())

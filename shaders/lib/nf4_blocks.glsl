@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+// The scales of NF4's blocks as they are stored, double-quantized. Words of the scales' plane:
+// 0-255 the map as f32, 256 its offset, 257 the count c of nested absmax, from 260 those c as f32,
+// from 260 + c the blocks' 8-bit indices into the map, four a word. A block is 64 elements of the
+// flattened matrix.
+#define NF4_NESTED 260u
+
+uint nf4_word(uint i)
+{
+    return scales(i >> 2)[i & 3u];
+}
+
+float nf4_absmax(uint block)
+{
+    uint nested_count = nf4_word(257u);
+    uint code = (nf4_word(NF4_NESTED + nested_count + (block >> 2)) >> (8u * (block & 3u))) & 255u;
+    return uintBitsToFloat(nf4_word(code)) * uintBitsToFloat(nf4_word(NF4_NESTED + (block >> 8))) +
+           uintBitsToFloat(nf4_word(256u));
+}
