@@ -89,14 +89,16 @@ INLAY_API void inlay_trainer_get_plan(const inlay_trainer *trainer, inlay_train_
 
 INLAY_API uint32_t inlay_trainer_get_step(const inlay_trainer *trainer); // steps done
 
-// One optimizer step. NOT_FINITE: a loss or gradient is NaN or infinite; the log names the layer,
-// the tensor and the step, and the adapter is as it was before the step.
+// One optimizer step; past total_steps the schedule's last rate stays. NOT_FINITE: a loss or
+// gradient is NaN or infinite; the log names the layer, the tensor and the step, and the adapter is
+// as it was before the step.
 INLAY_API inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats);
 // Copies the trained values from the device into the adapter.
 INLAY_API inlay_result inlay_trainer_sync(inlay_trainer *trainer);
 // Adapter, moments, position in the data and random state into a folder that appears whole or not
-// at all; the adapter files in it are PEFT's. Resuming gives the unbroken run bit for bit on the
-// same device and driver. Errors of resume: MISMATCH when the run's options or data differ.
+// at all, in the place of an older checkpoint or an empty folder alone; the adapter files in it are
+// PEFT's. Resuming gives the unbroken run bit for bit on the same device and driver. Errors of
+// resume: MISMATCH when the run's options, model or data differ; they leave the run as it was.
 INLAY_API inlay_result inlay_trainer_save_checkpoint(inlay_trainer *trainer, const char *folder);
 INLAY_API inlay_result inlay_trainer_resume(inlay_trainer *trainer, const char *folder);
 

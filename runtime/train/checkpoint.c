@@ -22,6 +22,9 @@
 
 #define STATE_FILE "trainer_state.json"
 #define OPTIMIZER_FILE "optimizer.safetensors"
+// Ours alone, and always the same: what a killed process left is found by the next that saves.
+#define SAVING_SUFFIX ".inlay-saving"
+#define REPLACED_SUFFIX ".inlay-replaced"
 
 // ---- the state: everything that decides how the run goes on
 
@@ -160,7 +163,8 @@ static inlay_result save_beside(inl_trainer *t, const char *folder, const char *
                                 const char *aside)
 {
     INL_TRY(check_target(t, folder));
-    remove_folder(temporary); // of a process that was killed and had our id
+    remove_folder(temporary); // both may be there from a process that was killed
+    remove_folder(aside);
     inlay_result result = save_files(t, temporary);
     if (result == INLAY_OK)
         result = replace_folder(&t->env, temporary, folder, aside);
@@ -175,8 +179,8 @@ inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
     while (size > 1 && folder[size - 1] == '/')
         size--;
     char *name = inl_strndup(&t->env, folder, size);
-    char *temporary = inl_sprintf(&t->env, "%s.tmp-%ld", name ? name : "", (long)getpid());
-    char *aside = inl_sprintf(&t->env, "%s.old-%ld", name ? name : "", (long)getpid());
+    char *temporary = inl_sprintf(&t->env, "%s" SAVING_SUFFIX, name ? name : "");
+    char *aside = inl_sprintf(&t->env, "%s" REPLACED_SUFFIX, name ? name : "");
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
     if (name && temporary && aside)
         result = save_beside(t, name, temporary, aside);
