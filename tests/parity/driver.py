@@ -35,3 +35,11 @@ def run(folder, **job):
                           text=True)
     assert done.returncode == 0, done.stderr
     return Run(folder)
+
+
+def command(*words, stdin=""):
+    """The inlay command; its standard output, bytes that are no UTF-8 as Python escapes them."""
+    done = subprocess.run([f"{BUILD}/tools/inlay", *map(str, words)], input=stdin.encode("utf-8"),
+                          capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    return done.stdout.decode("utf-8", "surrogateescape")

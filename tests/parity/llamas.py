@@ -7,6 +7,7 @@ to interleaved pairs; Llama 3's RoPE scaling becomes a tensor of divisors, linea
 import math
 
 import gguf
+import nf4
 import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -160,14 +161,6 @@ def load_weights(model, weights):
 
 # ---- requantizing at load
 
-def nf4(array):
-    """NF4 with double quantization by bitsandbytes, there and back."""
-    from bitsandbytes import functional
-    codes, state = functional.quantize_4bit(torch.from_numpy(np.array(array)), blocksize=64,
-                                            quant_type="nf4", compress_statistics=True)
-    return functional.dequantize_4bit(codes, state).numpy()
-
-
 def requantize(config, weights, kind):
     """What --quantize makes of the layers' matrices; blocks run over the file's order of rows."""
     result = dict(weights)
@@ -177,7 +170,7 @@ def requantize(config, weights, kind):
         heads = head_counts(config, name)
         rows = interleave(array, heads)
         if kind == "nf4":
-            rows = nf4(rows)
+            rows = nf4.round_trip(rows)
         elif array.shape[1] % 32 == 0:
             rows = gguf.quants.dequantize(gguf.quants.quantize(rows, TYPES[kind]), TYPES[kind])
         result[name] = halve(rows, heads)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The same weights, first adapter and order of data: gradients, 50 losses and the trained adapter."""
+"""Same weights, first adapter and order of data: gradients, 50 losses, the trained adapter."""
 import dataclasses
 
 import compare
@@ -27,9 +27,10 @@ class Case:
     quantize: str = None
     lora: dict = dataclasses.field(default_factory=dict)
     train: dict = dataclasses.field(default_factory=dict)
-    data: str = "texts"
+    data: str = "text"
     max_length: int = 61
     no_packing: bool = False
+    steps: int = STEPS
 
 
 ROUND = dict(dim=64, ffn=160)
@@ -52,6 +53,11 @@ CASES = [
          lora=dict(r=3, target_modules=["lm_head"]), data="text"),
     Case("one layer of two", dict(kv_heads=1),
          lora=dict(r=2, target_modules=r".*\.1\.mlp\.(up|down)_proj"), data="txt"),
+    Case("ranks and alphas by module", dict(heads=6, kv_heads=3, head_dim=8), data="text",
+         lora=dict(r=4, rank_pattern={"q_proj": 3, r"1\.mlp\.down_proj": 9},
+                   alpha_pattern={"up_proj": 3, "k_proj": 64})),
+    Case("several tiles", dict(dim=168, ffn=300, layers=1, heads=6, kv_heads=2, vocab=411),
+         data="txt", max_length=150, train=dict(batch_size=2), steps=10),
     Case("f16", ROUND, stored="f16", data="text", train=dict(checkpointing=2)),
     Case("bf16", ROUND, stored="bf16", data="prompts"),
     Case("q8_0", dict(ROUND, attention_bias=True), stored="q8_0", data="text"),
@@ -82,9 +88,9 @@ class Result:
         self.sequences = [[1, 5, 77, 130, 200, 9], [40], list(range(3, 203))]
         self.inlay = driver.run(
             self.folder / "out", model=file, adapter=self.folder / "made",
-            quantize=QUANTIZE.get(case.quantize, 0), steps=STEPS, train={"seed": seed, **self.train},
-            data=corpus.make(self.folder, case.data, seed), max_length=case.max_length,
-            no_packing=case.no_packing, sequences=self.sequences)
+            quantize=QUANTIZE.get(case.quantize, 0), steps=case.steps,
+            train={"seed": seed, **self.train}, data=corpus.make(self.folder, case.data, seed),
+            max_length=case.max_length, no_packing=case.no_packing, sequences=self.sequences)
 
     def make_adapter(self, seed):
         """PEFT's own, with B drawn too: zeros would hide A's gradients."""
@@ -131,4 +137,5 @@ def test_losses(result):
 
 
 def test_trained_adapter(result):
-    compare.logits(result.case.name, result.inlay.logits(), result.peft("trained"), result.sequences)
+    compare.logits(result.case.name, result.inlay.logits(), result.peft("trained"),
+                   result.sequences)
