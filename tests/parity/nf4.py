@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""NF4 with double quantization (arXiv 2305.14314): every code the nearest, with bitsandbytes' two tables.
+"""NF4 with double quantization (arXiv 2305.14314): each code the nearest in bitsandbytes' tables.
 
 Blocks of 64 share a scale, their largest magnitude; the scales, less their mean, are 8-bit codes in
-blocks of 256. bitsandbytes' own kernel for the CPU rounds the second kind of code by a coarser table:
-one in a thousand is a neighbour of the nearest, so it cannot serve as the reference itself.
+blocks of 256. bitsandbytes' own kernel for the CPU rounds the second kind by a coarser table: one
+code in a thousand is a neighbour of the nearest, so it cannot serve as the reference itself.
 """
 import numpy as np
 from bitsandbytes import functional
