@@ -28,8 +28,11 @@ void main()
     vec4 grad = g[i] * clip;
     vec4 m1 = s.beta1 * m[i] + (1.0 - s.beta1) * grad;
     vec4 v1 = s.beta2 * v[i] + (1.0 - s.beta2) * grad * grad;
-    vec4 rate = s.learning_rate / s.correction1 / (sqrt(v1 / s.correction2) + s.epsilon) * m1;
-    w[i] = w[i] * (1.0 - s.learning_rate * s.weight_decay) - rate;
+    // The quotient first: it is about 1, or 0 where no gradient was, while rate / epsilon alone can
+    // be infinite.
+    vec4 change = m1 / (sqrt(v1 / s.correction2) + s.epsilon);
+    w[i] = w[i] * (1.0 - s.learning_rate * s.weight_decay) -
+           s.learning_rate / s.correction1 * change;
     m[i] = m1;
     v[i] = v1;
     g[i] = vec4(0.0);

@@ -93,7 +93,8 @@ INLAY_API uint32_t inlay_trainer_get_step(const inlay_trainer *trainer); // step
 // gradient is NaN or infinite; the log names the layer, the tensor and the step, and the adapter is
 // as it was before the step.
 INLAY_API inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats);
-// Copies the trained values from the device into the adapter.
+// Copies the trained values from the device into the adapter. NOT_FINITE: one is NaN or infinite,
+// and the adapter is left as it is.
 INLAY_API inlay_result inlay_trainer_sync(inlay_trainer *trainer);
 // Adapter, moments, position in the data and random state into a folder that appears whole or not
 // at all, in the place of an older checkpoint or an empty folder alone; the adapter files in it are

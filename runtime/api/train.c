@@ -8,7 +8,7 @@ static inlay_result resolve(const inl_env *env, const inlay_train_params *params
 {
     static const inlay_train_params none;
     const inlay_train_params *p = params ? params : &none;
-    INL_REQUIRE(env, p->learning_rate >= 0.0f && p->learning_rate < 1e9f);
+    INL_REQUIRE(env, p->learning_rate >= 0.0f && isfinite(p->learning_rate));
     INL_REQUIRE(env, (unsigned)p->lr_scheduler <= INLAY_SCHEDULE_CONSTANT_WITH_WARMUP);
     INL_REQUIRE(env, p->warmup_ratio >= 0.0 && p->warmup_ratio <= 1.0);
     INL_REQUIRE(env, p->weight_decay >= 0.0f && p->max_grad_norm >= 0.0f);

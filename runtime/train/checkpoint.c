@@ -81,6 +81,9 @@ static inlay_result save_optimizer(inl_trainer *t, const char *path)
     inlay_result result = inl_gpu_download(t->gpu, t->arenas[2], 0, images, 4 * floats);
     if (result == INLAY_OK)
         result = inl_gpu_download(t->gpu, t->arenas[3], 0, images + floats, 4 * floats);
+    if (result == INLAY_OK && !inl_all_finite(images, 2 * floats))
+        result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
+                          "after step %u a moment of the gradients is NaN or infinite", t->step);
     inl_safetensor_out tensors[2] = {{"m", 1, {floats}, images},
                                      {"v", 1, {floats}, images + floats}};
     if (result == INLAY_OK)

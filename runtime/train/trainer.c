@@ -297,6 +297,12 @@ inlay_result inl_trainer_sync(inl_trainer *t)
     if (!image)
         return INLAY_ERROR_OUT_OF_MEMORY;
     inlay_result result = inl_gpu_download(t->gpu, t->arenas[0], 0, image, 4 * t->slots.floats);
+    const char *module = NULL;
+    char side = 'A';
+    if (result == INLAY_OK && inl_slots_find_not_finite(&t->slots, image, &module, &side))
+        result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
+                          "after step %u the adapter's %s, tensor lora_%c, is NaN or infinite",
+                          t->step, module, side);
     if (result == INLAY_OK)
         inl_slots_unpack(&t->slots, image, t->lora);
     inl_free(&t->env, image);

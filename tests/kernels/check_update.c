@@ -133,7 +133,11 @@ static void check_adamw(kt_suite *suite, adamw_case c)
     kt_set(k, &norm, &norm_value);
     for (uint32_t i = 0; i < c.floats; i++)
         v.v[i] = fabs(v.v[i]) * (c.step > 1);
+    for (uint32_t i = 0; i < 4 && c.step == 1; i++) // no gradient there, as an A's at first
+        g.v[i] = m.v[i] = 0.0;
     kt_set(k, &v, v.v);
+    kt_set(k, &g, g.v);
+    kt_set(k, &m, m.v);
     bool finite = isfinite(c.norm);
     if (finite)
         ref_adamw(&ref, c.floats, w.v, g.v, m.v, v.v);
@@ -175,6 +179,7 @@ void check_update(kt_suite *suite)
     }
     check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, NAN});
     check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, INFINITY});
+    check_adamw(suite, (adamw_case){260, 1, 1e30f, 0.0f, 1.0f, 1.0f}); // rate / epsilon is infinite
     check_adamw(suite, (adamw_case){260, 3, 0.0f, 0.1f, 1.0f, 0.0f});
     check_pieces(suite);
 }
