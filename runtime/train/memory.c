@@ -214,9 +214,11 @@ static void advise(const walker *w, uint32_t rows, uint32_t length, const inl_tr
     if (shorter >= SHORTEST_ADVICE)
         snprintf(text, size, "--max-length %u fits%s%s", shorter,
                  rows > 1 ? " with --batch-size 1" : "", all);
-    else
-        snprintf(text, size,
-                 "no row length fits: weights, adapter and optimizer alone need %.1f MiB",
+    else if (!fits(w, SHORTEST_ADVICE, plan, &trial))
+        snprintf(text, size, "no row length fits: even %u tokens need %.1f MiB", SHORTEST_ADVICE,
+                 (double)trial.total * MIB);
+    else // the rows are as short as that
+        snprintf(text, size, "%.1f MiB of it are weights, adapter and optimizer",
                  (double)(plan->weights + plan->adapter + plan->optimizer) * MIB);
 }
 
