@@ -26,7 +26,9 @@ build = None  # the build folder, set by main
 
 def environment(**changes):
     """Ours with changes; None takes a variable away."""
-    env = {**os.environ, "XDG_CACHE_HOME": str(build / "cli-cache"), **changes}
+    cache = build / "cli-cache"
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache), "MESA_SHADER_CACHE_DIR": str(cache),
+           "MESA_GLSL_CACHE_DIR": str(cache), **changes}
     return {name: value for name, value in env.items() if value is not None}
 
 
@@ -119,6 +121,17 @@ class CliTest(unittest.TestCase):
     def train_words(self, out, *more):
         return ("-m", self.model, "-d", self.text, "-o", out, "--max-length", 32, "--lora-r", 4,
                 "--logging-steps", 1, *more)
+
+    def nobody(self):
+        """Options of inlay() that run it as somebody whom file modes bind."""
+        if os.geteuid() != 0:
+            return {}
+        somebody = {"user": 65534, "group": 65534, "extra_groups": []}
+        try:
+            subprocess.run(words(["--version"]), check=True, capture_output=True, **somebody)
+        except (PermissionError, subprocess.CalledProcessError):
+            self.skipTest("the build folder is root's alone")
+        return somebody
 
     def assert_no_scraps(self, folder):
         """Nothing under a temporary name."""

@@ -292,10 +292,7 @@ class Adapters(CliTest):
 
 class Permissions(CliTest):
     def test_unreadable(self):
-        if os.geteuid() != 0:
-            user = {}
-        else:
-            user = {"user": 65534, "group": 65534, "extra_groups": []}
+        user = self.nobody()
         os.chmod(self.folder, 0o755)
         secret = self.write("secret.gguf", b"x")
         os.chmod(secret, 0)
