@@ -149,7 +149,9 @@ bool tensorboard_open(tensorboard *tb, const char *folder, uint32_t first_step)
         snprintf(host, sizeof(host), "localhost");
     host[sizeof(host) - 1] = '\0';
     double time = now();
-    char *name = xprintf("events.out.tfevents.%010lld.%s", (long long)time, host);
+    // With the process: a run that is resumed within the second must not write over its first part.
+    char *name = xprintf("events.out.tfevents.%010lld.%s.%ld", (long long)time, host,
+                         (long)getpid());
     char *path = path_join(folder, name);
     bool done = append_open(&tb->file, path, true);
     free(path);
