@@ -150,6 +150,23 @@ class Stopped(CliTest):
         self.refuse(2, "nowhere", "train",
                     *self.train_words(out, "--resume-from-checkpoint", "nowhere"))
 
+    def test_the_end_again(self):
+        """A run that is complete is written again, not trained on."""
+        out = self.fresh()
+        shutil.copytree(self.whole, out)
+        result = self.train(out, "--lora-dropout", 0.1, "--max-steps", 20, "--save-steps", 5,
+                            "--resume-from-checkpoint", "auto", "--json").json()
+        self.assertEqual((result["steps"], result["tokens_per_second"]), (20, None))
+        self.assertEqual(result["loss"], read_log(self.whole)[-1]["loss"])
+        self.check_same(out)
+
+    def test_other_data_or_options_are_not_resumed(self):
+        other = self.write("other.txt", command.TEXT.replace("line", "lime"))
+        words = self.train_words(self.fresh(), "--max-steps", 20, "--lora-dropout", 0.1,
+                                 "--resume-from-checkpoint", self.whole / "checkpoint-5")
+        self.refuse(2, "dataset", "train", *words, "-d", other)
+        self.refuse(2, "learning_rate", "train", *words, "--learning-rate", 1)
+
     def test_another_run_is_not_resumed(self):
         words = self.train_words(self.fresh(), "--max-steps", 30, "--resume-from-checkpoint",
                                  self.whole / "checkpoint-5")

@@ -176,6 +176,35 @@ class Plans(CliTest):
         for name, (_, _, data) in tensors.items():
             self.assertEqual(any(data), "lora_A" in name, name)
 
+    def test_each_run_has_a_file_of_events(self):
+        """Also two within a second."""
+        out = self.fresh()
+        for _ in range(2):
+            self.train(out, "--max-steps", 0)
+        self.assertEqual(len(list(out.glob("events.out.tfevents.*"))), 2)
+
+    def test_names_of_the_folder(self):
+        place = self.fresh()
+        place.mkdir()
+        for name in ("with space/", "\u00e9\u65e5", ".", "a/../b", "--odd"):
+            self.succeed("train", *self.train_words("never", "--max-steps", 0)[:4],
+                         f"--output={name}", "--max-steps", 0, cwd=place)
+            self.assertTrue((place / name / "adapter.gguf").is_file(), name)
+
+    def test_quiet(self):
+        self.assertEqual(self.train(self.fresh(), "--max-steps", 1, "--quiet").err, "")
+
+    def test_modules(self):
+        for modules, count in (("all-linear", 14), ("q_proj,v_proj", 4), (".*(q|v)_proj", 4),
+                               (".*layers[.]1[.].*", 7), ("lm_head", 1)):
+            out = self.fresh(modules.replace("/", ""))
+            self.train(out, "--max-steps", 0, "--lora-target-modules", modules)
+            info = self.succeed("info", out, "--json").json()
+            self.assertEqual(len(info["targets"]), count, modules)
+        for modules, says in (("nothing", '"nothing"'), ("(", "parenthesis")):
+            self.refuse(2, says, "train", *self.train_words(self.fresh(modules), "--quiet"),
+                        "--lora-target-modules", modules)
+
     def test_dry_run(self):
         out = self.fresh()
         result = self.train(out, "--max-steps", 1, "--dry-run")
