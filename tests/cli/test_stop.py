@@ -119,6 +119,18 @@ class Stopped(CliTest):
         self.train(out, "--lora-dropout", 0.1, "--max-steps", 20, "--save-steps", 5,
                    "--resume-from-checkpoint", "auto")
         self.check_same(out)
+        self.assert_no_scraps(out)
+
+    def test_what_a_killed_run_left(self):
+        out = self.fresh()
+        left = ("checkpoint-7.tmp-99999999", "checkpoint-3.removed")
+        kept = (f"checkpoint-8.tmp-{os.getpid()}", "checkpoint-9.tmp-notes", "notes.tmp-99999999")
+        for name in left + kept:
+            (out / name).mkdir(parents=True)
+            (out / name / ADAPTER).write_bytes(b"half")
+        self.train(out, "--max-steps", 0)
+        self.assertEqual([name for name in left if (out / name).exists()], [])
+        self.assertEqual([name for name in kept if not (out / name / ADAPTER).exists()], [])
 
     def check_same(self, out):
         self.assertEqual((out / ADAPTER).read_bytes(), (self.whole / ADAPTER).read_bytes())

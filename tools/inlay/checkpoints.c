@@ -7,10 +7,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PREFIX "checkpoint-"
+#define REMOVED ".removed" // follows a name that is being removed
+#define TEMPORARY ".tmp-"  // follows a name that is being written; the process's id comes then
 
 // Exactly as inlay writes the name: no sign, no leading zero.
 static bool parse_name(const char *name, size_t size, uint32_t *step)
@@ -124,7 +127,7 @@ char *checkpoints_newest(const char *folder)
 static bool remove_one(const char *folder, uint32_t step)
 {
     char *path = checkpoints_path(folder, step);
-    char *away = xprintf("%s.removed", path);
+    char *away = xprintf("%s" REMOVED, path);
     bool done = rename(path, away) == 0;
     if (!done)
         cli_error("cannot remove %s: %s", path, strerror(errno));
@@ -158,4 +161,32 @@ bool checkpoints_remove_all(const char *folder)
         done = remove_one(folder, steps[i]);
     free(steps);
     return done;
+}
+
+static bool is_gone(const char *process)
+{
+    char *end;
+    long id = strtol(process, &end, 10);
+    return id > 0 && !*end && id == (pid_t)id && kill((pid_t)id, 0) != 0 && errno == ESRCH;
+}
+
+void checkpoints_sweep(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return;
+    for (struct dirent *e = readdir(entries); e; e = readdir(entries)) {
+        uint32_t step;
+        const char *end = strchr(e->d_name, '.');
+        if (!end || !parse_name(e->d_name, (size_t)(end - e->d_name), &step))
+            continue;
+        size_t size = strlen(TEMPORARY);
+        if (strcmp(end, REMOVED) != 0 &&
+            (strncmp(end, TEMPORARY, size) != 0 || !is_gone(end + size)))
+            continue;
+        char *path = path_join(folder, e->d_name);
+        (void)folder_remove(path);
+        free(path);
+    }
+    closedir(entries);
 }

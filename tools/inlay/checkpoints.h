@@ -20,4 +20,7 @@ bool checkpoints_step(const char *path, uint32_t *step);
 bool checkpoints_prune(const char *folder, uint32_t step, uint32_t limit);
 bool checkpoints_remove_all(const char *folder);
 
+// Removes what a process that was killed left: half a checkpoint, or the rest of a removed one.
+void checkpoints_sweep(const char *folder);
+
 #endif

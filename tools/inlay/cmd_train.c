@@ -150,6 +150,7 @@ static int prepare_output(const train_options *o)
 {
     if (!folder_make(o->output, false))
         return EXIT_FAILED;
+    checkpoints_sweep(o->output);
     if (o->resume || !checkpoints_any(o->output))
         return EXIT_OK;
     if (!o->overwrite) {
