@@ -211,15 +211,15 @@ static void advise(const walker *w, uint32_t rows, uint32_t length, const inl_tr
         return;
     }
     uint32_t shorter = most_that_fit(w, 8, (length + 7) / 8, plan) * 8;
-    if (shorter >= SHORTEST_ADVICE)
+    if (shorter >= SHORTEST_ADVICE) {
         snprintf(text, size, "--max-length %u fits%s%s", shorter,
                  rows > 1 ? " with --batch-size 1" : "", all);
-    else if (!fits(w, SHORTEST_ADVICE, plan, &trial))
-        snprintf(text, size, "no row length fits: even %u tokens need %.1f MiB", SHORTEST_ADVICE,
-                 (double)trial.total * MIB);
-    else // the rows are as short as that
-        snprintf(text, size, "%.1f MiB of it are weights, adapter and optimizer",
-                 (double)(plan->weights + plan->adapter + plan->optimizer) * MIB);
+        return;
+    }
+    uint32_t shortest = INL_MIN(length, SHORTEST_ADVICE); // one row of it does not fit either
+    (void)fits(w, shortest, plan, &trial);
+    snprintf(text, size, "no row length fits: even %u tokens need %.1f MiB%s", shortest,
+             (double)trial.total * MIB, all);
 }
 
 inlay_result inl_train_plan_check(const inl_env *env, inl_gpu *gpu, const inl_model *model,

@@ -251,7 +251,7 @@ static void too_little_memory_is_refused_with_advice(void **state)
     assert_in_range(length, 32, 47);
     followed(budget, 1, length);
 
-    refused_under(9u << 20, &automatic, "no row length fits");
+    refused_under(9u << 20, &automatic, "no row length fits: even 16 tokens need");
 }
 
 static void what_no_binding_holds_is_refused_before(void **state)

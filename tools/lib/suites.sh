@@ -71,7 +71,7 @@ on_cpu_driver() {
     [ -n "$driver" ] || { echo "skipped: the CPU driver, lavapipe, is not installed"; return 77; }
     env VK_ICD_FILENAMES="$icd" LD_PRELOAD="$(cc -print-file-name=libasan.so) $driver" "$@"
 }
-for name in gradients training generate device oom_device; do
+for name in gradients training resume generate limits device oom_device; do
     run "sanitizers: $name" on_cpu_driver "$sanitized/tests/test_$name"
 done
 run "sanitizers: kernels" on_cpu_driver "$sanitized/tests/test_kernels" --quick
