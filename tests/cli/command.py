@@ -18,7 +18,7 @@ import gguf_bytes
 ROOT = Path(__file__).resolve().parents[2]
 TIME_LIMIT = 180  # seconds; a loaded machine's CPU driver takes its time
 BASE_MODEL = ROOT / "tools/basemodel/base.gguf"
-HELD_OUT = ROOT / "tools/basemodel/commands-heldout.jsonl"
+DATA = os.environ.get("INLAY_TEST_DATA")  # a folder of real models; None: not there
 TEXT = "".join(f"ab line {i} ba\n" for i in range(40))
 MESSAGE = "inlay: error: "
 build = None  # the build folder, set by main

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import shutil
+import unittest
+from pathlib import Path
 
 import command
 from command import CliTest, inlay
@@ -149,6 +151,14 @@ class Learned(CliTest):
         self.assertIn("1 of 1 (100.0 %)", text)
         self.refuse(2, ["--exact-match", self.text], "eval", "-m", self.model, "-d", self.text,
                     "--exact-match")
+
+
+@unittest.skipUnless(command.DATA, "INLAY_TEST_DATA is not set")
+class Published(CliTest):
+    def test_story(self):
+        folder = Path(command.DATA) / "model"
+        result = self.succeed("generate", "-m", folder / "stories260K.gguf", "-p", "", "-n", 200)
+        self.assertEqual(result.raw, (folder / "stories260K.greedy200.txt").read_bytes())
 
 
 if __name__ == "__main__":

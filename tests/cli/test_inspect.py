@@ -1,15 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """inlay devices, info and tokenize, and every command where there is no Vulkan driver."""
-import os
 import unittest
 from pathlib import Path
 
 import command
 import gguf_bytes
-from command import CliTest
-
-DATA = os.environ.get("INLAY_TEST_DATA")
+from command import CliTest, DATA
 
 
 class Devices(CliTest):
@@ -182,6 +179,12 @@ class Tokenize(CliTest):
         def spoil(llama):
             llama.tensors["output.weight"].values[5] = float("nan")
         self.assertEqual(self.ids("ab", model=self.write_model("nan.gguf", spoil)), [263])
+
+    def test_shipped_model(self):
+        """Byte-level BPE, whose end of text is its begin too."""
+        self.assertEqual(self.ids("Player: go!<|endoftext|>", model=command.BASE_MODEL)[-1], 0)
+        ids = self.ids("\u00e9\x00\n", model=command.BASE_MODEL)
+        self.assertTrue(3 <= len(ids) <= 5 and max(ids) < 2048, ids)
 
     @unittest.skipUnless(DATA, "INLAY_TEST_DATA is not set")
     def test_published(self):

@@ -42,15 +42,15 @@ class FullDisk(CliTest):
         mount = self.fresh()
         mount.mkdir()
         for size in (8, 28, 120, 188, 220):
-            with self.subTest(kibibytes=size):
-                made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none",
-                                       mount], capture_output=True, check=False)
-                if made.returncode:
-                    self.skipTest(f"no small disk can be mounted: {made.stderr.decode().strip()}")
-                try:
+            made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", mount],
+                                  capture_output=True, check=False)
+            if made.returncode:
+                self.skipTest(f"no small disk can be mounted: {made.stderr.decode().strip()}")
+            try:
+                with self.subTest(kibibytes=size):
                     self.train_into(mount / "out")
-                finally:
-                    subprocess.run(["umount", mount], check=True)
+            finally:
+                subprocess.run(["umount", mount], check=True)
 
     def train_into(self, out):
         result = inlay("train", *self.train_words(out, "--max-steps", 4, "--save-steps", 2))
