@@ -5,7 +5,8 @@
 //   "quantize"   a number of inlay_quantize
 //   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
 //   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, seed}
-//   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"
+//   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; with no adapter
+//                its rows alone
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
 // Results: initial/, gradients/ (of the first micro-batch) and trained/ as PEFT writes adapters,
 // report.json.
@@ -236,6 +237,8 @@ static inlay_result run_steps(run *r, inlay_trainer *trainer)
 static inlay_result train(run *r)
 {
     report_rows(r);
+    if (!r->adapter)
+        return INLAY_OK;
     INL_TRY(save(r, r->adapter, "initial"));
     INL_TRY(save_gradients(r));
     inlay_trainer *trainer = NULL;

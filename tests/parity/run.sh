@@ -11,5 +11,6 @@ export INLAY_BUILD=$build
 
 make_venv "$here/requirements.txt" || { echo "skipped: $venv_problem"; exit 77; }
 cd "$here" || exit 1
+export HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 # Warnings are theirs, about each other.
 exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -W ignore --tb=short -rs "$@" </dev/null

@@ -40,8 +40,11 @@ def sentencepiece(processor):
     return add
 
 
-def byte_level(tokenizer, pre, specials):
-    """A byte-level BPE of the tokenizers package; `pre` is GGUF's name of its pre-tokenizer."""
+def byte_level(tokenizer, pre, specials, end=None):
+    """A byte-level BPE of the tokenizers package; `pre` is GGUF's name of its pre-tokenizer.
+
+    The first of the specials begins a text, `end` or the same ends it.
+    """
     def add(writer, size):
         spec = json.loads(tokenizer.to_str())["model"]
         tokens = sorted(spec["vocab"], key=spec["vocab"].get)
@@ -53,5 +56,5 @@ def byte_level(tokenizer, pre, specials):
                                 for t in tokens])
         writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in spec["merges"]])
         writer.add_bos_token_id(spec["vocab"][specials[0]])
-        writer.add_eos_token_id(spec["vocab"][specials[0]])
+        writer.add_eos_token_id(spec["vocab"][end or specials[0]])
     return add
