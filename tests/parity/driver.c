@@ -5,7 +5,7 @@
 //   "quantize"   a number of inlay_quantize
 //   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
 //   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, seed}
-//   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; with no adapter
+//   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; no adapter:
 //                its rows alone
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
 // Results: initial/, gradients/ (of the first micro-batch) and trained/ as PEFT writes adapters,
