@@ -98,8 +98,9 @@ INLAY_API inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_sta
 INLAY_API inlay_result inlay_trainer_sync(inlay_trainer *trainer);
 // Adapter, moments, position in the data and random state into a folder that appears whole or not
 // at all, in the place of an older checkpoint or an empty folder alone; the adapter files in it are
-// PEFT's. Resuming gives the unbroken run bit for bit on the same device and driver. Errors of
-// resume: MISMATCH when the run's options, model or data differ; they leave the run as it was.
+// PEFT's. A process killed meanwhile leaves FOLDER.tmp-PID beside it. Resuming gives the unbroken
+// run bit for bit on the same device and driver. Errors of resume: MISMATCH when the run's options,
+// model or data differ; they leave the run as it was.
 INLAY_API inlay_result inlay_trainer_save_checkpoint(inlay_trainer *trainer, const char *folder);
 INLAY_API inlay_result inlay_trainer_resume(inlay_trainer *trainer, const char *folder);
 

@@ -5,7 +5,7 @@
 //   adapter_config.json, adapter_model.safetensors   the adapter
 //   optimizer.safetensors                            m, v: the arenas' images
 //   trainer_state.json                               step, and what the run was started with
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE // renameat2
 #include "base/file.h"
 #include "base/finite.h"
 #include "io/safetensors.h"
@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,9 +23,6 @@
 
 #define STATE_FILE "trainer_state.json"
 #define OPTIMIZER_FILE "optimizer.safetensors"
-// Ours alone, and always the same: what a killed process left is found by the next that saves.
-#define SAVING_SUFFIX ".inlay-saving"
-#define REPLACED_SUFFIX ".inlay-replaced"
 
 // ---- the state: everything that decides how the run goes on
 
@@ -144,35 +142,37 @@ static inlay_result check_target(const inl_trainer *t, const char *folder)
                                   "%s is there and is no checkpoint: it is left as it is", folder);
 }
 
-// Puts `made` in the place of `folder`, which at every moment is an old checkpoint, a new one, or
-// absent.
-static inlay_result replace_folder(const inl_env *env, const char *made, const char *folder,
-                                   const char *aside)
+// Swaps two folders' names in one go, or, where that cannot be done, in two: a crash between them
+// leaves nothing under `folder` and both whole beside it.
+static bool exchange(const char *made, const char *folder, const char *aside)
 {
-    bool moved = rename(folder, aside) == 0;
-    if (rename(made, folder) != 0) {
-        int error = errno;
-        if (moved)
-            (void)rename(aside, folder);
-        return inl_fail(env, INLAY_ERROR_IO, "cannot rename %s to %s: %s", made, folder,
-                        strerror(error));
-    }
-    if (moved)
-        remove_folder(aside);
-    return INLAY_OK;
+#ifdef RENAME_EXCHANGE
+    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0)
+        return true;
+#endif
+    if (rename(folder, aside) != 0)
+        return false;
+    if (rename(made, folder) == 0)
+        return rename(aside, made) == 0;
+    int error = errno;
+    (void)rename(aside, folder);
+    errno = error;
+    return false;
 }
 
 static inlay_result save_beside(inl_trainer *t, const char *folder, const char *temporary,
                                 const char *aside)
 {
     INL_TRY(check_target(t, folder));
-    remove_folder(temporary); // both may be there from a process that was killed
+    remove_folder(temporary); // of a process that was killed and had our id
     remove_folder(aside);
     inlay_result result = save_files(t, temporary);
-    if (result == INLAY_OK)
-        result = replace_folder(&t->env, temporary, folder, aside);
-    if (result != INLAY_OK)
-        remove_folder(temporary);
+    bool done = result == INLAY_OK && (inl_exists(folder) ? exchange(temporary, folder, aside)
+                                                          : rename(temporary, folder) == 0);
+    if (result == INLAY_OK && !done)
+        result = inl_fail(&t->env, INLAY_ERROR_IO, "cannot rename %s to %s: %s", temporary, folder,
+                          strerror(errno));
+    remove_folder(temporary); // what has failed, or what was there before
     return result;
 }
 
@@ -182,8 +182,8 @@ inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
     while (size > 1 && folder[size - 1] == '/')
         size--;
     char *name = inl_strndup(&t->env, folder, size);
-    char *temporary = inl_sprintf(&t->env, "%s" SAVING_SUFFIX, name ? name : "");
-    char *aside = inl_sprintf(&t->env, "%s" REPLACED_SUFFIX, name ? name : "");
+    char *temporary = inl_sprintf(&t->env, "%s.tmp-%ld", name ? name : "", (long)getpid());
+    char *aside = inl_sprintf(&t->env, "%s.old-%ld", name ? name : "", (long)getpid());
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
     if (name && temporary && aside)
         result = save_beside(t, name, temporary, aside);
