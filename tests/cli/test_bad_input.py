@@ -260,8 +260,8 @@ class Adapters(CliTest):
         path = self.copy()
         file = path / "adapter_config.json"
         good = json.loads(file.read_text())
-        for change, says in (({"peft_type": "IA3"}, "peft_type"), ({"r": 0}, "r"),
-                             ({"r": "four"}, "r"), ({"lora_alpha": "x"}, "lora_alpha"),
+        for change, says in (({"peft_type": "IA3"}, "peft_type"), ({"r": 0}, '"r"'),
+                             ({"r": "four"}, '"r"'), ({"lora_alpha": "x"}, "lora_alpha"),
                              ({"use_dora": True}, "use_dora"), ({"bias": "all"}, "bias"),
                              ({"r": 5}, "4")):
             with self.subTest(change=change):

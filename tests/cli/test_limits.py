@@ -93,7 +93,7 @@ class Folders(CliTest):
     def test_not_writable(self):
         os.chmod(self.folder, 0o755)
         out = self.fresh()
-        out.mkdir()
+        out.mkdir(mode=0o555)
         for path in (out, out / "below"):
             words = self.train_words(path, "--max-steps", 1)
             self.refuse(1, [path, "Permission denied"], "train", *words, **self.nobody())

@@ -176,13 +176,10 @@ class Stopped(CliTest):
         other = self.write("other.txt", command.TEXT.replace("line", "lime"))
         words = self.train_words(self.fresh(), "--max-steps", 20, "--lora-dropout", 0.1,
                                  "--resume-from-checkpoint", self.whole / "checkpoint-5")
-        self.refuse(2, "dataset", "train", *words, "-d", other)
-        self.refuse(2, "learning_rate", "train", *words, "--learning-rate", 1)
-
-    def test_another_run_is_not_resumed(self):
-        words = self.train_words(self.fresh(), "--max-steps", 30, "--resume-from-checkpoint",
-                                 self.whole / "checkpoint-5")
-        self.refuse(2, "8", "train", *words, "--lora-r", 8)
+        self.refuse(2, "another dataset", "train", *words, "-d", other)
+        self.refuse(2, "another learning_rate", "train", *words, "--learning-rate", 1)
+        self.refuse(2, "another max_steps", "train", *words, "--max-steps", 30)
+        self.refuse(2, "another rank", "train", *words, "--lora-r", 8)
 
     def test_the_newest_are_kept(self):
         out = self.fresh()
