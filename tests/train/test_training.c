@@ -120,6 +120,31 @@ static void packing_is_no_attention_across(void **state)
     free(b);
 }
 
+// Two equal rows, and a rate that moves nothing: what is left to differ is what dropout draws.
+static void dropout_draws_anew_each_micro_batch(void **state)
+{
+    (void)state;
+    train_setup s = {.text = "{\"text\": \"the same\"}\n{\"text\": \"the same\"}\n",
+                     .rows = {.no_packing = true},
+                     .params = {.learning_rate = 1e-30f, .max_steps = 9}};
+    for (int dropped = 0; dropped < 2; dropped++) {
+        s.adapter.dropout = dropped ? 0.3f : 0.0f;
+        train_run r;
+        train_open(&r, &s);
+        double first = train_steps(&r, 1).grad_norm, second = train_steps(&r, 1).grad_norm;
+        double third = train_steps(&r, 1).grad_norm; // of another epoch
+        train_close(&r);
+        s.params.gradient_accumulation_steps = 2;
+        train_open(&r, &s);
+        double both = train_steps(&r, 1).grad_norm; // the mean of two gradients
+        train_close(&r);
+        s.params.gradient_accumulation_steps = 1;
+        assert_int_equal(near(first, second, 1e-5), !dropped);
+        assert_int_equal(near(first, third, 1e-5), !dropped);
+        assert_int_equal(near(first, both, 1e-5), !dropped);
+    }
+}
+
 // ---- steps and epochs
 
 static void every_row_once_an_epoch(void **state)
@@ -149,6 +174,20 @@ static void every_row_once_an_epoch(void **state)
             assert_int_equal(tokens, info.tokens);
             assert_int_equal(supervised, info.supervised_tokens);
         }
+        train_close(&r);
+    }
+}
+
+static void epochs_are_shuffled_anew(void **state)
+{
+    (void)state;
+    for (int ordered = 0; ordered < 2; ordered++) {
+        uint64_t tokens[2][5];
+        train_run r;
+        train_open(&r, &(train_setup){.params = {.num_train_epochs = 2, .no_shuffle = ordered}});
+        for (uint32_t i = 0; i < 10; i++)
+            tokens[i / 5][i % 5] = train_steps(&r, 1).tokens;
+        assert_int_equal(memcmp(tokens[0], tokens[1], sizeof(tokens[0])) == 0, ordered);
         train_close(&r);
     }
 }
@@ -393,7 +432,9 @@ int main(void)
         cmocka_unit_test(checkpointing_changes_no_bit),
         cmocka_unit_test(a_batch_is_rows_accumulated),
         cmocka_unit_test(packing_is_no_attention_across),
+        cmocka_unit_test(dropout_draws_anew_each_micro_batch),
         cmocka_unit_test(every_row_once_an_epoch),
+        cmocka_unit_test(epochs_are_shuffled_anew),
         cmocka_unit_test(a_tiny_epoch_is_a_step),
         cmocka_unit_test(rates_are_the_usual_ones),
         cmocka_unit_test(what_is_out_of_range_is_refused),
