@@ -4,6 +4,8 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 #include "lib/inputs.glsl"
 #include "lib/params.h"
 #include "lib/attention.glsl"
@@ -23,41 +25,42 @@ layout(binding = 8) writeonly buffer Delta { float delta[]; };
 
 void main()
 {
-    uint head = gl_WorkGroupID.y, kv = head / p.group * D4;
-    uint first_row = gl_WorkGroupID.x * LANES;
-    uint t = min(first_row + gl_LocalInvocationID.x, p.rows - 1);
-    bool live = first_row + gl_LocalInvocationID.x < p.rows;
-    uint end = min(first_row + LANES, p.rows) - 1;
+    uint head = gl_WorkGroupID.y, kv = head / p.group * D4 + part() * N4;
+    uint first_row = gl_WorkGroupID.x * WORKGROUP_ROWS;
+    bool live = thread_row() < p.rows;
+    uint t = min(thread_row(), p.rows - 1), row = t * p.ldq4 + head * D4 + part() * N4;
+    uint end = min(first_row + WORKGROUP_ROWS, p.rows) - 1;
     uint from = first_key(t, starts[t]);
 
-    vec4 mine[D4], grad[D4], acc[D4], d4 = vec4(0.0);
-    [[unroll]] for (uint i = 0; i < D4; i++) {
-        uint at = t * p.ldq4 + head * D4 + i;
-        mine[i] = p.scale * q(at);
-        grad[i] = d_o(at);
+    vec4 mine[N4], grad[N4], acc[N4], d4 = vec4(0.0);
+    [[unroll]] for (uint i = 0; i < N4; i++) {
+        mine[i] = p.scale * q(row + i);
+        grad[i] = d_o(row + i);
         acc[i] = vec4(0.0);
-        d4 = fma(grad[i], o(at), d4);
+        d4 = fma(grad[i], o(row + i), d4);
     }
-    float d = d4.x + d4.y + d4.z + d4.w; // as dp is: a query that sees one key has dp - d = 0
+    float d = over_head(d4); // as dp is: a query that sees one key has dp - d = 0
     float l = lse[t * p.heads + head];
     for (uint j = first_key(first_row, starts[first_row]); j <= end; j++) {
         uint at = j * p.ldkv4 + kv;
-        SHARED_VEC4S(keys, D4, K_AT);
-        SHARED_VEC4S(values, D4, V_AT);
+        SHARED_VEC4S(keys, N4, K_AT);
+        SHARED_VEC4S(values, N4, V_AT);
         vec4 s4 = vec4(0.0), p4 = vec4(0.0);
-        [[unroll]] for (uint i = 0; i < D4; i++) {
+        [[unroll]] for (uint i = 0; i < N4; i++) {
             s4 = fma(mine[i], SHARED(keys, i, K_AT), s4);
             p4 = fma(grad[i], SHARED(values, i, V_AT), p4);
         }
-        float s = s4.x + s4.y + s4.z + s4.w, dp = p4.x + p4.y + p4.z + p4.w;
+        float s = over_head(s4), dp = over_head(p4);
         float w = j >= from && j <= t ? exp(s - l) * (dp - d) : 0.0;
-        [[unroll]] for (uint i = 0; i < D4; i++)
+        [[unroll]] for (uint i = 0; i < N4; i++)
             acc[i] = fma(vec4(w), SHARED(keys, i, K_AT), acc[i]);
     }
     if (!live)
         return;
-    [[unroll]] for (uint i = 0; i < D4; i++)
-        dq[t * p.ldq4 + head * D4 + i] = p.scale * acc[i];
+    [[unroll]] for (uint i = 0; i < N4; i++)
+        dq[row + i] = p.scale * acc[i];
+    if (part() > 0)
+        return;
     ZERO_PADDING(dq, t, p.ldq4, head + 1 == p.heads);
     delta[t * p.heads + head] = d;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Decodes an NF4 matrix once into f32 tiles: for products with so many rows that decoding in the
-// loop costs more, and for columns that are no multiple of its blocks. A thread makes a tile.
+// Decodes an NF4 matrix into f32 tiles, where its columns are no multiple of its blocks, so that a
+// block's rows do not meet the tiles'. A thread makes a tile.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -9,7 +9,6 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 32;
-layout(constant_id = 1) const bool ALIGNED = true; // a tile's row lies in one block
 layout(push_constant) uniform Push { push_gemm p; };
 layout(binding = 2) writeonly buffer Y { vec4 y[]; };
 
@@ -20,10 +19,7 @@ layout(binding = 2) writeonly buffer Y { vec4 y[]; };
 // For four columns of a row, from element `first` of the matrix.
 vec4 scales_at(uint first)
 {
-    float s0 = nf4_absmax(first >> 6);
-    if (ALIGNED)
-        return vec4(s0);
-    float s1 = nf4_absmax((first + 3u) >> 6); // the four may lie in two blocks
+    float s0 = nf4_absmax(first >> 6), s1 = nf4_absmax((first + 3u) >> 6); // they may be two
     uvec4 block = (uvec4(first) + uvec4(0, 1, 2, 3)) >> 6;
     return mix(vec4(s1), vec4(s0), equal(block, uvec4(first >> 6)));
 }
@@ -31,6 +27,7 @@ vec4 scales_at(uint first)
 void main()
 {
     uint column = gl_GlobalInvocationID.x, row = gl_WorkGroupID.y;
+    nf4_begin();
     if (column >= p.k_tiles)
         return;
     uint tile = row * p.k_tiles + column;

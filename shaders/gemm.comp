@@ -143,6 +143,7 @@ void main()
         acc[t][0] = acc[t][1] = vec4(0.0);
     float s[8];
     vec4 w[8][2];
+    begin_tiles();
 #ifdef DX
     for (uint i = 0; i < steps; i++) {
         load_scales(i, tile, s);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// A driver bug proven by a minimal case: what to match, and what to do about it.
+// A driver bug proven by a minimal case, or a card's own sizes: what to match, and what to do.
 typedef struct quirk {
     uint32_t vendor_id;     // 0: any
     const char *driver;     // part of driver_name, NULL: any
@@ -21,7 +21,14 @@ static void drop_cooperative_matrix(inl_gpu_caps *caps)
     caps->cooperative_matrix = false;
 }
 
+// 128 registers of 8 to 16 lanes: tiles of 8 rows spill, and take twice the cycles of tiles of 4.
+static void take_small_tiles(inl_gpu_caps *caps)
+{
+    caps->gemm_rows = 4;
+}
+
 static const quirk quirks[] = {
+    {0x8086, NULL, 0, take_small_tiles, "few registers; shaders/SPEED.md, attempt 6"},
     {0, NULL, 0, drop_cooperative_matrix, "no kernel uses matrix cores yet"},
 };
 
@@ -115,8 +122,7 @@ static uint32_t simd_lanes(const VkPhysicalDeviceLimits *limits,
                            const VkPhysicalDeviceDriverProperties *driver)
 {
     bool known = strcmp(driver->driverName, "llvmpipe") == 0;
-    bool able = (subgroup->supportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0 &&
-                limits->maxPerStageDescriptorStorageImages >= INL_MAX_BINDINGS &&
+    bool able = limits->maxPerStageDescriptorStorageImages >= INL_MAX_BINDINGS &&
                 limits->maxTexelBufferElements >= limits->maxStorageBufferRange / TEXEL_BYTES;
     return known && able ? subgroup->subgroupSize : 0;
 }
@@ -147,10 +153,12 @@ static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, i
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_size_min = sizes.minSubgroupSize ? sizes.minSubgroupSize : subgroup.subgroupSize;
     caps->subgroup_size_max = sizes.maxSubgroupSize ? sizes.maxSubgroupSize : subgroup.subgroupSize;
-    caps->subgroup_arithmetic =
-        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0 &&
-        (subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0;
-    caps->simd_lanes = simd_lanes(limits, &subgroup, &driver);
+    VkSubgroupFeatureFlags in_compute =
+        subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? subgroup.supportedOperations : 0;
+    caps->subgroup_arithmetic = (in_compute & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
+    caps->subgroup_shuffle = (in_compute & VK_SUBGROUP_FEATURE_SHUFFLE_BIT) != 0;
+    if (caps->subgroup_shuffle)
+        caps->simd_lanes = simd_lanes(limits, &subgroup, &driver);
     caps->shared_memory_bytes = limits->maxComputeSharedMemorySize;
     caps->max_buffer_range_bytes = limits->maxStorageBufferRange;
     caps->max_allocation_bytes = maintenance.maxMemoryAllocationSize;
@@ -208,6 +216,8 @@ static void judge(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_cap
         reason = "its driver has no timeline semaphores";
     else if (!caps->subgroup_arithmetic)
         reason = "its driver has no subgroup arithmetic in compute shaders";
+    else if (!caps->subgroup_shuffle)
+        reason = "its driver has no subgroup shuffles in compute shaders";
     else if (caps->max_bindings < INL_MAX_BINDINGS)
         reason = "its driver binds fewer than 9 storage buffers to a kernel";
     else if (inl_caps_compute_family(vk, physical) == UINT32_MAX)
@@ -233,6 +243,7 @@ void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_ca
     }
     read_memory(vk, physical, caps);
     caps->cooperative_matrix = has_extension(vk, physical, "VK_KHR_cooperative_matrix");
+    caps->gemm_rows = 8;
     apply_quirks(caps);
     judge(vk, physical, caps);
 }

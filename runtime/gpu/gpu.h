@@ -22,11 +22,12 @@ typedef struct inl_gpu_caps {
     uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
     // A CPU driver that runs a subgroup in the lanes of one vector: how many; 0: any other device.
     uint32_t simd_lanes;
+    uint32_t gemm_rows; // that a thread of a product makes: what the registers hold
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;
     uint32_t max_workgroup_size, max_bindings;
     float timestamp_ns; // of one tick; 0: no timestamps
-    bool subgroup_arithmetic, float16, storage16, cooperative_matrix;
+    bool subgroup_arithmetic, subgroup_shuffle, float16, storage16, cooperative_matrix;
     bool timeline;
     bool usable;
     char unusable_reason[128];

@@ -66,7 +66,7 @@ static inlay_result create_pipeline(inl_gpu *gpu, const inl_shader *shader, inl_
                                  .pData = p->spec};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT, // a dispatch may be cut
+        .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT | gpu->pipeline_flags, // it may be cut
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,

@@ -56,6 +56,7 @@ struct inl_gpu {
     VkCommandBuffer transfer;
 
     VkPipelineCache pipeline_cache;
+    VkPipelineCreateFlags pipeline_flags; // more of them, for a development tool
     char *cache_path;
     inl_pipeline **pipelines;
     size_t pipeline_count, pipeline_cap;

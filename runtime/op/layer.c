@@ -5,6 +5,8 @@
 #define NORM_LANES 64
 #define ROW_LANES 64
 #define ATTENTION_LANES 32
+#define ATTENTION_PARTS_MAX 8
+#define ATTENTION_PART 16
 
 void inl_op_rmsnorm(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
                     inl_tensor y, inl_buf rstd, bool gather, uint32_t first)
@@ -106,16 +108,32 @@ void inl_op_swiglu_bwd(inl_plan *plan, inl_tensor gate, inl_tensor up, inl_tenso
                                 {dup.buf, INL_WRITE}}});
 }
 
+// Lanes that share a head, each with a part of it in its registers, of which there are few: at most
+// 16 numbers of a query where the head size divides so.
+static uint32_t attention_parts(const inl_plan *plan, uint32_t head_dim)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    if (!caps || caps->simd_lanes)
+        return 1;
+    uint32_t most = INL_MIN(caps->subgroup_size_min, ATTENTION_PARTS_MAX), parts = 1;
+    while (2 * parts <= most && head_dim / 4 % (2 * parts) == 0 &&
+           head_dim / parts > ATTENTION_PART)
+        parts *= 2;
+    return parts;
+}
+
 static void attention(inl_plan *plan, const inl_attention *a, inl_tensor q, inl_tensor k,
                       uint32_t heads, bool cached, uint32_t products, inl_node *node)
 {
     node->tag = "attention";
     uint32_t lanes = inl_node_lanes(plan, ATTENTION_LANES);
+    uint32_t parts = attention_parts(plan, a->head_dim);
     node->spec[0] = lanes;
     node->spec[1] = a->head_dim / 4;
     node->spec[2] = cached;
-    node->spec_count = 3;
-    node->groups[0] = inl_div_up(q.rows, lanes);
+    node->spec[3] = parts;
+    node->spec_count = 4;
+    node->groups[0] = inl_div_up(q.rows, lanes / parts);
     node->groups[1] = heads;
     node->groups[2] = 1;
     node->flops = (uint64_t)products * q.rows * k.rows * a->heads * a->head_dim; // half is masked

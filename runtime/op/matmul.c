@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Products with frozen weights and the adapter's narrow ones.
 #include "op/node.h"
+#include "quant/nf4.h"
 
 #include <stdlib.h>
 
 #define GEMM_LANES 32
 #define GEMM_ROWS 8
-#define DECODE_ONCE_ROWS 32 // rows from which decoding a matrix once is cheaper, for NF4
 #define LORA_LANES 8
 #define BINDING_FLOATS (INL_BINDING_ALIGNMENT / 4)
 #define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
@@ -71,7 +71,7 @@ typedef struct planes {
     bool decoded; // into f32 tiles
 } planes;
 
-// NF4 whose blocks lie in rows: the scales, and nothing else, are decoded before the product.
+// NF4 whose blocks lie in rows: the scales are decoded before the product, the rest in its loop.
 static planes expand_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
                                 planes stored)
 {
@@ -89,6 +89,7 @@ static planes expand_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_w
     return (planes){.quants = stored.quants, .scales = scales};
 }
 
+// NF4 whose blocks lie across rows: all of it.
 static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
                          planes stored)
 {
@@ -98,26 +99,31 @@ static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_p
                      .tag = "decode",
                      .uses = {{stored.quants, INL_READ}, {stored.scales, INL_READ},
                               {tiles, INL_WRITE}},
-                     .spec = {GEMM_LANES, w->cols % 64 == 0},
-                     .spec_count = 2,
+                     .spec = {GEMM_LANES},
+                     .spec_count = 1,
                      .groups = {inl_div_up(push.k_tiles, GEMM_LANES), push.n_tiles, 1}};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
     return (planes){.quants = tiles, .scales = tiles, .decoded = true};
 }
 
-static planes planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
-                        uint32_t rows)
+static planes planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_part *part)
 {
     planes stored = {.quants = inl_op_external(plan, part->quants)};
     stored.scales = part->scales.size ? inl_op_external(plan, part->scales) : stored.quants;
     if (w->format->id != INL_FORMAT_NF4)
         return stored;
+    return w->cols % INL_NF4_BLOCK == 0 ? expand_nf4_scales(plan, w, part, stored)
+                                        : decode_nf4(plan, w, part, stored);
+}
+
+// Divides the rows of every tensor, which are padded to a multiple of 8.
+static uint32_t gemm_rows(const inl_plan *plan, inl_tensor x)
+{
     const inl_gpu_caps *caps = inl_plan_caps(plan);
-    bool decodes_fast = caps && caps->simd_lanes;
-    if (w->cols % 64 == 0 && (rows < DECODE_ONCE_ROWS || decodes_fast))
-        return expand_nf4_scales(plan, w, part, stored);
-    return decode_nf4(plan, w, part, stored);
+    if (x.rows == 1)
+        return 1;
+    return caps ? caps->gemm_rows : GEMM_ROWS;
 }
 
 static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args, bool dx,
@@ -127,9 +133,9 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     const inl_lora_slot *slot = args->tail.slot;
     bool tail = slot && (first_part || !dx);
     bool dropout = tail && dx && args->tail.arena->dropout > 0.0f;
-    uint32_t rows = args->x.rows == 1 ? 1 : GEMM_ROWS, lanes = inl_node_lanes(plan, GEMM_LANES);
+    uint32_t rows = gemm_rows(plan, args->x), lanes = inl_node_lanes(plan, GEMM_LANES);
     struct push_gemm push = push_of(w, part);
-    planes read = planes_of(plan, w, part, args->x.rows);
+    planes read = planes_of(plan, w, part);
     inl_range tail_range = {0};
     if (tail)
         tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,

@@ -2,6 +2,10 @@
 // BF16: 8 uvec4 a tile, a row each; the upper half of an f32.
 #define TILE_GROUP 1u
 
+void begin_tiles()
+{
+}
+
 void load_scales(uint rt, uint ct, inout float s[8])
 {
 }

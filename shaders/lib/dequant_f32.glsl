@@ -2,6 +2,10 @@
 // F32: 16 uvec4 a tile, rows in turn.
 #define TILE_GROUP 1u
 
+void begin_tiles()
+{
+}
+
 void load_scales(uint rt, uint ct, inout float s[8])
 {
 }

@@ -6,6 +6,11 @@
 
 #define TILE_GROUP 8u
 
+void begin_tiles()
+{
+    nf4_begin();
+}
+
 void load_scales(uint rt, uint ct, inout float s[8])
 {
     uint at = (rt * (p.k_tiles >> 3) + (ct >> 3)) * 2u;

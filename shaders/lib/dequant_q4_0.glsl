@@ -3,6 +3,10 @@
 // scales as in Q8_0.
 #define TILE_GROUP 4u
 
+void begin_tiles()
+{
+}
+
 void load_scales(uint rt, uint ct, inout float s[8])
 {
     unpack_scales(scales(rt * (p.k_tiles >> 2) + (ct >> 2)), s);

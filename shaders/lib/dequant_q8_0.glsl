@@ -2,6 +2,10 @@
 // Q8_0: 4 uvec4 a tile, two rows each; scales: a uvec4 of eight f16 for 8 rows by 32 columns.
 #define TILE_GROUP 4u
 
+void begin_tiles()
+{
+}
+
 void load_scales(uint rt, uint ct, inout float s[8])
 {
     unpack_scales(scales(rt * (p.k_tiles >> 2) + (ct >> 2)), s);

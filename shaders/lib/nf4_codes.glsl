@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// NF4's 16 values. A constant array indexed at run time is slow or spills: they are found by
-// halving, or (SIMD) lie in the lanes of two vectors, from where a shuffle takes them.
+// NF4's 16 values. A constant array indexed at run time is slow or spills: they lie in shared
+// memory, in a bank each, or (SIMD) in the lanes of two vectors, from where a shuffle takes them.
 vec4 nf4_by_halving(uvec4 q)
 {
     bvec4 b0 = notEqual(q & 1u, uvec4(0)), b1 = notEqual(q & 2u, uvec4(0));
@@ -20,8 +20,14 @@ vec4 nf4_by_halving(uvec4 q)
 // Lane i has values i and 8 + i.
 vec4 nf4_lanes = nf4_by_halving(uvec4(gl_SubgroupInvocationID & 7u) + uvec4(0, 8, 0, 8));
 
-vec4 nf4_by_shuffle(uvec4 q)
+void nf4_begin()
 {
+}
+
+vec4 nf4_look_up(uvec4 q)
+{
+    if (SPREAD != 8)
+        return nf4_by_halving(q);
     vec4 w;
     [[unroll]] for (uint i = 0; i < 4; i++) {
         float low = subgroupShuffle(nf4_lanes.x, q[i] & 7u);
@@ -30,15 +36,25 @@ vec4 nf4_by_shuffle(uvec4 q)
     }
     return w;
 }
+#else
+shared float nf4_table[16];
+
+// By all threads of the workgroup, before the first value.
+void nf4_begin()
+{
+    for (uint i = gl_LocalInvocationIndex; i < 16; i += LANES)
+        nf4_table[i] = nf4_by_halving(uvec4(i)).x;
+    barrier();
+}
+
+vec4 nf4_look_up(uvec4 q)
+{
+    return vec4(nf4_table[q.x], nf4_table[q.y], nf4_table[q.z], nf4_table[q.w]);
+}
 #endif
 
 // Of the low nibbles of the four bytes.
 vec4 nf4_values(uint v)
 {
-    uvec4 q = uvec4(v, v >> 8, v >> 16, v >> 24) & 15u;
-#ifdef SIMD
-    if (SPREAD == 8)
-        return nf4_by_shuffle(q);
-#endif
-    return nf4_by_halving(q);
+    return nf4_look_up(uvec4(v, v >> 8, v >> 16, v >> 24) & 15u);
 }

@@ -3,6 +3,7 @@
 // reads whole tiles with 16-byte loads in both directions of a product. Padding is zero.
 // A dequant_<format>.glsl defines, over the two planes below:
 //     TILE_GROUP: column tiles that share scales
+//     void begin_tiles()  by all threads of a workgroup, before the others
 //     void load_scales(uint rt, uint ct, inout scale_type s)  once a group
 //     void load_tile(uint rt, uint ct, scale_type s, out vec4 w[8][2])  w[row][column / 4]
 INPUT_UVEC4(0, quants)

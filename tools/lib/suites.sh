@@ -51,6 +51,14 @@ for width in 128 512; do
         "$build/tests/test_kernels" --quick
 done
 
+# Where there is a driver lab (tools/lab): a current Mesa's CPU driver, and no spill on any card.
+run "lab: kernels" "$root/tools/lab/run" lvp "$build/tests/test_kernels" --quick
+run "lab: gradients" "$root/tools/lab/run" lvp "$build/tests/test_gradients"
+for target in radv:polaris10 radv:navi31 anv:dg2 nvk:ampere; do
+    run "lab: no spills on $target" "$root/tools/lab/run" $target \
+        "$build/tools/dev/kernel_stats" --check
+done
+
 run "parity: PyTorch, transformers, PEFT" "$root/tests/parity/run.sh"
 
 # Address and undefined-behaviour sanitizers over the CPU side, and over whole models on the CPU
