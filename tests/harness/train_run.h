@@ -181,6 +181,16 @@ static inline void train_prepare(train_run *r, const train_setup *setup)
     TRAIN_OK(inlay_adapter_create(&r->adapter, &train_env, r->model, &s.adapter));
 }
 
+// B starts at zero, which would hide A.
+static inline void train_draw_b(train_run *r)
+{
+    for (uint32_t i = 0; i < r->adapter->lora->pair_count; i++) {
+        inl_lora_pair *p = &r->adapter->lora->pairs[i];
+        for (uint32_t k = 0; k < p->out * p->r; k++)
+            p->b[k] = 0.5f * (inl_rng_f32(77, i, k) - 0.5f);
+    }
+}
+
 static inline inlay_train_params train_params_of(const train_setup *setup)
 {
     inlay_train_params params = setup->params;

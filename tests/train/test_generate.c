@@ -52,9 +52,7 @@ static void prepare(train_run *r)
 {
     train_prepare(r, &(train_setup){.adapter = {.target_modules = "q_proj,v_proj,up_proj,down_proj,"
                                                                   "lm_head"}});
-    for (uint32_t i = 0; i < r->adapter->lora->pair_count; i++)
-        for (uint32_t k = 0; k < r->adapter->lora->pairs[i].out * r->adapter->lora->pairs[i].r; k++)
-            r->adapter->lora->pairs[i].b[k] = 0.5f * (inl_rng_f32(77, i, k) - 0.5f);
+    train_draw_b(r);
 }
 
 static int32_t likeliest(const float *logits)

@@ -79,9 +79,7 @@ static float *gradient_of(const train_setup *setup, uint64_t *floats, double *lo
     inl_trainer *t;
     train_prepare(&r, setup);
     // B starts at zero, which would hide A.
-    for (uint32_t i = 0; i < r.adapter->lora->pair_count; i++)
-        for (uint32_t k = 0; k < r.adapter->lora->pairs[i].out * r.adapter->lora->pairs[i].r; k++)
-            r.adapter->lora->pairs[i].b[k] = 0.5f * (inl_rng_f32(77, i, k) - 0.5f);
+    train_draw_b(&r);
     inl_train_params params = {.batch_size =
                                    (uint32_t)inl_dataset_get_info(r.dataset->dataset)->rows,
                                .accumulation = 1,
