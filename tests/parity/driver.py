@@ -38,8 +38,8 @@ def run(folder, **job):
 
 
 def command(*words, stdin=""):
-    """The inlay command; its standard output, bytes that are no UTF-8 as Python escapes them."""
+    """The inlay command; its standard output."""
     done = subprocess.run([f"{BUILD}/tools/inlay", *map(str, words)], input=stdin.encode("utf-8"),
                           capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
-    return done.stdout.decode("utf-8", "surrogateescape")
+    return done.stdout.decode("utf-8")

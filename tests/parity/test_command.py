@@ -155,7 +155,7 @@ def test_greedy(world, trained, adapted):
 def decode(world, ids):
     table = {c: b for b, c in bytes_of_characters()}
     text = "".join(world.tokenizer.id_to_token(i) for i in ids if i != world.end)
-    return bytes(table[c] for c in text).decode("utf-8", "surrogateescape")
+    return bytes(table[c] for c in text).decode("utf-8", "replace")
 
 
 def bytes_of_characters():
