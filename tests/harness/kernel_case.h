@@ -26,6 +26,7 @@ struct kt_suite {
 typedef struct kt_region {
     const char *name;
     uint64_t offset, bytes;
+    uint64_t live; // bytes before the rows that only pad: those are nobody's, and may be anything
     bool output;
 } kt_region;
 

@@ -24,7 +24,7 @@ static uint32_t add_region(kt *k, const char *name, uint64_t bytes, bool output)
     const uint32_t guard = KT_GUARD_WORD;
     for (uint64_t at = from; at < end; at += 4)
         memcpy(k->suite->image + at, &guard, 4);
-    k->regions[k->region_count] = (kt_region){name, offset, bytes, output};
+    k->regions[k->region_count] = (kt_region){name, offset, bytes, bytes, output};
     k->heap_used = end;
     return k->region_count++;
 }
@@ -92,6 +92,7 @@ static kt_mat make(kt *k, kt_kind kind, const char *name, uint32_t rows, uint32_
 {
     kt_mat m = {.rows = rows, .cols = cols, .ld = ld};
     m.region = add_region(k, name, 4ull * rows_padded * ld, kind != KT_IN);
+    k->regions[m.region].live = 4ull * rows * ld;
     m.v = kt_doubles(k, (uint64_t)rows * cols);
     m.t = (inl_tensor){.buf = inl_op_external(k->plan, range_of(k, m.region)),
                        .rows = rows,

@@ -212,12 +212,22 @@ static void check_untouched(kt *k)
     }
 }
 
+static bool same_results(const kt *k, const uint8_t *a, const uint8_t *b)
+{
+    for (uint32_t i = 0; i < k->region_count; i++) {
+        const kt_region *r = &k->regions[i];
+        if (memcmp(a + r->offset, b + r->offset, r->live) != 0)
+            return false;
+    }
+    return true;
+}
+
 bool kt_run_again(kt *k)
 {
     kt_suite *s = k->suite;
     uint8_t *first = checked(malloc(k->heap_used));
     memcpy(first, s->after, k->heap_used);
-    if (run_once(k, s->after) && memcmp(first, s->after, k->heap_used) != 0)
+    if (run_once(k, s->after) && !same_results(k, first, s->after))
         kt_fail(k, "a second run gave other bits");
     free(first);
     return !k->failed;
