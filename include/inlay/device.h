@@ -26,7 +26,7 @@ typedef enum inlay_device_type {
 
 // A group of kernels that needs something of the device, and whether this device gets it.
 typedef struct inlay_kernel_path {
-    char name[32];    // "f32", "f16", "subgroup", "cooperative-matrix", ...
+    char name[32];    // "f32", "simd", "f16", "cooperative-matrix", ...
     bool available;
     char reason[128]; // why not; empty when available
 } inlay_kernel_path;

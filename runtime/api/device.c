@@ -21,6 +21,8 @@ static void add_path(inlay_device_info *info, const char *name, bool available, 
 static void fill_paths(const inl_gpu_caps *caps, inlay_device_info *info)
 {
     add_path(info, "f32", caps->usable, caps->unusable_reason);
+    add_path(info, "simd", caps->usable && caps->simd_lanes > 0,
+             "for drivers that run subgroups in a CPU's vectors");
     add_path(info, "f16", false,
              caps->float16 && caps->storage16 ? "this build has no f16 arithmetic kernels"
                                               : "the driver has no f16 arithmetic or storage");

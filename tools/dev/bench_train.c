@@ -12,6 +12,8 @@
 #include "harness/toy_model.h"
 #include "train/trainer.h"
 
+#include "common.h"
+
 #include <getopt.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,21 +43,6 @@ typedef struct bench_case {
     double host_ms;            // of a step, the least of the repeats' means
 } bench_case;
 
-static void log_message(void *user, inlay_log_level level, const char *message)
-{
-    (void)user;
-    if (level <= INLAY_LOG_WARN)
-        fprintf(stderr, "%s\n", message);
-}
-
-static void check(inlay_result result, const char *what)
-{
-    if (result == INLAY_OK)
-        return;
-    fprintf(stderr, "bench_train: cannot %s\n", what);
-    exit(1);
-}
-
 static double now(void)
 {
     struct timespec t;
@@ -69,17 +56,23 @@ static double now(void)
 static void open_random(const inl_env *env, const inl_format *format, bench_case *c)
 {
     bool nf4 = format->id == INL_FORMAT_NF4;
-    toy_model shape = {.dim = 512, .ffn = 1536, .layers = 8, .heads = 8, .kv_heads = 4,
-                       .head_dim = 64, .vocab = 512, .seed = 1,
+    toy_model shape = {.dim = 512,
+                       .ffn = 1536,
+                       .layers = 8,
+                       .heads = 8,
+                       .kv_heads = 4,
+                       .head_dim = 64,
+                       .vocab = 512,
+                       .seed = 1,
                        .format = nf4 ? INL_FORMAT_F32 : format->id};
     char path[] = "/tmp/inlay-bench-XXXXXX";
     int file = mkstemp(path);
     if (file < 0 || close(file) != 0 || toy_model_write(path, &shape) != 0)
-        check(INLAY_ERROR_IO, "write a random model under /tmp");
+        dev_check(INLAY_ERROR_IO, "write a random model under /tmp");
     inlay_result opened =
         inl_model_open(env, path, &(inl_model_params){.quantize = nf4 ? format : NULL}, &c->model);
     unlink(path);
-    check(opened, "open a random model");
+    dev_check(opened, "open a random model");
     snprintf(c->name, sizeof(c->name), "25M %s", format->name);
 }
 
@@ -91,8 +84,8 @@ static void open_file(const inl_env *env, const char *text, bench_case *c)
     const inl_format *quantize = colon ? inl_format_by_name(colon + 1) : NULL;
     if (quantize)
         *colon = '\0';
-    check(inl_model_open(env, path, &(inl_model_params){.quantize = quantize}, &c->model),
-          "open the model");
+    dev_check(inl_model_open(env, path, &(inl_model_params){.quantize = quantize}, &c->model),
+              "open the model");
     const char *slash = strrchr(text, '/');
     snprintf(c->name, sizeof(c->name), "%.60s", slash ? slash + 1 : text);
 }
@@ -102,9 +95,10 @@ static void open_data(const inl_env *env, uint32_t tokens, bench_case *c)
     char *text = malloc(TEXT_BYTES);
     for (uint32_t i = 0; i < TEXT_BYTES; i++)
         text[i] = "etaoin shrdlu cmfwyp vbgkq xjz"[inl_rng_u32(1, 0, i) % 30];
-    check(inl_dataset_open_memory(env, c->model->tokenizer, "text", (uint8_t *)text, TEXT_BYTES,
-                                  false, &(inl_dataset_params){.max_length = tokens}, &c->dataset),
-          "make rows of tokens");
+    dev_check(inl_dataset_open_memory(env, c->model->tokenizer, "text", (uint8_t *)text, TEXT_BYTES,
+                                      false, &(inl_dataset_params){.max_length = tokens},
+                                      &c->dataset),
+              "make rows of tokens");
     free(text);
 }
 
@@ -117,7 +111,7 @@ static void open_case(const inl_env *env, inl_gpu *gpu, const options *o, const 
         open_file(env, text, c);
     open_data(env, o->tokens, c);
     inl_lora_params lora = {.r = o->rank, .alpha = 2.0f * (float)o->rank};
-    check(inl_lora_create(env, &c->model->modules.list, &lora, &c->lora), "make an adapter");
+    dev_check(inl_lora_create(env, &c->model->modules.list, &lora, &c->lora), "make an adapter");
     inl_train_params params = {.batch_size = 1,
                                .accumulation = 1,
                                .max_steps = 1000000,
@@ -129,12 +123,12 @@ static void open_case(const inl_env *env, inl_gpu *gpu, const options *o, const 
                                .max_grad_norm = 1.0f,
                                .checkpointing = o->checkpointed};
     uint64_t before = inl_gpu_used(gpu);
-    check(inl_trainer_create(env, gpu, c->model, c->lora, c->dataset, &params, &c->trainer),
-          "set up the training");
+    dev_check(inl_trainer_create(env, gpu, c->model, c->lora, c->dataset, &params, &c->trainer),
+              "set up the training");
     c->peak_bytes = inl_gpu_used(gpu) - before;
     inl_step_stats stats;
     for (uint32_t i = 0; i < WARM_STEPS; i++)
-        check(inl_trainer_step(c->trainer, &stats), "train a step");
+        dev_check(inl_trainer_step(c->trainer, &stats), "train a step");
 }
 
 static void close_case(bench_case *c)
@@ -154,7 +148,7 @@ static void measure(const options *o, bench_case *c, uint32_t repeat)
     uint32_t steps = 0;
     inl_step_stats stats;
     do {
-        check(inl_trainer_step(c->trainer, &stats), "train a step");
+        dev_check(inl_trainer_step(c->trainer, &stats), "train a step");
         tokens += stats.tokens;
         host += stats.host_seconds;
         steps++;
@@ -209,10 +203,10 @@ static void print_profile(bench_case *c)
     tag_time times[MAX_TAGS];
     uint32_t count = 0;
     inl_step_stats stats;
-    check(inl_plan_profile(c->trainer->micro, true), "profile");
-    check(inl_plan_profile(c->trainer->update, true), "profile");
+    dev_check(inl_plan_profile(c->trainer->micro, true), "profile");
+    dev_check(inl_plan_profile(c->trainer->update, true), "profile");
     for (uint32_t i = 0; i < STEPS; i++) {
-        check(inl_trainer_step(c->trainer, &stats), "train a step");
+        dev_check(inl_trainer_step(c->trainer, &stats), "train a step");
         add_plan(c->trainer->micro, times, &count);
         add_plan(c->trainer->update, times, &count);
     }
@@ -284,7 +278,7 @@ static void append_json(const options *o, const inl_gpu_caps *caps, const bench_
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", gmtime(&t));
     FILE *f = strcmp(o->json, "-") == 0 ? stdout : fopen(o->json, "a");
     if (!f)
-        check(INLAY_ERROR_IO, "open the file of results");
+        dev_check(INLAY_ERROR_IO, "open the file of results");
     for (uint32_t i = 0; i < count; i++) {
         summary s = summarize(cases[i].rates, o->repeats);
         fprintf(f,
@@ -364,9 +358,9 @@ int main(int argc, char **argv)
     options o;
     int first = parse(argc, argv, &o);
     uint32_t count = list_cases(argc, argv, first, texts, stories);
-    inl_env env = inl_env_resolve(&(inlay_env){.log = log_message});
+    inl_env env = inl_env_resolve(&(inlay_env){.log = dev_log});
     inl_gpu *gpu;
-    check(inl_gpu_create(&env, &(inl_gpu_params){.select = o.device}, &gpu), "open the device");
+    dev_check(inl_gpu_create(&env, &(inl_gpu_params){.select = o.device}, &gpu), "open the device");
     const inl_gpu_caps *caps = inl_gpu_get_caps(gpu);
     double load[3] = {0};
     (void)getloadavg(load, 3);

@@ -10,6 +10,8 @@
 #include "harness/toy_model.h"
 #include "train/emit.h"
 
+#include "common.h"
+
 #include "gpu/vk.h"
 
 #include <strings.h>
@@ -26,21 +28,6 @@ typedef struct collection {
     seen_node nodes[MAX_SEEN];
     uint32_t count;
 } collection;
-
-static void log_message(void *user, inlay_log_level level, const char *message)
-{
-    (void)user;
-    if (level <= INLAY_LOG_WARN)
-        fprintf(stderr, "%s\n", message);
-}
-
-static void check(inlay_result result, const char *what)
-{
-    if (result == INLAY_OK)
-        return;
-    fprintf(stderr, "kernel_stats: cannot %s\n", what);
-    exit(1);
-}
 
 // ---- which specializations there are: those of dry plans
 
@@ -70,12 +57,12 @@ static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const
     inl_range norm = {.size = INL_NORM_BYTES};
     inl_input_buffers inputs;
     inl_plan *micro, *update;
-    check(inl_inputs_create(NULL, TOKENS, &inputs), "size the inputs");
-    check(inl_plan_create_dry(env, caps, &micro), "make a plan");
-    check(inl_plan_create_dry(env, caps, &update), "make a plan");
-    check(inl_emit_micro(micro, w, slots, &arena, &inputs, 0), "emit a step");
-    check(inl_emit_update(update, &arena, size, size, norm, slots->floats, &inputs),
-          "emit an update");
+    dev_check(inl_inputs_create(NULL, TOKENS, &inputs), "size the inputs");
+    dev_check(inl_plan_create_dry(env, caps, &micro), "make a plan");
+    dev_check(inl_plan_create_dry(env, caps, &update), "make a plan");
+    dev_check(inl_emit_micro(micro, w, slots, &arena, &inputs, 0), "emit a step");
+    dev_check(inl_emit_update(update, &arena, size, size, norm, slots->floats, &inputs),
+              "emit an update");
     collect(micro, c);
     collect(update, c);
     inl_plan_destroy(&micro);
@@ -91,8 +78,8 @@ static void collect_generation(const inl_env *env, const inl_gpu_caps *caps, con
     inl_lora_arena arena = {.weights = size, .gradients = size};
     inl_input_buffers inputs;
     inl_plan *plan;
-    check(inl_inputs_create(NULL, tokens, &inputs), "size the inputs");
-    check(inl_plan_create_dry(env, caps, &plan), "make a plan");
+    dev_check(inl_inputs_create(NULL, tokens, &inputs), "size the inputs");
+    dev_check(inl_plan_create_dry(env, caps, &plan), "make a plan");
     inl_range rows = {.size = inl_tensor_bytes(CONTEXT, cols)};
     inl_tensor cache = {.buf = inl_op_external(plan, rows),
                         .rows = CONTEXT,
@@ -108,7 +95,7 @@ static void collect_generation(const inl_env *env, const inl_gpu_caps *caps, con
                        .cache_v = &cache};
     inl_range logits = {.size = inl_tensor_bytes(8, config->vocab)};
     inl_network_emit(&net, &(inl_walk){.logits = logits, .head_rows = 1});
-    check(inl_plan_finish(plan), "emit a pass of generation");
+    dev_check(inl_plan_finish(plan), "emit a pass of generation");
     collect(plan, c);
     inl_plan_destroy(&plan);
 }
@@ -117,8 +104,15 @@ static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_form
                           uint32_t head_dim, collection *c)
 {
     bool nf4 = id == INL_FORMAT_NF4;
-    toy_model shape = {.dim = 256, .ffn = 512, .layers = 1, .heads = 256 / head_dim, .kv_heads = 1,
-                       .head_dim = head_dim, .vocab = 512, .seed = 1, .biases = 1,
+    toy_model shape = {.dim = 256,
+                       .ffn = 512,
+                       .layers = 1,
+                       .heads = 256 / head_dim,
+                       .kv_heads = 1,
+                       .head_dim = head_dim,
+                       .vocab = 512,
+                       .seed = 1,
+                       .biases = 1,
                        .format = nf4 ? INL_FORMAT_F32 : id};
     char path[] = "/tmp/inlay-stats-XXXXXX";
     int file = mkstemp(path);
@@ -127,14 +121,14 @@ static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_form
     inl_lora *lora;
     inl_slots slots;
     if (file < 0 || close(file) != 0 || toy_model_write(path, &shape) != 0)
-        check(INLAY_ERROR_IO, "write a model under /tmp");
+        dev_check(INLAY_ERROR_IO, "write a model under /tmp");
     inl_model_params params = {.quantize = nf4 ? inl_format_by_id(id) : NULL};
-    check(inl_model_open(env, path, &params, &model), "open the model");
+    dev_check(inl_model_open(env, path, &params, &model), "open the model");
     unlink(path);
-    check(inl_weights_create(model, NULL, UINT32_MAX, CONTEXT, &weights), "size the weights");
+    dev_check(inl_weights_create(model, NULL, UINT32_MAX, CONTEXT, &weights), "size the weights");
     inl_lora_params adapter = {.r = RANK, .alpha = RANK};
-    check(inl_lora_create(env, &model->modules.list, &adapter, &lora), "make an adapter");
-    check(inl_slots_create(env, &model->config, lora, &slots), "size the adapter");
+    dev_check(inl_lora_create(env, &model->modules.list, &adapter, &lora), "make an adapter");
+    dev_check(inl_slots_create(env, &model->config, lora, &slots), "size the adapter");
     collect_training(env, caps, weights, &slots, 0.0f, c);
     collect_training(env, caps, weights, &slots, 0.1f, c);
     collect_generation(env, caps, weights, &slots, 1, c);
@@ -192,8 +186,8 @@ static bool is_spill(const char *name)
 
 static bool is_of_interest(const char *name)
 {
-    static const char *const words[] = {"vgpr", "gpr", "instruction count", "instructions", "cycle",
-                                        "inverse", "subgroups per", "warps"};
+    static const char *const words[] = {"vgpr",  "gpr",     "instruction count", "instructions",
+                                        "cycle", "inverse", "subgroups per",     "warps"};
     if (is_spill(name))
         return true;
     for (size_t i = 0; i < INL_COUNT(words); i++)
@@ -229,7 +223,7 @@ static bool print_node(inl_gpu *gpu, const seen_node *node, bool all)
 {
     const inl_shader *shader = &inl_kernels[node->kernel];
     inl_pipeline *pipeline;
-    check(inl_pipeline_get(gpu, shader, node->spec, node->spec_count, &pipeline), shader->name);
+    dev_check(inl_pipeline_get(gpu, shader, node->spec, node->spec_count, &pipeline), shader->name);
     printf("%-18s [", shader->name);
     for (uint32_t i = 0; i < node->spec_count; i++)
         printf("%s%u", i ? " " : "", node->spec[i]);
@@ -256,9 +250,9 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    inl_env env = inl_env_resolve(&(inlay_env){.log = log_message});
+    inl_env env = inl_env_resolve(&(inlay_env){.log = dev_log});
     inl_gpu *gpu;
-    check(inl_gpu_create(&env, NULL, &gpu), "open the device");
+    dev_check(inl_gpu_create(&env, NULL, &gpu), "open the device");
     printf("%s, %s\n", gpu->caps.name, gpu->caps.driver_info);
     static collection c;
     for (int id = 0; id < INL_FORMAT_COUNT; id++)

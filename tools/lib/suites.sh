@@ -51,6 +51,8 @@ for width in 128 512; do
         "$build/tests/test_kernels" --quick
 done
 
+run "dev: bench_train runs" "$build/tools/dev/bench_train" -n 1 -s 0.1 q8_0 nf4
+
 # Where there is a driver lab (tools/lab): a current Mesa's CPU driver, and no spill on any card.
 run "lab: kernels" "$root/tools/lab/run" lvp "$build/tests/test_kernels" --quick
 run "lab: gradients" "$root/tools/lab/run" lvp "$build/tests/test_gradients"
