@@ -23,6 +23,7 @@ typedef struct head_chunk {
     uint32_t first, rows;
     inl_tensor xn, logits, h;
     inl_buf rstd;
+    inl_lora_slot slot; // with random numbers of the chunk's own: its rows are counted from 0
     inl_tail tail;
 } head_chunk;
 
@@ -34,9 +35,11 @@ static void head_forward(const inl_network *net, inl_tensor x, head_chunk *c)
     c->rstd = inl_plan_scratch(plan, INL_SCRATCH, 4ull * c->rows);
     inl_op_rmsnorm(plan, &net->in, &net->weights->norm, x, c->xn, c->rstd, true, c->first);
     if (slot) {
+        c->slot = *slot;
+        c->slot.stream += c->first; // the head is the last module: later streams are free
         c->h = inl_plan_tensor(plan, c->rows, slot->rank4 * 4);
-        inl_op_lora_down(plan, &net->in, net->arena, slot, 1, c->xn, c->h);
-        c->tail = (inl_tail){.slot = slot, .arena = net->arena, .h = c->h};
+        inl_op_lora_down(plan, &net->in, net->arena, &c->slot, 1, c->xn, c->h);
+        c->tail = (inl_tail){.slot = &c->slot, .arena = net->arena, .h = c->h};
     }
     c->logits = (inl_tensor){.rows = c->rows, .cols = net->weights->head.rows};
     c->logits.ld = (uint32_t)inl_round_up(c->logits.cols, 8);

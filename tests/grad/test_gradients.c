@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Gradients of every A and B through whole models against central differences of the loss.
 //
-// For each tensor a random direction d: (L(w + h d) - L(w - h d)) / 2h against g . d. The loss is
-// f32 on the device (relative noise 1e-7), its third derivative gives an error of h^2: with h =
-// 0.01 both are below the bound of 2e-3 of the largest directional derivative.
+// For each tensor a random direction d: the slope (L(w + h d) - L(w - h d)) / 2h, taken for h and
+// h / 2 so that its error of h^2 cancels, against g . d. The loss is f32 on the device (relative
+// noise 1e-7): that and the error of h^4 are below the bound, of the largest slope of the model.
 #define _GNU_SOURCE
 #include "harness/toy_model.h"
 #include "train/trainer.h"
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define STEP 0.01
-#define BOUND 2e-3
+#define BOUND 5e-4
 
 static void log_message(void *user, inlay_log_level level, const char *message)
 {
@@ -37,9 +37,10 @@ typedef struct run {
     uint64_t floats;
 } run;
 
-static const char prompts[] = "{\"prompt\": \"say it\", \"completion\": \"abcd efg\"}\n"
+static const char prompts[] = "{\"prompt\": \"\", \"completion\": \"first one, longer\"}\n"
+                              "{\"prompt\": \"say it\", \"completion\": \"abcd efg\"}\n"
                               "{\"prompt\": \"q\", \"completion\": \"r\"}\n"
-                              "{\"prompt\": \"\", \"completion\": \"third one, longer\"}\n";
+                              "{\"prompt\": \"u\", \"completion\": \"one more like it\"}\n";
 
 static void open_run(run *r, const toy_model *shape, const inl_lora_params *lora,
                      int32_t checkpointed, const inl_format *quantize)
@@ -112,22 +113,35 @@ typedef struct tensor {
     uint32_t rows, cols, ld;
 } tensor;
 
-static double directional(run *r, const tensor *t, float *moved, float *scratch, double *analytic)
+static double direction(const tensor *t, uint32_t row, uint32_t col)
 {
-    double losses[2], dot = 0.0;
+    return 2.0 * (double)inl_rng_f32(5, (uint32_t)t->first, row * t->cols + col) - 1.0;
+}
+
+// The slope of the loss along d, from both sides.
+static double slope(run *r, const tensor *t, double step, float *moved, float *scratch)
+{
+    double losses[2];
     for (int sign = 0; sign < 2; sign++) {
         memcpy(moved, r->values, 4 * r->floats);
         for (uint32_t row = 0; row < t->rows; row++)
-            for (uint32_t col = 0; col < t->cols; col++) {
-                uint64_t at = t->first + (uint64_t)row * t->ld + col;
-                double d = 2.0 * inl_rng_f32(5, (uint32_t)t->first, row * t->cols + col) - 1.0;
-                moved[at] += (float)((sign ? -STEP : STEP) * d);
-                dot += sign ? 0.0 : d * r->gradients[at];
-            }
+            for (uint32_t col = 0; col < t->cols; col++)
+                moved[t->first + (uint64_t)row * t->ld + col] +=
+                    (float)((sign ? -step : step) * direction(t, row, col));
         losses[sign] = loss_of(r, moved, scratch);
     }
-    *analytic = dot;
-    return (losses[0] - losses[1]) / (2 * STEP);
+    return (losses[0] - losses[1]) / (2 * step);
+}
+
+static double directional(run *r, const tensor *t, float *moved, float *scratch, double *analytic)
+{
+    *analytic = 0.0;
+    for (uint32_t row = 0; row < t->rows; row++)
+        for (uint32_t col = 0; col < t->cols; col++)
+            *analytic += direction(t, row, col) *
+                         (double)r->gradients[t->first + (uint64_t)row * t->ld + col];
+    double whole = slope(r, t, STEP, moved, scratch), half = slope(r, t, STEP / 2, moved, scratch);
+    return (4.0 * half - whole) / 3.0;
 }
 
 static uint32_t list_tensors(const run *r, tensor *out)
@@ -190,6 +204,24 @@ static void head_too_with_dropout_and_checkpointing(void **state)
     close_run(&r);
 }
 
+// 32 MiB of logits are 24 rows of this vocabulary: the supervised tokens are in two chunks. It is
+// in two parts, too, and more than some drivers' loops have rounds for.
+static void head_in_chunks(void **state)
+{
+    (void)state;
+    run r;
+    toy_model wide = {.dim = 16, .ffn = 20, .layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 16,
+                      .vocab = 300000, .seed = 4};
+    open_run(&r, &wide,
+             &(inl_lora_params){.r = 3, .alpha = 6, .dropout = 0.3f,
+                                .target_modules = "v_proj,lm_head"},
+             0, NULL);
+    check_all(&r);
+    assert_in_range(r.trainer->inputs.scalars->supervised, 25, 58);
+    assert_int_equal(r.trainer->weights->head.part_count, 2);
+    close_run(&r);
+}
+
 static void quantized(void **state)
 {
     (void)state;
@@ -220,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_linear),
         cmocka_unit_test(head_too_with_dropout_and_checkpointing),
+        cmocka_unit_test(head_in_chunks),
         cmocka_unit_test(quantized),
         cmocka_unit_test(nf4_with_straddling_blocks),
     };
