@@ -27,8 +27,16 @@ static void take_small_tiles(inl_gpu_caps *caps)
     caps->gemm_rows = 4;
 }
 
+static void limit_loops(inl_gpu_caps *caps)
+{
+    caps->max_loop_rounds = 65535;
+}
+
 static const quirk quirks[] = {
     {0x8086, NULL, 0, take_small_tiles, "few registers; shaders/SPEED.md, attempt 6"},
+    {0, "llvmpipe", VK_MAKE_API_VERSION(0, 26, 1, 0), limit_loops,
+     "all loops of a thread end after 65535 rounds together, without a word: Mesa 22.3,"
+     " src/gallium/auxiliary/gallivm/lp_bld_limits.h; 26.1 is the first version seen without"},
     {0, NULL, 0, drop_cooperative_matrix, "no kernel uses matrix cores yet"},
 };
 
@@ -232,6 +240,7 @@ void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_ca
     *caps = (inl_gpu_caps){0};
     VkPhysicalDeviceProperties p;
     vk->vkGetPhysicalDeviceProperties(physical, &p);
+    caps->max_loop_rounds = UINT32_MAX;
     caps->api_version = p.apiVersion;
     if (p.apiVersion >= VK_API_VERSION_1_2) { // older drivers do not know the structs below
         read_properties(vk, physical, caps);

@@ -23,6 +23,7 @@ typedef struct inl_gpu_caps {
     // A CPU driver that runs a subgroup in the lanes of one vector: how many; 0: any other device.
     uint32_t simd_lanes;
     uint32_t gemm_rows; // that a thread of a product makes: what the registers hold
+    uint32_t max_loop_rounds; // of all loops of a thread together; UINT32_MAX: as many as it likes
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;
     uint32_t max_workgroup_size, max_bindings;

@@ -9,6 +9,7 @@
 
 #define BLOCK_BYTES (512ull << 20)   // of one allocation
 #define DECODED_BYTES (128ull << 20) // of a part in NF4, decoded to f32 before a product
+#define PART_TILE_ROWS 32768u        // rounds of a product's loop, workgroups of decoding
 
 // Where a plane lies; `range` is completed when the blocks exist.
 typedef struct placement {
@@ -54,6 +55,7 @@ static uint32_t rows_per_part(const builder *b, const inl_source *s)
     const inl_format *bound = nf4 ? inl_format_by_id(INL_FORMAT_F32) : s->format;
     uint64_t most = INL_MIN(b->max_range, nf4 ? DECODED_BYTES : b->max_block);
     uint64_t tile_rows = INL_MAX(1, most / inl_tile_quant_bytes(bound, 8, s->cols));
+    tile_rows = INL_MIN(tile_rows, PART_TILE_ROWS);
     return (uint32_t)INL_MIN((uint64_t)s->rows, tile_rows * 8);
 }
 

@@ -158,7 +158,8 @@ void inl_op_attention(inl_plan *plan, const inl_inputs *in, const inl_attention 
                               {in->starts, INL_READ},
                               {o.buf, INL_WRITE},
                               {lse, INL_WRITE},
-                              {in->scalars, INL_READ}}};
+                              {in->scalars, INL_READ}},
+                     .rounds = cached ? k.rows / 4 : in->longest};
     attention(plan, a, q, k, a->heads, cached, 2, &node);
 }
 
@@ -176,7 +177,8 @@ void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attent
                                   {lse, INL_READ},
                                   {d_o.buf, INL_READ},
                                   {dq.buf, INL_WRITE},
-                                  {delta, INL_WRITE}}};
+                                  {delta, INL_WRITE}},
+                         .rounds = in->longest};
     attention(plan, a, q, k, a->heads, false, 3, &by_query);
     inl_node by_key = {.kernel = INL_KERNEL_ATTENTION_BWD_KV,
                        .uses = {{q.buf, INL_READ},
@@ -187,6 +189,9 @@ void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attent
                                 {delta, INL_READ},
                                 {d_o.buf, INL_READ},
                                 {dk.buf, INL_WRITE},
-                                {dv.buf, INL_WRITE}}};
+                                {dv.buf, INL_WRITE}},
+                       // a workgroup's keys may lie in several sequences
+                       .rounds = (uint64_t)(a->heads / a->kv_heads) *
+                                 (in->longest ? in->longest + ATTENTION_LANES : 0)};
     attention(plan, a, q, k, a->kv_heads, false, 4, &by_key);
 }

@@ -158,6 +158,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         .spec_count = 7,
         .groups = {inl_div_up(dx ? push.k_tiles : push.n_tiles, lanes),
                    inl_div_up(args->x.rows, rows), 1},
+        .rounds = (dx ? push.n_tiles : push.k_tiles) + (tail ? slot->rank4 : 0),
         .flops = 2ull * args->x.rows * part->rows * w->cols +
                  (tail ? 2ull * args->x.rows * slot->rank * (dx ? slot->in : part->rows) : 0)};
     push.ldx4 = inl_ld4(args->x);
@@ -192,7 +193,9 @@ static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                       bool dropout, uint64_t flops)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
-    uint32_t slices = caps && caps->type == 4 ? 1 : LORA_SLICES_GPU; // a CPU has no threads to fill
+    // A CPU has no threads to fill, but long sums may have to be shared.
+    bool one = caps && caps->type == 4 && push->cols4 <= caps->max_loop_rounds / 2;
+    uint32_t slices = one ? 1 : LORA_SLICES_GPU;
     uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
     inl_node node = {.kernel = kernel,
                      .tag = "lora",
@@ -203,7 +206,8 @@ static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                      .spec = {lanes, slices, dropout, (uint32_t)inl_round_up(x.rows, 8)},
                      .spec_count = 4,
                      .groups = {inl_div_up(x.rows, lanes), inl_div_up(push->rank4, 2), 1},
-                     .flops = flops};
+                     .flops = flops,
+                     .rounds = inl_div_up(push->cols4, slices) + slices};
     inl_node_push(&node, push, sizeof(*push));
     inl_plan_add(plan, &node);
 }
@@ -266,6 +270,7 @@ static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                      .spec = {lanes, dropout},
                      .spec_count = 2,
                      .groups = {inl_div_up(push->cols8, lanes), push->rank4, 1},
+                     .rounds = push->rows,
                      .flops = 8ull * x.rows * x.cols * push->rank4};
     inl_node_push(&node, push, sizeof(*push));
     inl_plan_add(plan, &node);

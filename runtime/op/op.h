@@ -18,6 +18,7 @@ typedef struct inl_inputs {
     inl_buf ends;      // [T] one past the key index of the sequence's last token
     inl_buf rows;      // [T] the supervised tokens, in order; scalars.supervised of them
     inl_buf labels;    // [T] their next tokens
+    uint32_t longest;  // most tokens of a sequence; 0: not known
 } inl_inputs;
 
 // ---- weights

@@ -207,6 +207,18 @@ static void check_groups(inl_plan *plan, const inl_node *node)
                                      node->tag, g[0], g[1], g[2], MAX_GROUPS));
 }
 
+static void check_rounds(inl_plan *plan, const inl_node *node)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    if (caps && node->rounds > caps->max_loop_rounds)
+        inl_plan_fail(plan,
+                      inl_fail(&plan->env, INLAY_ERROR_UNSUPPORTED,
+                               "a kernel of %s needs %llu rounds of its loops, which this driver "
+                               "ends after %u: use a shorter --max-length or a newer driver",
+                               node->tag, (unsigned long long)node->rounds,
+                               caps->max_loop_rounds));
+}
+
 static void check_binding(inl_plan *plan, const inl_node *node, inl_buf buf)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
@@ -231,6 +243,8 @@ void inl_plan_add(inl_plan *plan, const inl_node *node)
 {
     if (plan->error == INLAY_OK) // one sentence is enough
         check_groups(plan, node);
+    if (plan->error == INLAY_OK)
+        check_rounds(plan, node);
     for (uint32_t i = 0; i < INL_NODE_BINDINGS && plan->error == INLAY_OK; i++)
         if (node->uses[i].access != INL_UNUSED)
             check_binding(plan, node, node->uses[i].buf);

@@ -69,6 +69,7 @@ typedef struct inl_node {
     uint8_t push[INL_NODE_PUSH];
     uint32_t groups[3];
     uint64_t flops;
+    uint64_t rounds; // most of a thread's loops, where they may be tens of thousands
 } inl_node;
 
 // Copies the node. Uses fill bindings in order; unused bindings get the first use's buffer.

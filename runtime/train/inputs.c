@@ -81,7 +81,8 @@ inl_inputs inl_inputs_bind(inl_plan *plan, const inl_input_buffers *inputs)
                         .starts = section(plan, inputs, 3),
                         .ends = section(plan, inputs, 4),
                         .rows = section(plan, inputs, 5),
-                        .labels = section(plan, inputs, 6)};
+                        .labels = section(plan, inputs, 6),
+                        .longest = inputs->longest};
 }
 
 inl_range inl_inputs_losses(const inl_input_buffers *inputs)

@@ -10,6 +10,7 @@
 typedef struct inl_input_buffers {
     inl_gpu *gpu;
     uint32_t tokens_max; // T
+    uint32_t longest;    // most tokens of a sequence, or 0
     inl_buffer *host, *device, *losses;
     // Views of the mapped buffer, T entries each. NULL in a dry run.
     struct step_scalars *scalars;
@@ -17,7 +18,7 @@ typedef struct inl_input_buffers {
     const float *loss_values; // [T]
 } inl_input_buffers;
 
-// `gpu` NULL: no buffers, for a dry plan.
+// `gpu` NULL: no buffers, for a dry plan. `longest` is the caller's to set.
 inlay_result inl_inputs_create(inl_gpu *gpu, uint32_t tokens, inl_input_buffers *out);
 void inl_inputs_destroy(inl_input_buffers *inputs);
 uint64_t inl_inputs_bytes(uint32_t tokens);

@@ -258,6 +258,42 @@ static void check_errors(kt_suite *suite)
     kt_end(k);
 }
 
+// A driver that ends loops early would give wrong results without a word: long sums are shared by
+// threads, and what still takes too many rounds is refused.
+static void check_rounds(kt_suite *suite)
+{
+    kt *k = kt_begin(suite, "loops of no more rounds than the driver runs");
+    if (!k)
+        return;
+    inl_gpu *gpu = kt_gpu(suite);
+    uint32_t rounds = gpu->caps.max_loop_rounds;
+    messages said = {0};
+    inlay_env quiet = {.log = keep_message, .log_user = &said};
+    inl_env env = inl_env_resolve(&quiet);
+    gpu->caps.max_loop_rounds = 300;
+    for (uint32_t i = 0; i < 2; i++) {
+        inl_plan *plan;
+        if (inl_plan_create_dry(&env, &gpu->caps, &plan) != INLAY_OK)
+            break;
+        inl_inputs in = {.longest = i == 0 ? 64 : 128};
+        in.starts = in.ends = in.scalars = inl_plan_external(plan, NULL, 0, 4096);
+        inl_tensor q = inl_plan_tensor(plan, 512, 32), kv = inl_plan_tensor(plan, 512, 16);
+        inl_tensor wide = inl_plan_tensor(plan, 8, 8000), h = inl_plan_tensor(plan, 8, 4);
+        inl_attention a = {2, 1, 16, UINT32_MAX, 1.0f};
+        inl_lora_slot slot = {.in = 8000, .out = 8, .rank = 4, .rank4 = 1};
+        inl_lora_arena arena = {{0}, {0}, 0.0f};
+        inl_op_lora_down(plan, &in, &arena, &slot, 1, wide, h);
+        inl_op_attention_bwd(plan, &in, &a, q, kv, kv, q, h.buf, q, q, kv, kv);
+        if (i == 1)
+            expect_error(k, plan, INLAY_ERROR_UNSUPPORTED, "rounds", &said);
+        else if (inl_plan_finish(plan) != INLAY_OK)
+            kt_fail(k, "refused: %s", said.last);
+        inl_plan_destroy(&plan);
+    }
+    gpu->caps.max_loop_rounds = rounds;
+    kt_end(k);
+}
+
 // What a node can carry and every device takes: nine storage buffers, 64 bytes of push constants.
 static void check_kernels(kt_suite *suite)
 {
@@ -279,4 +315,5 @@ void check_plan(kt_suite *suite)
     check_cuts(suite);
     check_dry(suite);
     check_errors(suite);
+    check_rounds(suite);
 }
