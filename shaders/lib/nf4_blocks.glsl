@@ -14,6 +14,8 @@ float nf4_absmax(uint block)
 {
     uint nested_count = nf4_word(257u);
     uint code = (nf4_word(NF4_NESTED + nested_count + (block >> 2)) >> (8u * (block & 3u))) & 255u;
-    return uintBitsToFloat(nf4_word(code)) * uintBitsToFloat(nf4_word(NF4_NESTED + (block >> 8))) +
-           uintBitsToFloat(nf4_word(256u));
+    precise float scaled = // rounded before the sum, as the format's reference does
+        uintBitsToFloat(nf4_word(code)) * uintBitsToFloat(nf4_word(NF4_NESTED + (block >> 8)));
+    precise float absmax = scaled + uintBitsToFloat(nf4_word(256u));
+    return absmax;
 }
