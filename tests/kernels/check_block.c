@@ -251,6 +251,7 @@ static void check(kt_suite *suite, const block_case *c)
         if (!c->lowest)
             kt_expect(k, &d.dx, BOUND);
         kt_lora_expect(k, &d.lora, BOUND);
+        kt_run_again(k);
     }
     kt_end(k);
 }
