@@ -84,8 +84,8 @@ class Learned(CliTest):
         self.assertIn("context of 256", result.err)
 
     def test_a_reader_that_leaves(self):
-        """The end of a pipe like `| head -c 1`: it does not go on for a million tokens."""
-        process = command.start("generate", "-m", self.model, "-p", "ab", "-n", 1000000, "-q")
+        """The end of a pipe like `| head -c 1`: it does not go on for a hundred thousand tokens."""
+        process = command.start("generate", "-m", self.model, "-p", "ab", "-n", 100000, "-q")
         process.stdout.read(1)
         process.stdout.close()
         err = process.stderr.read()
