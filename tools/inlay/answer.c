@@ -6,20 +6,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+// No byte becomes more ids than this: a space may be spelled as three byte tokens.
+#define IDS_PER_BYTE 3
+#define SPECIAL_IDS 8 // and the space put in front
+
+int32_t *answer_tokenize(const inlay_model *model, const char *text, size_t size,
+                         const inlay_tokenize_params *params, size_t *count)
+{
+    *count = IDS_PER_BYTE * size + SPECIAL_IDS;
+    int32_t *ids = xalloc(*count, sizeof(*ids));
+    if (inlay_tokenize(model, text, size, params, ids, count) == INLAY_OK)
+        return ids;
+    free(ids);
+    return NULL;
+}
+
 int32_t *answer_ids(const inlay_model *model, const char *text, bool parse_special, size_t *count)
 {
     inlay_model_info info;
     inlay_model_get_info(model, &info);
     inlay_tokenize_params params = {.parse_special = parse_special};
-    size_t size = strlen(text), n = 0, bos = info.add_bos && info.bos >= 0;
-    (void)inlay_tokenize(model, text, size, &params, NULL, &n);
-    int32_t *ids = xalloc(n + 1, sizeof(*ids));
+    int32_t *ids = answer_tokenize(model, text, strlen(text), &params, count);
+    if (!ids || !info.add_bos || info.bos < 0)
+        return ids;
+    ids = xrealloc(ids, *count + 1, sizeof(*ids));
+    memmove(ids + 1, ids, *count * sizeof(*ids));
     ids[0] = info.bos;
-    if (n > 0 && inlay_tokenize(model, text, size, &params, ids + bos, &n) != INLAY_OK) {
-        free(ids);
-        return NULL;
-    }
-    *count = n + bos;
+    ++*count;
     return ids;
 }
 

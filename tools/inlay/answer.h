@@ -5,6 +5,9 @@
 
 #include "cli.h"
 
+// Ids of `size` bytes. Allocated; NULL after a failure.
+int32_t *answer_tokenize(const inlay_model *model, const char *text, size_t size,
+                         const inlay_tokenize_params *params, size_t *count);
 // A prompt's ids, with BOS in front where the model wants it. Allocated; NULL after a failure.
 int32_t *answer_ids(const inlay_model *model, const char *text, bool parse_special, size_t *count);
 

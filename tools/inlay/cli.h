@@ -96,6 +96,21 @@ typedef struct common_options {
     {.name = "validation", .type = ARG_FLAG, .offset = offsetof(opts_, common.validation),         \
      .help = "run under the Vulkan validation layer"}
 
+// A model and, where there is one, its adapter, for an options struct that has a member `base`.
+typedef struct model_options {
+    const char *model, *adapter;
+    int quantize; // an inlay_quantize
+} model_options;
+#define MODEL_ARGS(opts_)                                                                          \
+    {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(opts_, base.model),    \
+     .value = "MODEL", .help = "a GGUF file"},                                                     \
+    {.name = "adapter", .letter = 'a', .type = ARG_STRING,                                         \
+     .offset = offsetof(opts_, base.adapter), .value = "ADAPTER",                                  \
+     .help = "a run's output folder, a PEFT folder or a .gguf"}
+#define QUANTIZE_ARG(opts_)                                                                        \
+    {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(opts_, base.quantize),             \
+     .help = "the layers' matrices at load", .choices = quantize_names}
+
 extern const char *const quantize_names[]; // in the order of inlay_quantize
 bool setup_parse_size(const char *text, void *bytes);
 // False: the command ends here with *code (help was shown, or the arguments are wrong).
@@ -103,6 +118,8 @@ bool setup_args(args *a, const command *c, int argc, char **argv, int *code);
 void setup_log(const common_options *common);
 // Whether all options of the NULL-terminated list were given; says which one is missing.
 bool setup_require(const args *a, const char *const *names, int *code);
+// What was opened before a failure is the caller's to close. No adapter asked for leaves it NULL.
+inlay_result setup_model(const model_options *base, inlay_model **model, inlay_adapter **adapter);
 inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common);
 
 #endif

@@ -11,17 +11,14 @@
 
 typedef struct options {
     common_options common;
-    const char *model, *adapter, *data, *chat_template;
+    model_options base;
+    const char *data, *chat_template;
     uint32_t max_length, show;
-    int quantize;
     bool no_packing, exact_match, json;
 } options;
 
 static const arg table[] = {
-    {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
-     .value = "MODEL", .help = "a GGUF file"},
-    {.name = "adapter", .letter = 'a', .type = ARG_STRING, .offset = offsetof(options, adapter),
-     .value = "ADAPTER", .help = "a run's output folder, a PEFT folder or a .gguf"},
+    MODEL_ARGS(options),
     {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = offsetof(options, data),
      .value = "DATA", .help = "a .txt or .jsonl file"},
     {.name = "max-length", .type = ARG_UINT, .offset = offsetof(options, max_length), .value = "N",
@@ -31,8 +28,7 @@ static const arg table[] = {
      .value = "NAME", .help = "for messages; default: the model's own, recognised"},
     {.name = "no-packing", .type = ARG_FLAG, .offset = offsetof(options, no_packing),
      .help = "one sequence a row"},
-    {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(options, quantize),
-     .help = "the layers' matrices at load", .choices = quantize_names},
+    QUANTIZE_ARG(options),
     {.name = "exact-match", .type = ARG_FLAG, .offset = offsetof(options, exact_match),
      .help = "answer each prompt greedily and compare with its completion"},
     {.name = "show", .type = ARG_UINT, .offset = offsetof(options, show), .value = "N",
@@ -54,13 +50,10 @@ typedef struct session {
 
 static int open_inputs(session *s, const options *o)
 {
-    inlay_model_params model = {.quantize = (inlay_quantize)o->quantize};
     inlay_dataset_params data = {.max_length = o->max_length,
                                  .chat_template = o->chat_template,
                                  .no_packing = o->no_packing};
-    inlay_result result = inlay_model_open(&s->model, cli_env(), o->model, &model);
-    if (result == INLAY_OK && o->adapter)
-        result = inlay_adapter_load(&s->adapter, cli_env(), s->model, o->adapter);
+    inlay_result result = setup_model(&o->base, &s->model, &s->adapter);
     if (result == INLAY_OK)
         result = inlay_dataset_open(&s->data, cli_env(), s->model, o->data, &data);
     if (result != INLAY_OK)

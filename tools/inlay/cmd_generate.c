@@ -8,23 +8,19 @@
 
 typedef struct options {
     common_options common;
-    const char *model, *adapter, *prompt;
+    model_options base;
+    const char *prompt;
     uint32_t tokens, top_k, seed;
     double temperature, top_p;
-    int quantize;
 } options;
 
 static const arg table[] = {
-    {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
-     .value = "MODEL", .help = "a GGUF file"},
-    {.name = "adapter", .letter = 'a', .type = ARG_STRING, .offset = offsetof(options, adapter),
-     .value = "ADAPTER", .help = "a run's output folder, a PEFT folder or a .gguf"},
+    MODEL_ARGS(options),
     {.name = "prompt", .letter = 'p', .type = ARG_TEXT, .offset = offsetof(options, prompt),
      .value = "PROMPT", .help = "the text to go on from; may be empty"},
     {.name = "max-new-tokens", .letter = 'n', .type = ARG_UINT, .offset = offsetof(options, tokens),
      .value = "N", .help = "at most so many tokens (default 256)", .max = 1e9},
-    {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(options, quantize),
-     .help = "the layers' matrices at load", .choices = quantize_names},
+    QUANTIZE_ARG(options),
     {.name = "temperature", .type = ARG_REAL, .offset = offsetof(options, temperature),
      .value = "T", .help = "0 is greedy (default 0)", .max = 100.0, .heading = "Sampling"},
     {.name = "top-k", .type = ARG_UINT, .offset = offsetof(options, top_k), .value = "K",
@@ -60,10 +56,7 @@ static bool write_out(void *user, const char *bytes, size_t size)
 
 static int open_inputs(session *s, const options *o)
 {
-    inlay_model_params params = {.quantize = (inlay_quantize)o->quantize};
-    inlay_result result = inlay_model_open(&s->model, cli_env(), o->model, &params);
-    if (result == INLAY_OK && o->adapter)
-        result = inlay_adapter_load(&s->adapter, cli_env(), s->model, o->adapter);
+    inlay_result result = setup_model(&o->base, &s->model, &s->adapter);
     if (result != INLAY_OK)
         return cli_exit_input(result);
     s->ids = answer_ids(s->model, o->prompt, true, &s->count);

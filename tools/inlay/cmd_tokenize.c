@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // inlay tokenize: text on stdin to ids on stdout.
-#include "cli.h"
+#include "answer.h"
 #include "files.h"
 
 #include <stdlib.h>
@@ -32,13 +32,9 @@ static void print_ids(const int32_t *ids, size_t count, bool json)
     puts(json ? "]" : "");
 }
 
-// No byte becomes more ids than this: a space may be spelled as three byte tokens.
-#define IDS_PER_BYTE 3
-#define SPECIAL_IDS 8 // and the space put in front
-
 static int tokenize(const inlay_model *model, const options *o)
 {
-    size_t size;
+    size_t size, count;
     char *text = stream_read(stdin, &size);
     if (!text) {
         cli_error("cannot read stdin");
@@ -46,14 +42,13 @@ static int tokenize(const inlay_model *model, const options *o)
     }
     inlay_tokenize_params params = {.add_special = o->add_special,
                                     .parse_special = !o->no_parse_special};
-    size_t count = IDS_PER_BYTE * size + SPECIAL_IDS;
-    int32_t *ids = xalloc(count, sizeof(*ids));
-    inlay_result result = inlay_tokenize(model, text, size, &params, ids, &count);
-    if (result == INLAY_OK)
+    int32_t *ids = answer_tokenize(model, text, size, &params, &count);
+    if (ids)
         print_ids(ids, count, o->json);
+    int code = ids ? EXIT_OK : EXIT_FAILED;
     free(ids);
     free(text);
-    return cli_exit_run(result);
+    return code;
 }
 
 static int run(const command *self, int argc, char **argv)

@@ -87,6 +87,15 @@ static char *cache_path(void)
     return path;
 }
 
+inlay_result setup_model(const model_options *base, inlay_model **model, inlay_adapter **adapter)
+{
+    inlay_model_params params = {.quantize = (inlay_quantize)base->quantize};
+    inlay_result result = inlay_model_open(model, cli_env(), base->model, &params);
+    if (result == INLAY_OK && base->adapter)
+        result = inlay_adapter_load(adapter, cli_env(), *model, base->adapter);
+    return result;
+}
+
 inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common)
 {
     char *cache = cache_path();
