@@ -283,7 +283,7 @@ static inlay_result save_logits(run *r)
 {
     inlay_generator_params params = {.context_length = longest(get(r->job, "sequences"))};
     inl_safetensor_out tensors[MOST_SEQUENCES];
-    char names[MOST_SEQUENCES][16], path[LONGEST_PATH];
+    char names[MOST_SEQUENCES][24], path[LONGEST_PATH];
     inlay_generator *generator = NULL;
     inlay_model_info info;
     const json_t *sequence;
