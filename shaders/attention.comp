@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// O = softmax(scale Q K^T) V by row, online (arXiv 2205.14135): nothing of size T x T is kept, the
-// row's log-sum-exp is, for the backward pass. A thread is one query of one head; its workgroup
-// walks the keys together, so that k and v are read at uniform addresses.
+// O = softmax(score(scale Q K^T)) V by row, online (arXiv 2205.14135): nothing of size T x T stays,
+// the row's log-sum-exp does, for the backward pass. A thread is one query of one head; its
+// workgroup walks the keys together, so that k and v are read at uniform addresses.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -51,7 +51,7 @@ void main()
             vec4 d = vec4(0.0);
             [[unroll]] for (uint i = 0; i < N4; i++)
                 d = fma(mine[i], SHARED(keys, n * N4 + i, K_AT), d);
-            float dot = over_head(d);
+            float dot = score(over_head(d));
             bool seen = j + n >= from && j + n <= key;
             s[n] = seen ? dot : -1e30;
             now = max(now, s[n]);

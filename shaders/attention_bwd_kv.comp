@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Backward of attention, second pass, by key: dV = sum_t P dO, dK = scale sum_t P (dP - D) q over
-// the queries of all heads that share this key-value head. No atomics: a thread is one key of one
-// head.
+// Backward of attention, second pass, by key: dV = sum_t P dO, dK = scale sum_t
+// score' P (dP - D) q over the queries of all heads that share this key-value head. No atomics: a
+// thread is one key of one head.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -54,9 +54,9 @@ void main()
                 p4 = fma(value[i], SHARED(grads, i, DO_AT), p4);
             }
             bool seen = t >= j && t < mine_end && t < sees;
-            float s = over_head(s4), dp = over_head(p4);
+            float s = score(over_head(s4)), dp = over_head(p4);
             float e = seen ? exp(s - lse[t * p.heads + head]) : 0.0;
-            float w = e * (dp - delta[t * p.heads + head]);
+            float w = e * (dp - delta[t * p.heads + head]) * score_slope(s);
             [[unroll]] for (uint i = 0; i < N4; i++) {
                 acc_v[i] = fma(vec4(e), SHARED(grads, i, DO_AT), acc_v[i]);
                 acc_k[i] = fma(vec4(seen ? w : 0.0), SHARED(queries, i, Q_AT), acc_k[i]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Backward of attention, first pass, by query (arXiv 2307.08691): with P = exp(scale q.k - lse),
-// dP = dO.v, D = dO.O: dQ = scale sum_j P (dP - D) k. Also writes D for the second pass.
+// Backward of attention, first pass, by query (arXiv 2307.08691): with s = score(scale q.k),
+// P = exp(s - lse), dP = dO.v, D = dO.O: dQ = scale sum_j score' P (dP - D) k. Also writes D
+// for the second pass.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -50,8 +51,8 @@ void main()
             s4 = fma(mine[i], SHARED(keys, i, K_AT), s4);
             p4 = fma(grad[i], SHARED(values, i, V_AT), p4);
         }
-        float s = over_head(s4), dp = over_head(p4);
-        float w = j >= from && j <= t ? exp(s - l) * (dp - d) : 0.0;
+        float s = score(over_head(s4)), dp = over_head(p4);
+        float w = j >= from && j <= t ? exp(s - l) * (dp - d) * score_slope(s) : 0.0;
         [[unroll]] for (uint i = 0; i < N4; i++)
             acc[i] = fma(vec4(w), SHARED(keys, i, K_AT), acc[i]);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Y[t] = W[token[t]]: rows of the embedding, decoded. A thread makes 8 columns of one token. A
-// table in several parts takes one dispatch each; a token of another part is left alone.
+// Y[t] = scale W[token[t]]: rows of the embedding, decoded. A thread makes 8 columns of one token.
+// A table in several parts takes one dispatch each; a token of another part is left alone.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -28,7 +28,7 @@ void main()
     load_tile(row / 8, column, s, w);
     [[unroll]] for (uint i = 0; i < 8; i++)
         if (i == row % 8) {
-            y[t * p.ldy4 + 2 * column] = w[i][0];
-            y[t * p.ldy4 + 2 * column + 1] = w[i][1];
+            y[t * p.ldy4 + 2 * column] = p.scale * w[i][0];
+            y[t * p.ldy4 + 2 * column + 1] = p.scale * w[i][1];
         }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Cross-entropy of a row of logits and, in place, its gradient:
 //   loss = log sum exp(z) - z[label];  dz = (softmax(z) - onehot(label)) / supervised tokens.
+// Where the logits are capped, z = cap tanh(u / cap), the gradient is that of u.
 // A workgroup is a row; rows past the list of supervised tokens get loss 0 and gradient 0. A loss
 // that is NaN or infinite makes its gradient NaN, so that the update sees it in the norm and does
 // not happen.
@@ -20,6 +21,7 @@ layout(binding = 3) readonly buffer Step { step_scalars step_; };
 
 #include "lib/finite.glsl"
 #include "lib/reduce.glsl"
+#include "lib/tanh.glsl"
 
 void main()
 {
@@ -44,6 +46,7 @@ void main()
     float factor = is_finite(loss) ? step_.inv_tokens : uintBitsToFloat(0x7fc00000u);
     for (uint i = gl_LocalInvocationID.x; i < p.ld4 * 4; i += LANES) {
         float soft = i < p.cols ? exp(z[at + i] - most) / sum : 0.0;
-        z[at + i] = live ? (soft - (i == label ? 1.0 : 0.0)) * factor : 0.0;
+        float slope = p.softcap > 0.0 ? soft_cap_slope(z[at + i], p.softcap) : 1.0;
+        z[at + i] = live ? (soft - (i == label ? 1.0 : 0.0)) * slope * factor : 0.0;
     }
 }

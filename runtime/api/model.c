@@ -65,7 +65,7 @@ void inlay_model_get_info(const inlay_model *handle, inlay_model_info *info)
                                .head_dim = c->head_dim,
                                .vocab = c->vocab,
                                .context_length = c->context_length,
-                               .rope_base = c->rope_base,
+                               .rope_base = c->rope.base,
                                .norm_eps = c->norm_eps,
                                .tied_head = c->tied_head,
                                .bos = t->bos,

@@ -771,9 +771,10 @@ bool inl_gguf_read_i32s(const inl_gguf *gguf, const char *key, int32_t *out, uin
     const entry *e = find_array(gguf, key);
     if (!e || count > e->count)
         return false;
+    inl_gguf_kind kind = e->kind == INL_GGUF_BOOL ? INL_GGUF_U8 : e->kind;
     for (uint64_t i = 0; i < count; i++) {
         int64_t value;
-        if (!load_integer(e->kind, e->value + i * kind_bytes[e->kind], &value) ||
+        if (!load_integer(kind, e->value + i * kind_bytes[e->kind], &value) ||
             value < INT32_MIN || value > INT32_MAX)
             return false;
         out[i] = (int32_t)value;

@@ -62,7 +62,7 @@ bool inl_gguf_get_string(const inl_gguf *gguf, const char *key, inl_slice *out);
 // Arrays: element count and kind, then the elements.
 bool inl_gguf_get_array(const inl_gguf *gguf, const char *key, inl_gguf_kind *kind,
                         uint64_t *count);
-// `out` has room for `count` elements. Strings are slices into the map.
+// `out` has room for `count` elements. Strings are slices into the map, booleans are 0 and 1.
 bool inl_gguf_read_strings(const inl_gguf *gguf, const char *key, inl_slice *out, uint64_t count);
 bool inl_gguf_read_f32s(const inl_gguf *gguf, const char *key, float *out, uint64_t count);
 bool inl_gguf_read_i32s(const inl_gguf *gguf, const char *key, int32_t *out, uint64_t count);

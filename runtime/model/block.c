@@ -5,6 +5,10 @@
 //   x2 = x + linear(o)  xn2 = norm(x2)          act = silu(gate(xn2)) up(xn2)
 //   y  = x2 + down(act)
 //
+// and, where the architecture has them (model/arch.h): a norm of each head of q and k before rope,
+// a norm around linear(o) and around down(act), gelu for silu, q, k and v or gate and up as rows of
+// one matrix, layers with a sliding window, layers without rope.
+//
 // Every linear layer is base + adapter: y = x W^T + bias + scale (x A^T) B^T.
 #include "model/network.h"
 
@@ -19,7 +23,10 @@ static const inl_lora_slot *slot_of(const inl_network *net, uint32_t layer, inl_
 {
     if (!net->arena)
         return NULL;
-    const inl_lora_slot *s = &net->slots->of_module[layer * INL_ROLE_COUNT + role];
+    uint32_t module = inl_config_module(&net->weights->model->config, layer, role);
+    if (module == UINT32_MAX)
+        return NULL;
+    const inl_lora_slot *s = &net->slots->of_module[module];
     return s->rank > 0 ? s : NULL;
 }
 
@@ -81,66 +88,161 @@ static inl_tensor linear(const inl_network *net, uint32_t layer, group g, inl_ro
     return y;
 }
 
-static inl_attention attention_of(const inl_network *net)
+static inl_tensor like(const inl_network *net, inl_tensor t)
+{
+    return inl_plan_tensor(net->plan, t.rows, t.cols);
+}
+
+static inl_attention attention_of(const inl_network *net, uint32_t layer)
 {
     const inl_config *c = &net->weights->model->config;
     return (inl_attention){.heads = c->heads,
                            .kv_heads = c->kv_heads,
                            .head_dim = c->head_dim,
-                           .window = UINT32_MAX,
-                           .scale = 1.0f / __builtin_sqrtf((float)c->head_dim)};
+                           .window = inl_config_window(c, layer),
+                           .scale = c->attention_scale,
+                           .softcap = c->attention_softcap};
 }
 
-static void rope(const inl_network *net, inl_tensor x, inl_tensor y, uint32_t heads, float sign,
-                 bool store)
+// NULL: the layer's q and k stay as they are.
+static const inl_rope *rope_of(const inl_network *net, uint32_t layer)
+{
+    inl_rope_kind kind = inl_config_rope(&net->weights->model->config, layer);
+    return kind == INL_ROPE_NONE ? NULL : &net->weights->ropes[kind];
+}
+
+// Heads of x from a column on, turned by the layer's rope or back, or, with rope NULL, copied.
+typedef struct turn {
+    const inl_rope *rope;
+    uint32_t heads, column;
+    float sign;
+} turn;
+
+static void turn_into(const inl_network *net, turn t, inl_tensor x, inl_tensor y, bool store)
+{
+    inl_op_rope(net->plan, &net->in,
+                &(inl_rope_args){.rope = t.rope,
+                                 .heads = t.heads,
+                                 .head_dim = net->weights->model->config.head_dim,
+                                 .sign = t.sign,
+                                 .x = x,
+                                 .y = y,
+                                 .x_column = t.sign > 0.0f ? t.column : 0,
+                                 .y_column = t.sign > 0.0f ? 0 : t.column,
+                                 .store = store});
+}
+
+// In place where x is these heads alone and that can be.
+static inl_tensor turned(const inl_network *net, turn t, inl_tensor x)
+{
+    uint32_t cols = t.heads * net->weights->model->config.head_dim;
+    if (x.cols == cols && !t.rope)
+        return x;
+    inl_tensor y = x.cols == cols && !t.rope->halves ? x : inl_plan_tensor(net->plan, x.rows, cols);
+    turn_into(net, t, x, y, false);
+    return y;
+}
+
+static inl_tensor normed(const inl_network *net, const inl_norm *norm, inl_tensor x,
+                         inl_buf residual, inl_buf *rstd)
+{
+    inl_tensor y = like(net, x);
+    *rstd = inl_plan_scratch(net->plan, INL_ACTIVATION, 4ull * x.rows * INL_MAX(1, norm->heads));
+    inl_op_rmsnorm(net->plan, &net->in, norm, x, residual, y, *rstd, false, 0);
+    return y;
+}
+
+// q, k and v before rope; fused, all three are the one tensor of their columns.
+static void project(const inl_network *net, uint32_t layer, inl_block *b)
 {
     const inl_config *c = &net->weights->model->config;
-    inl_op_rope(net->plan, &net->in, &net->weights->rope, heads, c->head_dim, sign, x, y, store);
+    const inl_layer_weights *l = &net->weights->layers[layer];
+    inl_tensor h = b->h[GROUP_QKV] = group_down(net, layer, GROUP_QKV, b->xn);
+    b->q = b->k = b->v = linear(net, layer, GROUP_QKV, INL_ROLE_Q, b->xn, h, INL_BUF_NONE);
+    if (c->arch.fused_qkv)
+        return;
+    b->k = linear(net, layer, GROUP_QKV, INL_ROLE_K, b->xn, h, INL_BUF_NONE);
+    b->v = linear(net, layer, GROUP_QKV, INL_ROLE_V, b->xn, h, INL_BUF_NONE);
+    if (!c->arch.qk_norm)
+        return;
+    b->q_raw = b->q;
+    b->k_raw = b->k;
+    b->q = normed(net, &l->norm[INL_NORM_Q], b->q_raw, INL_BUF_NONE, &b->rstd_q);
+    b->k = normed(net, &l->norm[INL_NORM_K], b->k_raw, INL_BUF_NONE, &b->rstd_k);
+}
+
+// Where q, k and v are: side by side in one tensor, or each in its own.
+static void qkv_turns(const inl_network *net, uint32_t layer, float sign, turn turns[3])
+{
+    const inl_config *c = &net->weights->model->config;
+    uint32_t q = c->arch.fused_qkv ? c->heads * c->head_dim : 0;
+    uint32_t kv = c->arch.fused_qkv ? c->kv_heads * c->head_dim : 0;
+    const inl_rope *rope = rope_of(net, layer);
+    turns[0] = (turn){rope, c->heads, 0, sign};
+    turns[1] = (turn){rope, c->kv_heads, q, sign};
+    turns[2] = (turn){NULL, c->kv_heads, q + kv, sign};
 }
 
 static void attend(const inl_network *net, uint32_t layer, inl_block *b)
 {
     const inl_config *c = &net->weights->model->config;
-    inl_attention a = attention_of(net);
+    inl_attention a = attention_of(net, layer);
+    turn turns[3];
+    qkv_turns(net, layer, 1.0f, turns);
     b->o = inl_plan_tensor(net->plan, net->tokens, c->heads * c->head_dim);
     b->lse = inl_plan_scratch(net->plan, INL_ACTIVATION, 4ull * net->tokens * c->heads);
-    rope(net, b->q, b->q, c->heads, 1.0f, false);
+    b->q = turned(net, turns[0], b->q);
     bool cached = net->cache_k != NULL;
-    inl_tensor k = cached ? net->cache_k[layer] : b->k, v = cached ? net->cache_v[layer] : b->v;
-    rope(net, b->k, k, c->kv_heads, 1.0f, cached);
-    if (cached)
-        inl_op_rope(net->plan, &net->in, NULL, c->kv_heads, c->head_dim, 1.0f, b->v, v, true);
-    inl_op_attention(net->plan, &net->in, &a, b->q, k, v, b->o, b->lse, cached);
+    if (cached) {
+        turn_into(net, turns[1], b->k, net->cache_k[layer], true);
+        turn_into(net, turns[2], b->v, net->cache_v[layer], true);
+    } else {
+        b->k = turned(net, turns[1], b->k);
+        b->v = turned(net, turns[2], b->v);
+    }
+    inl_op_attention(net->plan, &net->in, &a, b->q, cached ? net->cache_k[layer] : b->k,
+                     cached ? net->cache_v[layer] : b->v, b->o, b->lse, cached);
+}
+
+// x + linear(y), or x + norm(linear(y)).
+static inl_tensor added(const inl_network *net, uint32_t layer, group g, inl_role role,
+                        inl_norm_role post, inl_tensor x, inl_tensor y, inl_block *b,
+                        inl_tensor *before, inl_buf *rstd)
+{
+    const inl_norm *norm = &net->weights->layers[layer].norm[post];
+    inl_tensor h = b->h[g] = group_down(net, layer, g, y);
+    if (!net->weights->model->config.arch.post_norms)
+        return linear(net, layer, g, role, y, h, x.buf);
+    *before = linear(net, layer, g, role, y, h, INL_BUF_NONE);
+    return normed(net, norm, *before, x.buf, rstd);
+}
+
+static inl_activation activation_of(const inl_network *net)
+{
+    return net->weights->model->config.arch.gelu ? INL_GELU_TANH : INL_SILU;
 }
 
 inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
-    uint32_t dim = net->weights->model->config.dim, t = net->tokens;
-    inl_plan *plan = net->plan;
+    const inl_config *c = &net->weights->model->config;
     b->x = x;
-    b->xn = inl_plan_tensor(plan, t, dim);
-    b->rstd1 = inl_plan_scratch(plan, INL_ACTIVATION, 4ull * t);
-    inl_op_rmsnorm(plan, &net->in, &l->attention_norm, x, b->xn, b->rstd1, false, 0);
-    b->h[GROUP_QKV] = group_down(net, layer, GROUP_QKV, b->xn);
-    b->q = linear(net, layer, GROUP_QKV, INL_ROLE_Q, b->xn, b->h[GROUP_QKV], INL_BUF_NONE);
-    b->k = linear(net, layer, GROUP_QKV, INL_ROLE_K, b->xn, b->h[GROUP_QKV], INL_BUF_NONE);
-    b->v = linear(net, layer, GROUP_QKV, INL_ROLE_V, b->xn, b->h[GROUP_QKV], INL_BUF_NONE);
+    b->xn = normed(net, &l->norm[INL_NORM_ATTENTION], x, INL_BUF_NONE, &b->rstd1);
+    project(net, layer, b);
     attend(net, layer, b);
-    b->h[GROUP_O] = group_down(net, layer, GROUP_O, b->o);
-    b->x2 = linear(net, layer, GROUP_O, INL_ROLE_O, b->o, b->h[GROUP_O], x.buf);
+    b->x2 = added(net, layer, GROUP_O, INL_ROLE_O, INL_NORM_POST_ATTENTION, x, b->o, b,
+                  &b->attended, &b->rstd_attended);
 
-    b->xn2 = inl_plan_tensor(plan, t, dim);
-    b->rstd2 = inl_plan_scratch(plan, INL_ACTIVATION, 4ull * t);
-    inl_op_rmsnorm(plan, &net->in, &l->ffn_norm, b->x2, b->xn2, b->rstd2, false, 0);
-    b->h[GROUP_GATE_UP] = group_down(net, layer, GROUP_GATE_UP, b->xn2);
-    inl_tensor h = b->h[GROUP_GATE_UP];
+    b->xn2 = normed(net, &l->norm[INL_NORM_FFN], b->x2, INL_BUF_NONE, &b->rstd2);
+    inl_tensor h = b->h[GROUP_GATE_UP] = group_down(net, layer, GROUP_GATE_UP, b->xn2);
     b->gate = linear(net, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE);
-    b->up = linear(net, layer, GROUP_GATE_UP, INL_ROLE_UP, b->xn2, h, INL_BUF_NONE);
-    b->act = inl_plan_tensor(plan, t, net->weights->model->config.ffn_dim);
-    inl_op_swiglu(plan, b->gate, b->up, b->act);
-    b->h[GROUP_DOWN] = group_down(net, layer, GROUP_DOWN, b->act);
-    return linear(net, layer, GROUP_DOWN, INL_ROLE_DOWN, b->act, b->h[GROUP_DOWN], b->x2.buf);
+    b->up = (inl_tensor){.buf = INL_BUF_NONE};
+    if (!c->arch.fused_gate_up)
+        b->up = linear(net, layer, GROUP_GATE_UP, INL_ROLE_UP, b->xn2, h, INL_BUF_NONE);
+    b->act = inl_plan_tensor(net->plan, net->tokens, c->ffn_dim);
+    inl_op_glu(net->plan, activation_of(net), b->gate, b->up, b->act);
+    return added(net, layer, GROUP_DOWN, INL_ROLE_DOWN, INL_NORM_POST_FFN, b->x2, b->act, b,
+                 &b->fed, &b->rstd_fed);
 }
 
 // ---- backward
@@ -157,6 +259,8 @@ static void group_backward(const inl_network *net, uint32_t layer, group g, inl_
         grad = inl_plan_tensor(net->plan, net->tokens, ranks);
     for (uint32_t i = 0; i < members[g].count; i++) {
         inl_role role = members[g].first + i;
+        if (!inl_config_has_role(&net->weights->model->config, role))
+            continue;
         inl_tail tail = tail_of(net, layer, g, role, h);
         if (tail.slot)
             inl_op_lora_up_bwd(net->plan, &net->in, &tail, dy[i], grad);
@@ -175,9 +279,13 @@ static void group_backward(const inl_network *net, uint32_t layer, group g, inl_
         inl_op_lora_down_bwd(net->plan, &net->in, net->arena, slots, count, x, grad);
 }
 
-static inl_tensor like(const inl_network *net, inl_tensor t)
+// The gradient through a norm from that of its result; `past` is the gradient of what went past it.
+static inl_tensor norm_backward(const inl_network *net, const inl_norm *norm, inl_tensor x,
+                                inl_buf rstd, inl_tensor dy, inl_buf past)
 {
-    return inl_plan_tensor(net->plan, t.rows, t.cols);
+    inl_tensor dx = like(net, x);
+    inl_op_rmsnorm_bwd(net->plan, &net->in, norm, x, rstd, dy, past, dx, false, 0);
+    return dx;
 }
 
 // The gradient of x2 from that of the block's output.
@@ -185,37 +293,61 @@ static inl_tensor feed_forward_backward(const inl_network *net, uint32_t layer, 
                                         inl_tensor dy)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
-    inl_tensor dact = like(net, b->act), halves[2] = {like(net, b->gate), like(net, b->up)};
-    group_backward(net, layer, GROUP_DOWN, b->act, b->h[GROUP_DOWN], &dy, dact);
-    inl_op_swiglu_bwd(net->plan, b->gate, b->up, dact, halves[0], halves[1]);
-    inl_tensor dxn2 = like(net, b->xn2), dx2 = like(net, b->x2);
+    const inl_arch *arch = &net->weights->model->config.arch;
+    inl_tensor dfed = dy, dact = like(net, b->act), halves[2] = {like(net, b->gate)};
+    if (arch->post_norms)
+        dfed = norm_backward(net, &l->norm[INL_NORM_POST_FFN], b->fed, b->rstd_fed, dy,
+                             INL_BUF_NONE);
+    group_backward(net, layer, GROUP_DOWN, b->act, b->h[GROUP_DOWN], &dfed, dact);
+    halves[1] = arch->fused_gate_up ? b->up : like(net, b->up);
+    inl_op_glu_bwd(net->plan, activation_of(net), b->gate, b->up, dact, halves[0], halves[1]);
+    inl_tensor dxn2 = like(net, b->xn2);
     group_backward(net, layer, GROUP_GATE_UP, b->xn2, b->h[GROUP_GATE_UP], halves, dxn2);
-    inl_op_rmsnorm_bwd(net->plan, &net->in, &l->ffn_norm, b->x2, b->rstd2, dxn2, dy.buf, dx2, false,
-                       0);
-    return dx2;
+    return norm_backward(net, &l->norm[INL_NORM_FFN], b->x2, b->rstd2, dxn2, dy.buf);
+}
+
+// The gradients of q, k and v as project() made them, from those after rope.
+static void project_backward(const inl_network *net, uint32_t layer, const inl_block *b,
+                             inl_tensor d[3])
+{
+    const inl_config *c = &net->weights->model->config;
+    const inl_layer_weights *l = &net->weights->layers[layer];
+    turn turns[3];
+    qkv_turns(net, layer, -1.0f, turns);
+    if (c->arch.fused_qkv) {
+        inl_tensor all = inl_plan_tensor(net->plan, net->tokens, l->linear[INL_ROLE_Q].rows);
+        for (uint32_t i = 0; i < 3; i++)
+            turn_into(net, turns[i], d[i], all, false);
+        d[0] = all;
+        return;
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        d[i] = turned(net, turns[i], d[i]);
+    if (!c->arch.qk_norm)
+        return;
+    d[0] = norm_backward(net, &l->norm[INL_NORM_Q], b->q_raw, b->rstd_q, d[0], INL_BUF_NONE);
+    d[1] = norm_backward(net, &l->norm[INL_NORM_K], b->k_raw, b->rstd_k, d[1], INL_BUF_NONE);
 }
 
 inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_block *b,
                               inl_tensor dy, bool need_dx)
 {
-    const inl_config *c = &net->weights->model->config;
     const inl_layer_weights *l = &net->weights->layers[layer];
-    inl_tensor dx2 = feed_forward_backward(net, layer, b, dy);
-
+    inl_tensor dx2 = feed_forward_backward(net, layer, b, dy), dattended = dx2;
+    if (net->weights->model->config.arch.post_norms)
+        dattended = norm_backward(net, &l->norm[INL_NORM_POST_ATTENTION], b->attended,
+                                  b->rstd_attended, dx2, INL_BUF_NONE);
     inl_tensor d_o = like(net, b->o);
-    group_backward(net, layer, GROUP_O, b->o, b->h[GROUP_O], &dx2, d_o);
+    group_backward(net, layer, GROUP_O, b->o, b->h[GROUP_O], &dattended, d_o);
     inl_tensor d[3] = {like(net, b->q), like(net, b->k), like(net, b->v)};
-    inl_attention a = attention_of(net);
+    inl_attention a = attention_of(net, layer);
     inl_op_attention_bwd(net->plan, &net->in, &a, b->q, b->k, b->v, b->o, b->lse, d_o, d[0], d[1],
                          d[2]);
-    rope(net, d[0], d[0], c->heads, -1.0f, false);
-    rope(net, d[1], d[1], c->kv_heads, -1.0f, false);
+    project_backward(net, layer, b, d);
 
-    inl_tensor none = {.buf = INL_BUF_NONE};
-    inl_tensor dxn = need_dx ? like(net, b->xn) : none, dx = need_dx ? like(net, b->x) : none;
+    inl_tensor none = {.buf = INL_BUF_NONE}, dxn = need_dx ? like(net, b->xn) : none;
     group_backward(net, layer, GROUP_QKV, b->xn, b->h[GROUP_QKV], d, dxn);
-    if (need_dx)
-        inl_op_rmsnorm_bwd(net->plan, &net->in, &l->attention_norm, b->x, b->rstd1, dxn, dx2.buf,
-                           dx, false, 0);
-    return dx;
+    if (!need_dx)
+        return none;
+    return norm_backward(net, &l->norm[INL_NORM_ATTENTION], b->x, b->rstd1, dxn, dx2.buf);
 }

@@ -1,23 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "model/config.h"
-#include "quant/format.h"
+#include "model/metadata.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-// An architecture: what its files must and may hold, and which conventions it follows.
-typedef struct architecture {
-    const char *name;
-    bool interleaved_rope; // pairs (2i, 2i + 1): q's and k's rows are not in Hugging Face's order
-} architecture;
+#define MOST_LAYERS 10000u
 
-static const architecture architectures[] = {
-    {"llama", true},
-};
-
-static const struct {
+typedef struct role_names {
     const char *gguf, *module;
-} roles[INL_ROLE_COUNT] = {
+} role_names;
+
+static const role_names roles[INL_ROLE_COUNT] = {
     [INL_ROLE_Q] = {"attn_q", "self_attn.q_proj"},
     [INL_ROLE_K] = {"attn_k", "self_attn.k_proj"},
     [INL_ROLE_V] = {"attn_v", "self_attn.v_proj"},
@@ -26,152 +21,121 @@ static const struct {
     [INL_ROLE_UP] = {"ffn_up", "mlp.up_proj"},
     [INL_ROLE_DOWN] = {"ffn_down", "mlp.down_proj"},
 };
+static const role_names fused_qkv = {"attn_qkv", "self_attn.qkv_proj"};
+static const role_names fused_gate_up = {"ffn_up", "mlp.gate_up_proj"};
 
-const char *inl_role_gguf_name(inl_role role)
+static role_names names_of(const inl_config *c, inl_role role)
 {
-    return roles[role].gguf;
+    if (role == INL_ROLE_Q && c->arch.fused_qkv)
+        return fused_qkv;
+    return role == INL_ROLE_GATE && c->arch.fused_gate_up ? fused_gate_up : roles[role];
 }
 
-static const architecture *find_architecture(const char *name)
+const char *inl_role_gguf_name(const inl_config *config, inl_role role)
 {
-    for (size_t i = 0; i < INL_COUNT(architectures); i++)
-        if (strcmp(architectures[i].name, name) == 0)
-            return &architectures[i];
-    return NULL;
+    return names_of(config, role).gguf;
 }
 
-// ---- metadata: "<architecture>.<key>"
-
-typedef struct reader {
-    const inl_env *env;
-    const inl_gguf *gguf;
-    const char *architecture;
-} reader;
-
-static void full_key(const reader *r, const char *key, char *out, size_t size)
+const char *inl_norm_gguf_name(inl_norm_role role)
 {
-    snprintf(out, size, "%s.%s", r->architecture, key);
+    static const char *const names[INL_NORM_COUNT] = {
+        [INL_NORM_ATTENTION] = "attn_norm",
+        [INL_NORM_FFN] = "ffn_norm",
+        [INL_NORM_POST_ATTENTION] = "post_attention_norm",
+        [INL_NORM_POST_FFN] = "post_ffw_norm",
+        [INL_NORM_Q] = "attn_q_norm",
+        [INL_NORM_K] = "attn_k_norm",
+    };
+    return names[role];
 }
 
-static inlay_result read_u32(const reader *r, const char *key, uint32_t least, uint32_t *out)
-{
-    char name[128];
-    full_key(r, key, name, sizeof(name));
-    if (!inl_gguf_has(r->gguf, name))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: the metadata lack %s",
-                        inl_gguf_path(r->gguf), name);
-    if (!inl_gguf_get_u32(r->gguf, name, out) || *out < least || *out > 1u << 24)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: %s is not a number from %u to %u",
-                        inl_gguf_path(r->gguf), name, least, 1u << 24);
-    return INLAY_OK;
-}
+// ---- reading
 
-static inlay_result read_u32_or(const reader *r, const char *key, uint32_t fallback, uint32_t *out)
+static inlay_result read_vocab(const inl_metadata *m, inl_config *c)
 {
-    char name[128];
-    full_key(r, key, name, sizeof(name));
-    *out = fallback;
-    return inl_gguf_has(r->gguf, name) ? read_u32(r, key, 1, out) : INLAY_OK;
-}
-
-static inlay_result read_f32_or(const reader *r, const char *key, float fallback, float *out)
-{
-    char name[128];
-    full_key(r, key, name, sizeof(name));
-    *out = fallback;
-    if (!inl_gguf_has(r->gguf, name))
-        return INLAY_OK;
-    if (!inl_gguf_get_f32(r->gguf, name, out) || !(*out > 1e-30f && *out < 1e30f))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: %s is not a number from 1e-30 to 1e30",
-                        inl_gguf_path(r->gguf), name);
-    return INLAY_OK;
-}
-
-static inlay_result refuse_other_scaling(const reader *r)
-{
-    char name[128];
-    inl_slice type;
-    full_key(r, "rope.scaling.type", name, sizeof(name));
-    if (!inl_gguf_get_string(r->gguf, name, &type))
-        return INLAY_OK;
-    if ((type.size == 4 && memcmp(type.data, "none", 4) == 0) ||
-        (type.size == 6 && memcmp(type.data, "linear", 6) == 0))
-        return INLAY_OK;
-    return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: RoPE scaling \"%.*s\" is not supported",
-                    inl_gguf_path(r->gguf), (int)INL_MIN(type.size, 32), type.data);
-}
-
-static inlay_result read_rope(const reader *r, inl_config *c)
-{
-    INL_TRY(read_u32_or(r, "rope.dimension_count", c->head_dim, &c->rope_dim));
-    INL_TRY(read_f32_or(r, "rope.freq_base", 10000.0f, &c->rope_base));
-    INL_TRY(refuse_other_scaling(r));
-    float factor;
-    INL_TRY(read_f32_or(r, "rope.scaling.factor", 1.0f, &factor));
-    c->rope_scale = 1.0f / factor;
-    if (c->rope_dim > c->head_dim || c->rope_dim % 4 != 0)
-        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: RoPE over %u of %u head elements is not supported",
-                        inl_gguf_path(r->gguf), c->rope_dim, c->head_dim);
-    const inl_gguf_tensor *factors = inl_gguf_find_tensor(r->gguf, "rope_freqs.weight");
-    if (!factors)
-        return INLAY_OK;
-    const inl_format *format = inl_format_by_ggml(factors->type);
-    if (factors->shape[0] != c->rope_dim / 2 || factors->dims != 1 || !format ||
-        format->id != INL_FORMAT_F32)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
-                        "%s: rope_freqs.weight is not %u numbers of type F32",
-                        inl_gguf_path(r->gguf), c->rope_dim / 2);
-    c->rope_factors = inl_alloc(r->env, c->rope_dim / 2, sizeof(float));
-    if (!c->rope_factors)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    memcpy(c->rope_factors, factors->data, c->rope_dim / 2 * sizeof(float));
-    return INLAY_OK;
-}
-
-static inlay_result read_vocab(const reader *r, inl_config *c)
-{
-    const inl_gguf_tensor *embedding = inl_gguf_find_tensor(r->gguf, "token_embd.weight");
+    const inl_gguf_tensor *embedding = inl_gguf_find_tensor(m->gguf, "token_embd.weight");
     if (!embedding || embedding->dims != 2 || embedding->shape[1] > 1u << 24)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: there is no matrix token_embd.weight",
-                        inl_gguf_path(r->gguf));
+        return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: there is no matrix token_embd.weight",
+                        inl_gguf_path(m->gguf));
     c->vocab = (uint32_t)embedding->shape[1];
-    c->tied_head = inl_gguf_find_tensor(r->gguf, "output.weight") == NULL;
+    c->tied_head = inl_gguf_find_tensor(m->gguf, "output.weight") == NULL;
     return INLAY_OK;
 }
 
-static inlay_result check_heads(const reader *r, const inl_config *c)
+static inlay_result check_heads(const inl_metadata *m, const inl_config *c)
 {
     if (c->heads % c->kv_heads != 0)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
+        return inl_fail(m->env, INLAY_ERROR_BAD_FILE,
                         "%s: %u query heads cannot share %u key-value heads",
-                        inl_gguf_path(r->gguf), c->heads, c->kv_heads);
+                        inl_gguf_path(m->gguf), c->heads, c->kv_heads);
     if (c->head_dim == 0 || c->head_dim % 4 != 0 || c->head_dim > 256)
-        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
+        return inl_fail(m->env, INLAY_ERROR_UNSUPPORTED,
                         "%s: a head size of %u is not supported (multiples of 4 up to 256 are)",
-                        inl_gguf_path(r->gguf), c->head_dim);
+                        inl_gguf_path(m->gguf), c->head_dim);
+    if (c->arch.fused_gate_up && c->ffn_dim % 4 != 0)
+        return inl_fail(m->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: a fused feed-forward size of %u is not supported (multiples of 4 are)",
+                        inl_gguf_path(m->gguf), c->ffn_dim);
     return INLAY_OK;
 }
 
-static inlay_result read_shapes(const reader *r, inl_config *c)
+static inlay_result read_shapes(const inl_metadata *m, inl_config *c)
 {
-    INL_TRY(read_u32(r, "block_count", 1, &c->layers));
-    INL_TRY(read_u32(r, "embedding_length", 1, &c->dim));
-    INL_TRY(read_u32(r, "feed_forward_length", 1, &c->ffn_dim));
-    INL_TRY(read_u32(r, "context_length", 1, &c->context_length));
-    INL_TRY(read_u32(r, "attention.head_count", 1, &c->heads));
-    INL_TRY(read_u32_or(r, "attention.head_count_kv", c->heads, &c->kv_heads));
-    INL_TRY(read_u32_or(r, "attention.key_length", c->dim / c->heads, &c->head_dim));
+    INL_TRY(inl_metadata_u32(m, "block_count", 1, &c->layers));
+    INL_TRY(inl_metadata_u32(m, "embedding_length", 1, &c->dim));
+    INL_TRY(inl_metadata_u32(m, "feed_forward_length", 1, &c->ffn_dim));
+    INL_TRY(inl_metadata_u32(m, "context_length", 1, &c->context_length));
+    INL_TRY(inl_metadata_u32(m, "attention.head_count", 1, &c->heads));
+    INL_TRY(inl_metadata_u32_or(m, "attention.head_count_kv", 1, c->heads, &c->kv_heads));
+    INL_TRY(inl_metadata_u32_or(m, "attention.key_length", 1, c->dim / c->heads, &c->head_dim));
     uint32_t value_length;
-    INL_TRY(read_u32_or(r, "attention.value_length", c->head_dim, &value_length));
+    INL_TRY(inl_metadata_u32_or(m, "attention.value_length", 1, c->head_dim, &value_length));
     if (value_length != c->head_dim)
-        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
+        return inl_fail(m->env, INLAY_ERROR_UNSUPPORTED,
                         "%s: keys of %u and values of %u elements are not supported",
-                        inl_gguf_path(r->gguf), c->head_dim, value_length);
-    if (c->layers > 10000)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: %u layers is not believable",
-                        inl_gguf_path(r->gguf), c->layers);
-    return check_heads(r, c);
+                        inl_gguf_path(m->gguf), c->head_dim, value_length);
+    if (c->layers > MOST_LAYERS)
+        return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %u layers is not believable",
+                        inl_gguf_path(m->gguf), c->layers);
+    return check_heads(m, c);
+}
+
+// A pattern is a period, as the architecture's, or for each layer whether it has the window.
+static inlay_result read_pattern(const inl_metadata *m, inl_config *c)
+{
+    char name[128];
+    inl_gguf_kind kind;
+    uint64_t count;
+    snprintf(name, sizeof(name), "%s.attention.sliding_window_pattern", m->architecture);
+    if (!inl_gguf_get_array(m->gguf, name, &kind, &count))
+        return inl_metadata_u32_or(m, "attention.sliding_window_pattern", 1, c->arch.window_period,
+                                   &c->arch.window_period);
+    c->windowed = inl_alloc(m->env, c->layers, sizeof(*c->windowed));
+    int32_t *values = inl_alloc(m->env, c->layers, sizeof(*values));
+    bool memory = c->windowed && values;
+    bool ok = memory && count == c->layers && inl_gguf_read_i32s(m->gguf, name, values, count);
+    for (uint32_t i = 0; ok && i < c->layers; i++)
+        c->windowed[i] = values[i] != 0;
+    inl_free(m->env, values);
+    if (ok || !memory)
+        return memory ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %s has not one flag for each of %u layers",
+                    inl_gguf_path(m->gguf), name, c->layers);
+}
+
+static inlay_result read_attention(const inl_metadata *m, inl_config *c)
+{
+    bool wide = c->arch.wide_query_layers == c->layers;
+    float width = (float)(wide ? c->dim / c->heads : c->head_dim);
+    INL_TRY(inl_metadata_f32_or(m, "attention.scale", 0.0f, &c->attention_scale));
+    if (c->attention_scale == 0.0f)
+        c->attention_scale = 1.0f / sqrtf(width);
+    INL_TRY(inl_metadata_f32_or(m, "attn_logit_softcapping", c->arch.attention_softcap,
+                                &c->attention_softcap));
+    INL_TRY(inl_metadata_f32_or(m, "rope.freq_base_swa", c->arch.window_rope_base,
+                                &c->arch.window_rope_base));
+    INL_TRY(inl_metadata_u32_or(m, "attention.sliding_window", 0, c->arch.window, &c->window));
+    return c->window ? read_pattern(m, c) : INLAY_OK;
 }
 
 static inlay_result refuse_adapter(const inl_env *env, const inl_gguf *gguf)
@@ -184,24 +148,40 @@ static inlay_result refuse_adapter(const inl_env *env, const inl_gguf *gguf)
     return INLAY_OK;
 }
 
-static inlay_result read_all(const inl_env *env, const inl_gguf *gguf, inl_config *c)
+static inlay_result read_architecture(const inl_env *env, const inl_gguf *gguf, inl_config *c)
 {
-    INL_TRY(refuse_adapter(env, gguf));
     inl_slice name;
     if (!inl_gguf_get_string(gguf, "general.architecture", &name))
         return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: the metadata lack general.architecture",
                         inl_gguf_path(gguf));
     snprintf(c->architecture, sizeof(c->architecture), "%.*s", (int)INL_MIN(name.size, 31),
              name.data);
-    if (!find_architecture(c->architecture))
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: the architecture \"%s\" is not supported (llama is)",
-                        inl_gguf_path(gguf), c->architecture);
-    reader r = {env, gguf, c->architecture};
-    INL_TRY(read_shapes(&r, c));
-    INL_TRY(read_f32_or(&r, "attention.layer_norm_rms_epsilon", 1e-5f, &c->norm_eps));
-    INL_TRY(read_vocab(&r, c));
-    return read_rope(&r, c);
+    const inl_arch *arch = inl_arch_find(c->architecture);
+    if (arch) {
+        c->arch = *arch;
+        return INLAY_OK;
+    }
+    char names[256];
+    inl_arch_names(names, sizeof(names));
+    return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                    "%s: the architecture \"%s\" is not supported (%s are)", inl_gguf_path(gguf),
+                    c->architecture, names);
+}
+
+static inlay_result read_all(const inl_env *env, const inl_gguf *gguf, inl_config *c)
+{
+    INL_TRY(refuse_adapter(env, gguf));
+    INL_TRY(read_architecture(env, gguf, c));
+    inl_metadata m = {env, gguf, c->architecture};
+    INL_TRY(read_shapes(&m, c));
+    INL_TRY(inl_metadata_f32_or(&m, "attention.layer_norm_rms_epsilon", 1e-5f, &c->norm_eps));
+    INL_TRY(inl_metadata_f32_or(&m, "final_logit_softcapping", c->arch.final_softcap,
+                                &c->final_softcap));
+    c->embedding_scale = c->arch.scaled_embedding ? sqrtf((float)c->dim) : 1.0f;
+    INL_TRY(read_vocab(&m, c));
+    INL_TRY(read_attention(&m, c));
+    c->rope_halves = !c->arch.interleaved_rope;
+    return inl_rope_config_read(env, gguf, c->architecture, c->head_dim, &c->rope);
 }
 
 inlay_result inl_config_read(const inl_env *env, const inl_gguf *gguf, inl_config *out)
@@ -215,29 +195,114 @@ inlay_result inl_config_read(const inl_env *env, const inl_gguf *gguf, inl_confi
 
 void inl_config_free(const inl_env *env, inl_config *config)
 {
-    inl_free(env, config->rope_factors);
-    config->rope_factors = NULL;
+    inl_rope_config_free(env, &config->rope);
+    inl_free(env, config->windowed);
+    config->windowed = NULL;
+}
+
+// ---- what a layer has
+
+bool inl_config_has_role(const inl_config *c, inl_role role)
+{
+    if (role == INL_ROLE_K || role == INL_ROLE_V)
+        return !c->arch.fused_qkv;
+    return role != INL_ROLE_UP || !c->arch.fused_gate_up;
 }
 
 void inl_config_shape(const inl_config *c, inl_role role, uint32_t *out, uint32_t *in)
 {
     uint32_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    *out = *in = 0;
+    if (!inl_config_has_role(c, role))
+        return;
     switch (role) {
-    case INL_ROLE_Q: *out = q, *in = c->dim; break;
+    case INL_ROLE_Q: *out = c->arch.fused_qkv ? q + 2 * kv : q, *in = c->dim; break;
     case INL_ROLE_K:
     case INL_ROLE_V: *out = kv, *in = c->dim; break;
     case INL_ROLE_O: *out = c->dim, *in = q; break;
     case INL_ROLE_GATE:
-    case INL_ROLE_UP: *out = c->ffn_dim, *in = c->dim; break;
+    case INL_ROLE_UP: *out = c->ffn_dim << c->arch.fused_gate_up, *in = c->dim; break;
     default: *out = c->dim, *in = c->ffn_dim; break;
     }
 }
 
+bool inl_config_needs_bias(const inl_config *c, inl_role role)
+{
+    return c->arch.qkv_bias && role <= INL_ROLE_V;
+}
+
+uint32_t inl_config_norm(const inl_config *c, inl_norm_role role)
+{
+    switch (role) {
+    case INL_NORM_ATTENTION:
+    case INL_NORM_FFN: return c->dim;
+    case INL_NORM_POST_ATTENTION:
+    case INL_NORM_POST_FFN: return c->arch.post_norms ? c->dim : 0;
+    default: return c->arch.qk_norm ? c->head_dim : 0;
+    }
+}
+
+static bool is_windowed(const inl_config *c, uint32_t layer)
+{
+    if (c->window == 0)
+        return false;
+    if (c->windowed)
+        return c->windowed[layer];
+    return c->arch.window_period == 0 || (layer + 1) % c->arch.window_period != 0;
+}
+
+uint32_t inl_config_window(const inl_config *c, uint32_t layer)
+{
+    return is_windowed(c, layer) ? c->window : UINT32_MAX;
+}
+
+inl_rope_kind inl_config_rope(const inl_config *c, uint32_t layer)
+{
+    if (c->arch.nope_period != 0 && (layer + 1) % c->arch.nope_period == 0)
+        return INL_ROPE_NONE;
+    return c->arch.window_rope_base > 0.0f && is_windowed(c, layer) ? INL_ROPE_LOCAL
+                                                                    : INL_ROPE_GLOBAL;
+}
+
+inl_rope_config inl_config_rope_of(const inl_config *c, inl_rope_kind kind)
+{
+    if (kind == INL_ROPE_GLOBAL)
+        return c->rope;
+    bool local = c->arch.window_rope_base > 0.0f && c->window > 0;
+    return (inl_rope_config){.dim = local ? c->rope.dim : 0,
+                             .base = c->arch.window_rope_base,
+                             .factor = 1.0f,
+                             .attention_factor = 1.0f};
+}
+
 // ---- modules
+
+static uint32_t roles_of_layer(const inl_config *c)
+{
+    uint32_t count = 0;
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
+        count += inl_config_has_role(c, role);
+    return count;
+}
+
+uint32_t inl_config_module(const inl_config *c, uint32_t layer, inl_role role)
+{
+    if (!inl_config_has_role(c, role))
+        return UINT32_MAX;
+    uint32_t before = 0;
+    for (inl_role r = 0; r < role; r++)
+        before += inl_config_has_role(c, r);
+    return layer * roles_of_layer(c) + before;
+}
+
+uint32_t inl_config_module_count(const inl_config *c)
+{
+    return c->layers * roles_of_layer(c) + 1;
+}
 
 static uint32_t permuted_heads(const inl_config *c, inl_role role)
 {
-    if (!find_architecture(c->architecture)->interleaved_rope)
+    if (c->rope_halves)
         return 0;
     return role == INL_ROLE_Q ? c->heads : role == INL_ROLE_K ? c->kv_heads : 0;
 }
@@ -245,24 +310,28 @@ static uint32_t permuted_heads(const inl_config *c, inl_role role)
 static bool name_module(const inl_env *env, const inl_config *c, uint32_t layer, inl_role role,
                         inl_module *m)
 {
+    role_names names = names_of(c, role);
     *m = (inl_module){.permuted_heads = permuted_heads(c, role)};
     inl_config_shape(c, role, &m->out, &m->in);
-    m->path = inl_sprintf(env, "model.layers.%u.%s", layer, roles[role].module);
-    m->gguf = inl_sprintf(env, "blk.%u.%s.weight", layer, roles[role].gguf);
+    m->path = inl_sprintf(env, "model.layers.%u.%s", layer, names.module);
+    m->gguf = inl_sprintf(env, "blk.%u.%s.weight", layer, names.gguf);
     return m->path && m->gguf;
 }
 
 inlay_result inl_modules_create(const inl_env *env, const inl_config *config, inl_modules *out)
 {
-    uint32_t count = config->layers * INL_ROLE_COUNT + 1;
+    uint32_t count = inl_config_module_count(config);
     *out = (inl_modules){0};
     out->items = inl_alloc(env, count, sizeof(*out->items));
     if (!out->items)
         return INLAY_ERROR_OUT_OF_MEMORY;
     out->list = (inl_module_list){config->architecture, out->items, count};
     bool ok = true;
-    for (uint32_t i = 0; i + 1 < count; i++)
-        ok &= name_module(env, config, i / INL_ROLE_COUNT, i % INL_ROLE_COUNT, &out->items[i]);
+    for (uint32_t layer = 0; layer < config->layers; layer++)
+        for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
+            if (inl_config_has_role(config, role))
+                ok &= name_module(env, config, layer, role,
+                                  &out->items[inl_config_module(config, layer, role)]);
     inl_module *head = &out->items[count - 1];
     *head = (inl_module){.in = config->dim, .out = config->vocab, .is_head = true};
     head->path = inl_strdup(env, "lm_head");

@@ -64,24 +64,34 @@ static void requantize(inl_model *m, inl_source *s)
                  s->tensor->name, s->stored->name, s->cols, want->name, want->block_elements);
 }
 
-static inlay_result find_layer(inl_model *m, uint32_t layer)
+static inlay_result find_linear(inl_model *m, uint32_t layer, inl_role role)
 {
     const inl_config *c = &m->config;
     inl_layer_sources *l = &m->layers[layer];
+    const char *base = inl_role_gguf_name(c, role);
     char name[64];
-    snprintf(name, sizeof(name), "blk.%u.attn_norm.weight", layer);
-    INL_TRY(find_source(m, name, 0, c->dim, false, &l->attention_norm));
-    snprintf(name, sizeof(name), "blk.%u.ffn_norm.weight", layer);
-    INL_TRY(find_source(m, name, 0, c->dim, false, &l->ffn_norm));
-    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
-        uint32_t rows, cols;
-        inl_config_shape(c, role, &rows, &cols);
-        snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, inl_role_gguf_name(role));
-        INL_TRY(find_source(m, name, rows, cols, false, &l->linear[role]));
-        requantize(m, &l->linear[role]);
-        snprintf(name, sizeof(name), "blk.%u.%s.bias", layer, inl_role_gguf_name(role));
-        INL_TRY(find_source(m, name, 0, rows, true, &l->bias[role]));
+    uint32_t rows, cols;
+    inl_config_shape(c, role, &rows, &cols);
+    snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, base);
+    INL_TRY(find_source(m, name, rows, cols, false, &l->linear[role]));
+    requantize(m, &l->linear[role]);
+    snprintf(name, sizeof(name), "blk.%u.%s.bias", layer, base);
+    return find_source(m, name, 0, rows, !inl_config_needs_bias(c, role), &l->bias[role]);
+}
+
+static inlay_result find_layer(inl_model *m, uint32_t layer)
+{
+    const inl_config *c = &m->config;
+    char name[64];
+    for (inl_norm_role norm = 0; norm < INL_NORM_COUNT; norm++) {
+        uint32_t elements = inl_config_norm(c, norm);
+        snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, inl_norm_gguf_name(norm));
+        if (elements > 0)
+            INL_TRY(find_source(m, name, 0, elements, false, &m->layers[layer].norm[norm]));
     }
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
+        if (inl_config_has_role(c, role))
+            INL_TRY(find_linear(m, layer, role));
     return INLAY_OK;
 }
 

@@ -9,14 +9,14 @@
 
 // A matrix or vector of the file and the format it will have on the device.
 typedef struct inl_source {
-    const inl_gguf_tensor *tensor; // NULL: the file does not have it (an optional bias)
+    const inl_gguf_tensor *tensor; // NULL: the model does not have it
     const inl_format *stored;      // in the file
     const inl_format *format;      // on the device
     uint32_t rows, cols;
 } inl_source;
 
 typedef struct inl_layer_sources {
-    inl_source linear[INL_ROLE_COUNT], bias[INL_ROLE_COUNT], attention_norm, ffn_norm;
+    inl_source linear[INL_ROLE_COUNT], bias[INL_ROLE_COUNT], norm[INL_NORM_COUNT];
 } inl_layer_sources;
 
 typedef struct inl_model {

@@ -15,7 +15,7 @@ static const inl_lora_slot *head_slot(const inl_network *net)
 {
     if (!net->arena)
         return NULL;
-    const inl_lora_slot *s = &net->slots->of_module[net->slots->layers * INL_ROLE_COUNT];
+    const inl_lora_slot *s = &net->slots->of_module[net->slots->module_count - 1];
     return s->rank > 0 ? s : NULL;
 }
 
@@ -33,7 +33,8 @@ static void head_forward(const inl_network *net, inl_tensor x, head_chunk *c)
     const inl_lora_slot *slot = head_slot(net);
     c->xn = inl_plan_tensor(plan, c->rows, x.cols);
     c->rstd = inl_plan_scratch(plan, INL_SCRATCH, 4ull * c->rows);
-    inl_op_rmsnorm(plan, &net->in, &net->weights->norm, x, c->xn, c->rstd, true, c->first);
+    inl_op_rmsnorm(plan, &net->in, &net->weights->norm, x, INL_BUF_NONE, c->xn, c->rstd,
+                   true, c->first);
     if (slot) {
         c->slot = *slot;
         c->slot.stream += c->first; // the head is the last module: later streams are free
@@ -55,6 +56,8 @@ static void head_forward(const inl_network *net, inl_tensor x, head_chunk *c)
                                  .limit = true,
                                  .first = c->first,
                                  .tag = "head"});
+    if (net->weights->model->config.final_softcap > 0.0f)
+        inl_op_softcap(plan, c->logits, net->weights->model->config.final_softcap);
 }
 
 // The logits hold their gradient by now. dx gets the rows of this chunk.
@@ -107,7 +110,8 @@ static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_te
         if (walk->logits.size > 0)
             keep_logits(net, walk, &c);
         else
-            inl_op_loss(net->plan, &net->in, c.logits, walk->losses, first, walk->backward);
+            inl_op_loss(net->plan, &net->in, c.logits, net->weights->model->config.final_softcap,
+                        walk->losses, first, walk->backward);
         if (walk->backward)
             head_backward(net, x, &c, dx);
     }
@@ -135,7 +139,7 @@ void inl_network_emit(const inl_network *net, const inl_walk *walk)
         return;
     }
     inl_tensor x = inl_plan_tensor(net->plan, net->tokens, c->dim);
-    inl_op_embed(net->plan, &net->in, &net->weights->embedding, x);
+    inl_op_embed(net->plan, &net->in, &net->weights->embedding, c->embedding_scale, x);
     for (uint32_t i = 0; i < c->layers; i++)
         x = inl_block_forward(net, i, x, &blocks[i]);
     uint32_t lowest = walk->backward ? inl_slots_first_layer(net->slots) : c->layers;

@@ -20,11 +20,14 @@ typedef struct inl_network {
 
 // What the backward pass of a block reads. T rows each.
 typedef struct inl_block {
-    inl_tensor x;                    // input [T, dim]
-    inl_tensor xn, q, k, v, o;       // normed; [T, heads * head_dim], kv; attention's output
-    inl_tensor x2, xn2, gate, up, act; // after attention [T, dim]; [T, ffn]
-    inl_buf rstd1, rstd2, lse;       // [T], [T], [T, heads]
-    inl_tensor h[4];                 // X A^T of each group of linear layers, [T, ranks]
+    inl_tensor x;                      // input [T, dim]
+    inl_tensor xn, q, k, v, o;         // normed; [T, heads * head_dim], kv; attention's output
+    inl_tensor x2, xn2, gate, up, act; // after attention [T, dim]; [T, ffn], or gate [T, 2 ffn]
+    inl_buf rstd1, rstd2, lse;         // [T], [T], [T, heads]
+    inl_tensor h[4];                   // X A^T of each group of linear layers, [T, ranks]
+    // Inputs of the norms that not every architecture has: of heads, of what is added to x and x2.
+    inl_tensor q_raw, k_raw, attended, fed;
+    inl_buf rstd_q, rstd_k, rstd_attended, rstd_fed; // [T, heads], [T, kv_heads], [T], [T]
 } inl_block;
 
 // Emits layer `layer` on x and returns its output [T, dim].

@@ -14,11 +14,21 @@ static void place(inl_slots *slots, uint32_t first, uint32_t count)
     slots->floats = inl_lora_place(&slots->of_module[first], count, slots->floats);
 }
 
+// Those of a group that the architecture has lie side by side, from the group's first on.
+static void place_group(inl_slots *slots, const inl_config *config, uint32_t layer, size_t group)
+{
+    inl_role first = groups[group].first;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < groups[group].count; i++)
+        count += inl_config_has_role(config, first + i);
+    place(slots, inl_config_module(config, layer, first), count);
+}
+
 inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
                               inl_slots *out)
 {
-    uint32_t count = config->layers * INL_ROLE_COUNT + 1;
-    *out = (inl_slots){.lora = lora, .layers = config->layers};
+    uint32_t count = inl_config_module_count(config);
+    *out = (inl_slots){.lora = lora, .layers = config->layers, .module_count = count};
     out->of_module = inl_alloc(env, count, sizeof(*out->of_module));
     out->pair_of_module = inl_alloc(env, count, sizeof(*out->pair_of_module));
     if (!out->of_module || !out->pair_of_module) {
@@ -37,7 +47,7 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
     }
     for (uint32_t layer = 0; layer < config->layers; layer++)
         for (size_t g = 0; g < INL_COUNT(groups); g++)
-            place(out, layer * INL_ROLE_COUNT + groups[g].first, groups[g].count);
+            place_group(out, config, layer, g);
     place(out, count - 1, 1);
     return INLAY_OK;
 }
@@ -51,9 +61,10 @@ void inl_slots_free(const inl_env *env, inl_slots *slots)
 
 uint32_t inl_slots_first_layer(const inl_slots *slots)
 {
-    for (uint32_t i = 0; i < slots->layers * INL_ROLE_COUNT; i++)
+    uint32_t in_layers = slots->module_count - 1;
+    for (uint32_t i = 0; i < in_layers; i++)
         if (slots->of_module[i].rank > 0)
-            return i / INL_ROLE_COUNT;
+            return i / (in_layers / slots->layers);
     return slots->layers;
 }
 

@@ -9,8 +9,8 @@
 
 typedef struct inl_slots {
     const inl_lora *lora;
-    uint32_t layers;
-    inl_lora_slot *of_module; // [layers * INL_ROLE_COUNT + 1]; rank 0: no adapter there
+    uint32_t layers, module_count;
+    inl_lora_slot *of_module; // [module_count], the last is the head; rank 0: no adapter there
     const inl_lora_pair **pair_of_module;
     uint64_t floats; // of one arena
 } inl_slots;

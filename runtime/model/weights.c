@@ -89,20 +89,32 @@ static inlay_result layout_vector(builder *b, const inl_source *s, inl_range *ra
 
 static inlay_result layout_layer(builder *b, const inl_layer_sources *s, inl_layer_weights *l)
 {
-    float eps = b->w->model->config.norm_eps;
-    l->attention_norm.eps = l->ffn_norm.eps = eps;
-    INL_TRY(layout_vector(b, &s->attention_norm, &l->attention_norm.weight));
-    INL_TRY(layout_vector(b, &s->ffn_norm, &l->ffn_norm.weight));
+    const inl_config *c = &b->w->model->config;
+    for (inl_norm_role norm = 0; norm < INL_NORM_COUNT; norm++) {
+        l->norm[norm].eps = c->norm_eps;
+        INL_TRY(layout_vector(b, &s->norm[norm], &l->norm[norm].weight));
+    }
+    l->norm[INL_NORM_Q].heads = c->heads;
+    l->norm[INL_NORM_K].heads = c->kv_heads;
     for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        if (!s->linear[role].tensor)
+            continue;
         INL_TRY(layout_matrix(b, &s->linear[role], &l->linear[role]));
         INL_TRY(layout_vector(b, &s->bias[role], &l->bias[role]));
     }
     return INLAY_OK;
 }
 
-static uint64_t rope_table_floats(const inl_weights *w)
+static inlay_result layout_ropes(builder *b)
 {
-    return (uint64_t)w->positions * w->model->config.rope_dim;
+    const inl_config *c = &b->w->model->config;
+    for (inl_rope_kind kind = 0; kind < INL_ROPE_COUNT; kind++) {
+        inl_rope *rope = &b->w->ropes[kind];
+        *rope = (inl_rope){.rope_dim = inl_config_rope_of(c, kind).dim, .halves = c->rope_halves};
+        if (rope->rope_dim > 0)
+            INL_TRY(place(b, 4ull * b->w->positions * rope->rope_dim, &rope->table));
+    }
+    return INLAY_OK;
 }
 
 static inlay_result layout(builder *b)
@@ -116,8 +128,7 @@ static inlay_result layout(builder *b)
         INL_TRY(layout_matrix(b, &m->head, &w->head));
     w->norm.eps = m->config.norm_eps;
     INL_TRY(layout_vector(b, &m->norm, &w->norm.weight));
-    w->rope.rope_dim = m->config.rope_dim;
-    INL_TRY(place(b, 4 * rope_table_floats(w), &w->rope.table));
+    INL_TRY(layout_ropes(b));
     w->layers = inl_alloc(b->env, m->config.layers, sizeof(*w->layers));
     if (!w->layers)
         return INLAY_ERROR_OUT_OF_MEMORY;
@@ -253,37 +264,38 @@ static inlay_result upload_matrix(const builder *b, const inl_source *s, const i
     return INLAY_OK;
 }
 
-// cos and sin of position * base^(-2i / rope_dim), scaled; the angle is rounded to f32 as the
-// frameworks that trained the models do.
-static inlay_result upload_rope(const builder *b)
+// cos and sin of position * frequency; the angle is rounded to f32 as the frameworks that trained
+// the models do.
+static inlay_result upload_rope(const builder *b, inl_rope_kind kind)
 {
-    const inl_config *c = &b->w->model->config;
-    uint32_t half = c->rope_dim / 2;
-    float *table = inl_alloc(b->env, b->w->rope.table.size, 1);
-    if (!table)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < half; i++) {
-        float frequency = 1.0f / powf(c->rope_base, (float)(2 * i) / (float)c->rope_dim);
-        if (c->rope_factors)
-            frequency /= c->rope_factors[i];
-        frequency *= c->rope_scale;
-        for (uint32_t p = 0; p < b->w->positions; p++) {
-            float angle = (float)p * frequency;
-            table[((uint64_t)p * half + i) * 2] = (float)cos((double)angle);
-            table[((uint64_t)p * half + i) * 2 + 1] = (float)sin((double)angle);
+    const inl_rope *rope = &b->w->ropes[kind];
+    inl_rope_config config = inl_config_rope_of(&b->w->model->config, kind);
+    uint32_t half = config.dim / 2, positions = b->w->positions;
+    float *table = inl_alloc(b->env, rope->table.size, 1);
+    float *frequencies = inl_alloc(b->env, half, sizeof(float));
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (table && frequencies) {
+        double magnitude = (double)inl_rope_frequencies(&config, positions, frequencies);
+        for (uint64_t i = 0; i < (uint64_t)positions * half; i++) {
+            float angle = (float)(i / half) * frequencies[i % half];
+            table[2 * i] = (float)(magnitude * cos((double)angle));
+            table[2 * i + 1] = (float)(magnitude * sin((double)angle));
         }
+        result = put(b->w->gpu, &rope->table, table);
     }
-    inlay_result result = put(b->w->gpu, &b->w->rope.table, table);
     inl_free(b->env, table);
+    inl_free(b->env, frequencies);
     return result;
 }
 
 static inlay_result upload_layer(const builder *b, const inl_layer_sources *s,
                                  const inl_layer_weights *l)
 {
-    INL_TRY(upload_vector(b, &s->attention_norm, &l->attention_norm.weight));
-    INL_TRY(upload_vector(b, &s->ffn_norm, &l->ffn_norm.weight));
+    for (inl_norm_role norm = 0; norm < INL_NORM_COUNT; norm++)
+        INL_TRY(upload_vector(b, &s->norm[norm], &l->norm[norm].weight));
     for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        if (!s->linear[role].tensor)
+            continue;
         INL_TRY(upload_matrix(b, &s->linear[role], &l->linear[role]));
         INL_TRY(upload_vector(b, &s->bias[role], &l->bias[role]));
     }
@@ -298,7 +310,9 @@ static inlay_result upload(const builder *b)
     if (!m->config.tied_head)
         INL_TRY(upload_matrix(b, &m->head, &w->head));
     INL_TRY(upload_vector(b, &m->norm, &w->norm.weight));
-    INL_TRY(upload_rope(b));
+    for (inl_rope_kind kind = 0; kind < INL_ROPE_COUNT; kind++)
+        if (w->ropes[kind].rope_dim > 0)
+            INL_TRY(upload_rope(b, kind));
     for (uint32_t i = 0; i < m->config.layers; i++)
         INL_TRY(upload_layer(b, &m->layers[i], &w->layers[i]));
     return INLAY_OK;

@@ -7,9 +7,9 @@
 #include "op/op.h"
 
 typedef struct inl_layer_weights {
-    inl_weight linear[INL_ROLE_COUNT];
-    inl_range bias[INL_ROLE_COUNT]; // size 0: none
-    inl_norm attention_norm, ffn_norm;
+    inl_weight linear[INL_ROLE_COUNT]; // rows 0: the architecture has none there
+    inl_range bias[INL_ROLE_COUNT];    // size 0: none
+    inl_norm norm[INL_NORM_COUNT];     // weight's size 0: none
 } inl_layer_weights;
 
 typedef struct inl_weights {
@@ -17,8 +17,8 @@ typedef struct inl_weights {
     inl_gpu *gpu; // NULL: sizes alone
     inl_weight embedding, head;
     inl_norm norm;
-    inl_rope rope;
-    uint32_t positions; // rows of the rope table
+    inl_rope ropes[INL_ROPE_COUNT]; // LOCAL's table has size 0 where all layers turn alike
+    uint32_t positions; // rows of a rope table
     inl_layer_weights *layers;
     uint64_t bytes;
     inl_buffer **blocks;
@@ -26,7 +26,7 @@ typedef struct inl_weights {
 } inl_weights;
 
 // `gpu` NULL lays out without allocating; `max_range` is then the binding limit to plan for.
-// `positions`: how many the rope table covers.
+// `positions`: how many a rope table covers.
 inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,
                                 uint32_t positions, inl_weights **out);
 void inl_weights_destroy(inl_weights **weights);

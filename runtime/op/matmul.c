@@ -327,7 +327,8 @@ void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_a
     }
 }
 
-void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, inl_tensor y)
+void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, float scale,
+                  inl_tensor y)
 {
     static const inl_kernel kernels[INL_FORMAT_COUNT] = {
         [INL_FORMAT_F32] = INL_KERNEL_EMBED_F32,   [INL_FORMAT_F16] = INL_KERNEL_EMBED_F16,
@@ -351,7 +352,8 @@ void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table,
                                   .cols = table->cols,
                                   .row0 = part->row0,
                                   .rows = part->rows,
-                                  .ldy4 = inl_ld4(y)};
+                                  .ldy4 = inl_ld4(y),
+                                  .scale = scale};
         inl_node_push(&node, &push, sizeof(push));
         inl_plan_add(plan, &node);
     }

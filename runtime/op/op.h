@@ -99,18 +99,21 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
 void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
                           const inl_lora_slot *slots, uint32_t count, inl_tensor x, inl_tensor g);
 
-// y[T, D] = rows of the table for in->tokens.
-void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, inl_tensor y);
+// y[T, D] = scale times the rows of the table for in->tokens.
+void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, float scale,
+                  inl_tensor y);
 
 // ---- norms, positions, activation
 
 typedef struct inl_norm {
-    inl_range weight; // f32 [cols padded to 8]
+    inl_range weight; // f32 [cols / heads padded to 8]
     float eps;
+    uint32_t heads; // of a row, each with a mean of its own; 0 or 1: the row is one
 } inl_norm;
-// y = x rstd weight; rstd [rows]. `gather`: row r is of x's row in->rows[first + r].
+// y = residual + x rstd weight; rstd [rows, heads]. `gather`: row r is of x's row
+// in->rows[first + r]. `residual` INL_BUF_NONE: none.
 void inl_op_rmsnorm(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
-                    inl_tensor y, inl_buf rstd, bool gather, uint32_t first);
+                    inl_buf residual, inl_tensor y, inl_buf rstd, bool gather, uint32_t first);
 // dx = residual + the gradient through the norm. `scatter`: into rows in->rows[first + r] of dx,
 // the other rows are left alone. `residual` INL_BUF_NONE: none.
 void inl_op_rmsnorm_bwd(inl_plan *plan, const inl_inputs *in, const inl_norm *norm, inl_tensor x,
@@ -119,17 +122,28 @@ void inl_op_rmsnorm_bwd(inl_plan *plan, const inl_inputs *in, const inl_norm *no
 
 typedef struct inl_rope {
     inl_range table; // f32 [positions, rope_dim / 2, (cos, sin)]
-    uint32_t rope_dim;
+    uint32_t rope_dim; // of each head, a multiple of 4
+    bool halves;       // pairs are (i, i + rope_dim / 2) and not (2i, 2i + 1)
 } inl_rope;
-// y = x turned by its positions; sign -1 turns back. `store`: row t goes to row cache_row + t of y.
-// `rope` NULL only copies.
-void inl_op_rope(inl_plan *plan, const inl_inputs *in, const inl_rope *rope, uint32_t heads,
-                 uint32_t head_dim, float sign, inl_tensor x, inl_tensor y, bool store);
+typedef struct inl_rope_args {
+    const inl_rope *rope; // NULL: only copies
+    uint32_t heads, head_dim;
+    float sign; // -1 turns back
+    inl_tensor x, y; // one and the same only where pairs are side by side
+    uint32_t x_column, y_column; // where the heads begin, multiples of 4; y past the last is zeroed
+    bool store;                  // row t goes to row cache_row + t of y
+} inl_rope_args;
+// y = x turned by its positions. With a y_column, or where y is wider than the heads by 8 columns
+// or more, the other columns are left alone.
+void inl_op_rope(inl_plan *plan, const inl_inputs *in, const inl_rope_args *args);
 
-void inl_op_swiglu(inl_plan *plan, inl_tensor gate, inl_tensor up, inl_tensor y);
-// dgate and dup = gradients of y = silu(gate) up.
-void inl_op_swiglu_bwd(inl_plan *plan, inl_tensor gate, inl_tensor up, inl_tensor dy,
-                       inl_tensor dgate, inl_tensor dup);
+typedef enum inl_activation { INL_SILU, INL_GELU_TANH } inl_activation;
+// y [T, F] = act(gate) up. `up` without a buffer: gate is [T, 2F], each row gate then up, and F a
+// multiple of 4.
+void inl_op_glu(inl_plan *plan, inl_activation act, inl_tensor gate, inl_tensor up, inl_tensor y);
+// dgate and dup = gradients, of gate's and up's shapes.
+void inl_op_glu_bwd(inl_plan *plan, inl_activation act, inl_tensor gate, inl_tensor up,
+                    inl_tensor dy, inl_tensor dgate, inl_tensor dup);
 
 // ---- attention
 
@@ -137,6 +151,7 @@ typedef struct inl_attention {
     uint32_t heads, kv_heads, head_dim;
     uint32_t window; // UINT32_MAX: all
     float scale;
+    float softcap; // a score s is softcap tanh(s / softcap); 0: as it is
 } inl_attention;
 // o [T, heads * head_dim], lse [T, heads]. `cached`: k and v are a cache and query t is key
 // cache_row + t.
@@ -148,9 +163,12 @@ void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attent
 
 // ---- loss and update
 
-// losses[first + r] of the rows of logits [C, V]; with `gradient` the logits become dlogits.
-void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_range losses,
-                 uint32_t first, bool gradient);
+// z = cap tanh(z / cap).
+void inl_op_softcap(inl_plan *plan, inl_tensor z, float cap);
+// losses[first + r] of the rows of logits [C, V]; with `gradient` the logits become dlogits, of
+// what they were before inl_op_softcap with `softcap` where that is not 0.
+void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, float softcap,
+                 inl_range losses, uint32_t first, bool gradient);
 // norm[0] = sqrt(sum of squares) of `floats` gradients.
 void inl_op_grad_norm(inl_plan *plan, inl_range gradients, uint64_t floats, inl_range norm);
 // One AdamW step over the arenas, unless norm[0] is not finite; gradients = 0.

@@ -5,8 +5,22 @@
 #define LANES 64
 #define NORM_PART4 1024 // vec4s that one workgroup of the norm's first pass sums
 
-void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_range losses,
-                 uint32_t first, bool gradient)
+void inl_op_softcap(inl_plan *plan, inl_tensor z, float cap)
+{
+    inl_node node = {.kernel = INL_KERNEL_SOFTCAP,
+                     .tag = "loss",
+                     .uses = {{z.buf, INL_READ_WRITE}},
+                     .spec = {LANES},
+                     .spec_count = 1,
+                     .flops = 8ull * z.rows * z.cols};
+    struct push_softcap push = {.count4 = z.rows * inl_ld4(z), .cap = cap};
+    inl_node_linear(&node, push.count4, LANES);
+    inl_node_push(&node, &push, sizeof(push));
+    inl_plan_add(plan, &node);
+}
+
+void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, float softcap,
+                 inl_range losses, uint32_t first, bool gradient)
 {
     inl_node node = {.kernel = INL_KERNEL_LOSS,
                      .tag = "loss",
@@ -18,8 +32,11 @@ void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, inl_ra
                      .spec_count = 1,
                      .groups = {logits.rows, 1, 1},
                      .flops = 8ull * logits.rows * logits.cols};
-    struct push_loss push = {
-        .cols = logits.cols, .ld4 = inl_ld4(logits), .first = first, .gradient = gradient};
+    struct push_loss push = {.cols = logits.cols,
+                             .ld4 = inl_ld4(logits),
+                             .first = first,
+                             .gradient = gradient,
+                             .softcap = softcap};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
 }

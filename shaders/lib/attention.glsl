@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: MIT
 // What the attention kernels share. q, o and their gradients are [tokens, heads * HEAD_DIM]; k and
 // v are [keys, kv_heads * HEAD_DIM]; key j of query t is seen when start[t] <= j <= key(t), where
-// key(t) is t in training and cache_row + t with a cache, and when j is within the window.
+// key(t) is t in training and cache_row + t with a cache, and when j is within the window. With
+// SOFTCAP a score s is cap tanh(s / cap).
 layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const uint D4 = 16; // head size / 4
 layout(constant_id = 2) const bool CACHED = false;
 layout(constant_id = 3) const uint PARTS = 1; // lanes side by side that share a head; divides D4
+layout(constant_id = 4) const bool SOFTCAP = false;
 const uint N4 = D4 / PARTS;                   // what one of them has of it
 const uint WORKGROUP_ROWS = LANES / PARTS;
 layout(push_constant) uniform Push { push_attention p; };
+
+#include "tanh.glsl"
+
+// A score from scale q.k, and its slope there.
+float score(float s)
+{
+    return SOFTCAP ? soft_capped(s, p.softcap) : s;
+}
+
+float score_slope(float capped)
+{
+    return SOFTCAP ? soft_cap_slope(capped, p.softcap) : 1.0;
+}
 
 // The thread's place among those that share a head.
 uint part()

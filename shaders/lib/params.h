@@ -45,10 +45,14 @@ struct push_lora_grad {
 struct push_embed {
     uint k_tiles, cols, row0, rows; // of this part of the table
     uint ldy4;
+    float scale;
 };
 
 struct push_rmsnorm {
-    uint cols, ld4;
+    uint cols;   // that a mean is over: all of a row's, or a head's
+    uint width4; // what one mean's loop goes over, in vec4s
+    uint heads;  // of a row
+    uint ld4;
     float eps;
     uint first; // row 0 is this entry of the list of supervised tokens
 };
@@ -56,6 +60,8 @@ struct push_rmsnorm {
 struct push_rope {
     uint heads, head_dim, rope_dim;
     uint ld_in4, ld_out4;
+    uint in4, out4; // first column, of x and of y
+    uint count4;    // columns that are written: those past the heads become zero
     float sign; // -1 turns back
 };
 
@@ -65,16 +71,25 @@ struct push_attention {
     uint rows;   // queries
     uint window; // keys a query sees, itself among them
     float scale;
+    float softcap;
 };
 
-struct push_swiglu {
+struct push_glu {
     uint count4;
+    uint ld4;             // FUSED: of y
+    uint ld_fused4, cols4; // FUSED: of gate and up side by side, and the columns of each
+};
+
+struct push_softcap {
+    uint count4;
+    float cap;
 };
 
 struct push_loss {
     uint cols, ld4;
     uint first; // row 0 is this entry of the list of supervised tokens
     uint gradient; // 0: leave the logits
+    float softcap; // the logits are capped already: their gradient goes through it; 0: they are not
 };
 
 struct push_reduce {

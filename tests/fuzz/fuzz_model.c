@@ -36,19 +36,21 @@ static uint64_t check_layer(const inl_model *m, uint32_t layer)
 {
     const inl_config *c = &m->config;
     const inl_layer_sources *l = &m->layers[layer];
-    uint64_t sum = check_source(&l->attention_norm, 1, c->dim);
-    sum += check_source(&l->ffn_norm, 1, c->dim);
-    uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
-    uint64_t shapes[INL_ROLE_COUNT][2] = {{q, c->dim},      {kv, c->dim},      {kv, c->dim},
-                                          {c->dim, q},      {c->ffn_dim, c->dim},
-                                          {c->ffn_dim, c->dim}, {c->dim, c->ffn_dim}};
+    uint64_t sum = 0;
+    for (inl_norm_role norm = 0; norm < INL_NORM_COUNT; norm++)
+        if (inl_config_norm(c, norm) > 0)
+            sum += check_source(&l->norm[norm], 1, inl_config_norm(c, norm));
     for (uint32_t role = 0; role < INL_ROLE_COUNT; role++) {
-        const inl_module *module = &m->modules.list.items[layer * INL_ROLE_COUNT + role];
-        fuzz_require(module->out == shapes[role][0] && module->in == shapes[role][1]);
+        if (!inl_config_has_role(c, role))
+            continue;
+        uint32_t out, in;
+        inl_config_shape(c, role, &out, &in);
+        const inl_module *module = &m->modules.list.items[inl_config_module(c, layer, role)];
+        fuzz_require(module->out == out && module->in == in);
         fuzz_require(module->permuted_heads == 0 || module->out % module->permuted_heads == 0);
-        sum += check_source(&l->linear[role], shapes[role][0], shapes[role][1]);
+        sum += check_source(&l->linear[role], out, in);
         if (l->bias[role].tensor)
-            sum += check_source(&l->bias[role], 1, shapes[role][0]);
+            sum += check_source(&l->bias[role], 1, out);
     }
     return sum;
 }
@@ -59,14 +61,14 @@ static void check_model(const inl_model *m)
     uint64_t sum =
         check_source(&m->embedding, c->vocab, c->dim) + check_source(&m->norm, 1, c->dim);
     sum += check_source(&m->head, c->vocab, c->dim);
-    fuzz_require(c->heads % c->kv_heads == 0 && c->head_dim > 0 && c->rope_dim <= c->head_dim);
-    fuzz_require(isfinite(c->rope_scale) && isfinite(c->rope_base) && isfinite(c->norm_eps));
+    fuzz_require(c->heads % c->kv_heads == 0 && c->head_dim > 0 && c->rope.dim <= c->head_dim);
+    fuzz_require(isfinite(c->rope.factor) && isfinite(c->rope.base) && isfinite(c->norm_eps));
     fuzz_require(inl_tokenizer_get_info(m->tokenizer)->vocab <= c->vocab);
-    fuzz_require(m->modules.list.count == c->layers * INL_ROLE_COUNT + 1);
+    fuzz_require(m->modules.list.count == inl_config_module_count(c));
     for (uint32_t i = 0; i < c->layers; i++)
         sum += check_layer(m, i);
-    if (c->rope_factors)
-        sum += fuzz_touch(c->rope_factors, c->rope_dim / 2 * sizeof(float));
+    if (c->rope.divisors)
+        sum += fuzz_touch(c->rope.divisors, c->rope.dim / 2 * sizeof(float));
     fuzz_require(sum != UINT64_MAX && inl_model_parameters(m) > 0); // the sums are used
 }
 

@@ -10,6 +10,7 @@
 
 // No two sizes alike, none a multiple of another where the architecture does not ask for it.
 static const inl_config toy_odd = {.architecture = "llama",
+                                   .arch = {.interleaved_rope = true},
                                    .layers = 2,
                                    .dim = 20,
                                    .ffn_dim = 14,
@@ -19,6 +20,7 @@ static const inl_config toy_odd = {.architecture = "llama",
                                    .vocab = 13};
 // All of them multiples of 32, for block formats.
 static const inl_config toy_even = {.architecture = "llama",
+                                    .arch = {.interleaved_rope = true},
                                     .layers = 1,
                                     .dim = 64,
                                     .ffn_dim = 96,

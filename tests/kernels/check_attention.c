@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #define BOUND 1e-12
 
@@ -21,6 +22,7 @@ static const packing packings[] = {
 
 typedef struct attention_case {
     uint32_t t, heads, kv_heads, head_dim, window, first, packing;
+    float softcap;
 } attention_case;
 
 // Tensors of one case; k and v have `first` rows more, and in a cache some that are not filled yet.
@@ -42,7 +44,8 @@ static void make_data(kt *k, const attention_case *c, bool backward, uint32_t ke
                             .kv_heads = c->kv_heads,
                             .head_dim = c->head_dim,
                             .window = c->window,
-                            .scale = scale};
+                            .scale = scale,
+                            .softcap = c->softcap};
     d->ref = (ref_attention){.rows = c->t,
                              .heads = c->heads,
                              .kv_heads = c->kv_heads,
@@ -50,7 +53,8 @@ static void make_data(kt *k, const attention_case *c, bool backward, uint32_t ke
                              .window = c->window,
                              .first = c->first,
                              .starts = d->inputs.starts,
-                             .scale = (double)scale};
+                             .scale = (double)scale,
+                             .softcap = (double)c->softcap};
     d->q = kt_tensor(k, KT_IN, "q", c->t, c->heads * c->head_dim, 4.0f);
     d->k = kt_tensor(k, KT_IN, "k", keys, c->kv_heads * c->head_dim, 2.0f);
     d->v = kt_tensor(k, KT_IN, "v", keys, c->kv_heads * c->head_dim, 1.0f);
@@ -72,9 +76,11 @@ static void expect_forward(kt *k, attention_data *d)
 
 static kt *begin(kt_suite *suite, const char *what, const attention_case *c)
 {
-    char window[32] = "";
+    char window[64] = "";
     if (c->window != UINT32_MAX)
         snprintf(window, sizeof(window), " window %u", c->window);
+    if (c->softcap > 0.0f)
+        snprintf(window + strlen(window), 32, " cap %g", (double)c->softcap);
     return kt_begin(suite, "%s T%u heads %u/%u of %u, %s%s", what, c->t, c->heads, c->kv_heads,
                     c->head_dim, packings[c->packing].name, window);
 }
@@ -157,7 +163,8 @@ static void check_all(kt_suite *suite, attention_case c, uint32_t first)
 static void check_large_heads(kt_suite *suite)
 {
     static const attention_case cases[] = {
-        {.t = 35, .heads = 3, .kv_heads = 1, .head_dim = 128, .window = 16, .packing = 1},
+        {.t = 35, .heads = 3, .kv_heads = 1, .head_dim = 128, .window = 16, .packing = 1,
+         .softcap = 3.0f},
         {.t = 9, .heads = 4, .kv_heads = 2, .head_dim = 128, .window = UINT32_MAX},
         {.t = 1, .heads = 1, .kv_heads = 1, .head_dim = 128, .window = UINT32_MAX},
         {.t = 35, .heads = 2, .kv_heads = 1, .head_dim = 256, .window = UINT32_MAX, .packing = 1},
@@ -184,7 +191,8 @@ void check_attention(kt_suite *suite)
                                     .kv_heads = heads[h][1],
                                     .head_dim = head_dims[j],
                                     .window = windows[turn % INL_COUNT(windows)],
-                                    .packing = (turn + i) % INL_COUNT(packings)};
+                                    .packing = (turn + i) % INL_COUNT(packings),
+                                    .softcap = turn % 3 == 1 ? 2.5f : 0.0f};
                 check_forward(suite, c);
                 check_backward(suite, c);
                 c.first = firsts[(i + j + h) % INL_COUNT(firsts)];

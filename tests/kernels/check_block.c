@@ -18,6 +18,10 @@ typedef struct block_case {
     float dropout;
     bool biases, again, lowest; // again: forward once more before backward; lowest: no dX
     uint32_t lengths[8];
+    inl_arch arch;
+    bool halves;
+    uint32_t window;
+    float softcap;
 } block_case;
 
 typedef struct block_data {
@@ -26,7 +30,7 @@ typedef struct block_data {
     inl_model model;
     kt_inputs inputs;
     kt_weight w[INL_ROLE_COUNT];
-    kt_mat bias[INL_ROLE_COUNT], norm[2], table, x, y, dy, dx;
+    kt_mat bias[INL_ROLE_COUNT], norm[INL_NORM_COUNT], table, x, y, dy, dx;
     kt_lora lora;
     inl_layer_weights layer;
     inl_weights weights;
@@ -39,22 +43,31 @@ typedef struct block_data {
 static void make_layer(kt *k, block_data *d)
 {
     const block_case *c = d->c;
-    uint32_t ins[INL_ROLE_COUNT], outs[INL_ROLE_COUNT];
+    uint32_t ins[INL_ROLE_COUNT], outs[INL_ROLE_COUNT], ranks[INL_ROLE_COUNT], count = 0;
     for (inl_role r = 0; r < INL_ROLE_COUNT; r++) {
-        inl_config_shape(&d->config, r, &outs[r], &ins[r]);
-        kt_make_weight(k, c->format, outs[r], ins[r], 1, false, &d->w[r]);
+        if (!inl_config_has_role(&d->config, r))
+            continue;
+        inl_config_shape(&d->config, r, &outs[count], &ins[count]);
+        ranks[count] = c->ranks[r];
+        uint32_t out = outs[count];
+        kt_make_weight(k, c->format, out, ins[count++], 1, false, &d->w[r]);
         d->layer.linear[r] = d->w[r].w;
         d->layer.linear[r].parts = d->w[r].parts;
         if (c->biases) {
-            d->bias[r] = kt_array(k, KT_IN, "bias", outs[r], 8, 0.3f);
+            d->bias[r] = kt_array(k, KT_IN, "bias", out, 8, 0.3f);
             d->layer.bias[r] = kt_range(k, &d->bias[r]);
         }
     }
-    for (uint32_t i = 0; i < 2; i++)
-        d->norm[i] = kt_array(k, KT_IN, "norm", c->dim, 8, 0.05f);
-    d->layer.attention_norm = (inl_norm){kt_range(k, &d->norm[0]), d->config.norm_eps};
-    d->layer.ffn_norm = (inl_norm){kt_range(k, &d->norm[1]), d->config.norm_eps};
-    kt_make_lora(k, INL_ROLE_COUNT, c->ranks, ins, outs, c->dropout, &d->lora);
+    for (inl_norm_role n = 0; n < INL_NORM_COUNT; n++) {
+        if (inl_config_norm(&d->config, n) == 0)
+            continue;
+        d->norm[n] = kt_array(k, KT_IN, "norm", inl_config_norm(&d->config, n), 8,
+                              n < INL_NORM_Q ? 0.05f : 1.0f);
+        d->layer.norm[n] = (inl_norm){kt_range(k, &d->norm[n]), d->config.norm_eps, 0};
+    }
+    d->layer.norm[INL_NORM_Q].heads = c->heads;
+    d->layer.norm[INL_NORM_K].heads = c->kv_heads;
+    kt_make_lora(k, count, ranks, ins, outs, c->dropout, &d->lora);
 }
 
 static void make_block(kt *k, const block_case *c, block_data *d)
@@ -66,7 +79,10 @@ static void make_block(kt *k, const block_case *c, block_data *d)
                              .heads = c->heads,
                              .kv_heads = c->kv_heads,
                              .head_dim = c->head_dim,
-                             .rope_dim = c->rope_dim,
+                             .arch = c->arch,
+                             .window = c->window,
+                             .attention_scale = 1.0f / __builtin_sqrtf((float)c->head_dim),
+                             .attention_softcap = c->softcap,
                              .norm_eps = 1e-5f};
     d->model.config = d->config;
     d->inputs = kt_make_inputs(k, c->t);
@@ -79,9 +95,10 @@ static void make_block(kt *k, const block_case *c, block_data *d)
     if (!c->lowest)
         d->dx = kt_tensor(k, KT_OUT, "dx", c->t, c->dim, 0.0f);
     d->weights = (inl_weights){.model = &d->model,
-                               .rope = {kt_range(k, &d->table), c->rope_dim},
+                               .ropes = {{kt_range(k, &d->table), c->rope_dim, c->halves}},
                                .layers = &d->layer};
-    d->slots = (inl_slots){.layers = 1, .of_module = d->lora.slots};
+    d->slots = (inl_slots){
+        .layers = 1, .module_count = d->lora.count + 1, .of_module = d->lora.slots};
 }
 
 static void emit(kt *k, block_data *d)
@@ -112,8 +129,8 @@ typedef struct ref_layer {
 
 static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const double *residual)
 {
-    const inl_lora_slot *s = &d->lora.slots[r];
-    uint32_t t = d->c->t;
+    uint32_t t = d->c->t, module = inl_config_module(&d->config, 0, r);
+    const inl_lora_slot *s = &d->lora.slots[module];
     ref_layer f = {.x = x, .y = kt_doubles(k, (uint64_t)t * s->out)};
     f.l = (ref_linear){.rows = t,
                        .in = s->in,
@@ -127,9 +144,9 @@ static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const 
             f.mask = kt_doubles(k, (uint64_t)t * s->in);
             ref_dropout_mask(d->inputs.scalars->seed, s->stream, t, s->in, d->c->dropout, f.mask);
         }
-        ref_lora_down(x, f.mask, d->lora.a[r], t, s->in, s->rank, f.h);
+        ref_lora_down(x, f.mask, d->lora.a[module], t, s->in, s->rank, f.h);
         f.l.narrow = f.h;
-        f.l.matrix = d->lora.b[r];
+        f.l.matrix = d->lora.b[module];
         f.l.rank = s->rank;
         f.l.scale = (double)s->scale;
     }
@@ -141,20 +158,20 @@ static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const 
 static void ref_backward(kt *k, block_data *d, inl_role r, const ref_layer *f, const double *dy,
                          double *dx)
 {
-    const inl_lora_slot *s = &d->lora.slots[r];
-    uint32_t t = d->c->t;
+    uint32_t t = d->c->t, module = inl_config_module(&d->config, 0, r);
+    const inl_lora_slot *s = &d->lora.slots[module];
     ref_linear l = {.rows = t, .in = s->in, .out = s->out, .w = f->l.w};
     l.residual = kt_copy(k, dx, (uint64_t)t * s->in);
     if (s->rank > 0) {
         double *g = kt_doubles(k, (uint64_t)t * s->rank);
         double *da = kt_doubles(k, (uint64_t)s->rank * s->in);
         double *db = kt_doubles(k, (uint64_t)s->out * s->rank);
-        ref_lora_up(dy, d->lora.b[r], t, s->out, s->rank, (double)s->scale, g);
+        ref_lora_up(dy, d->lora.b[module], t, s->out, s->rank, (double)s->scale, g);
         ref_lora_db(dy, f->h, t, s->out, s->rank, (double)s->scale, db);
         ref_lora_da(g, f->x, f->mask, t, s->in, s->rank, da);
-        kt_lora_expect_add(&d->lora, r, da, db);
+        kt_lora_expect_add(&d->lora, module, da, db);
         l.narrow = g;
-        l.matrix = d->lora.a[r];
+        l.matrix = d->lora.a[module];
         l.rank = s->rank;
         l.mask = f->mask;
     }
@@ -164,74 +181,194 @@ static void ref_backward(kt *k, block_data *d, inl_role r, const ref_layer *f, c
 static void ref_turn(const block_data *d, double *x, uint32_t heads, double sign)
 {
     const block_case *c = d->c;
-    ref_rope(x, d->table.v, d->inputs.positions, c->t, heads, c->head_dim, c->rope_dim, sign, 0, x);
+    ref_rope(x, d->table.v, d->inputs.positions, c->t, heads, c->head_dim, c->rope_dim, c->halves,
+             sign, 0, x);
 }
 
 typedef struct ref_block {
     ref_layer of[INL_ROLE_COUNT];
     ref_attention attention;
-    double *xn, *xn2, *o, *act;
+    double *xn, *xn2, *x2, *o, *act;
+    double *q_raw, *k_raw, *q, *k, *v, *gate, *up; // raw: before the norms of heads
 } ref_block;
+
+// Columns [first, first + cols) of `wide`, and back.
+static double *cut(kt *k, const double *wide, uint32_t rows, uint32_t width, uint32_t first,
+                   uint32_t cols)
+{
+    double *part = kt_doubles(k, (uint64_t)rows * cols);
+    for (uint32_t t = 0; t < rows; t++)
+        memcpy(part + (size_t)t * cols, wide + (size_t)t * width + first, cols * sizeof(double));
+    return part;
+}
+
+static void paste(const double *part, uint32_t rows, uint32_t width, uint32_t first, uint32_t cols,
+                  double *wide)
+{
+    for (uint32_t t = 0; t < rows; t++)
+        memcpy(wide + (size_t)t * width + first, part + (size_t)t * cols, cols * sizeof(double));
+}
+
+// The norm's result; `past` is added to it.
+static double *ref_normed(kt *k, const block_data *d, inl_norm_role n, const double *x,
+                          uint32_t rows, const double *past)
+{
+    uint32_t cols = inl_config_norm(&d->config, n);
+    double *y = kt_doubles(k, (uint64_t)rows * cols);
+    ref_rmsnorm(x, d->norm[n].v, NULL, rows, cols, (double)d->config.norm_eps, y,
+                kt_doubles(k, rows));
+    for (uint64_t i = 0; past && i < (uint64_t)rows * cols; i++)
+        y[i] += past[i];
+    return y;
+}
+
+static double *ref_norm_backward(kt *k, const block_data *d, inl_norm_role n, const double *x,
+                                 const double *dy, uint32_t rows, const double *past)
+{
+    uint32_t cols = inl_config_norm(&d->config, n);
+    double *dx = kt_doubles(k, (uint64_t)rows * cols);
+    ref_rmsnorm_bwd(x, d->norm[n].v, dy, NULL, past, rows, cols, (double)d->config.norm_eps, dx);
+    return dx;
+}
+
+static void ref_project(kt *k, block_data *d, ref_block *b)
+{
+    const block_case *c = d->c;
+    uint32_t t = c->t, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    double *wide = (b->of[INL_ROLE_Q] = ref_forward(k, d, INL_ROLE_Q, b->xn, NULL)).y;
+    if (c->arch.fused_qkv) {
+        b->q = cut(k, wide, t, q + 2 * kv, 0, q);
+        b->k = cut(k, wide, t, q + 2 * kv, q, kv);
+        b->v = cut(k, wide, t, q + 2 * kv, q + kv, kv);
+    } else {
+        b->q = wide;
+        b->k = (b->of[INL_ROLE_K] = ref_forward(k, d, INL_ROLE_K, b->xn, NULL)).y;
+        b->v = (b->of[INL_ROLE_V] = ref_forward(k, d, INL_ROLE_V, b->xn, NULL)).y;
+    }
+    b->q_raw = b->q;
+    b->k_raw = b->k;
+    if (c->arch.qk_norm) {
+        b->q = ref_normed(k, d, INL_NORM_Q, b->q_raw, t * c->heads, NULL);
+        b->k = ref_normed(k, d, INL_NORM_K, b->k_raw, t * c->kv_heads, NULL);
+    }
+    ref_turn(d, b->q, c->heads, 1.0);
+    ref_turn(d, b->k, c->kv_heads, 1.0);
+}
+
+static void ref_attend(kt *k, block_data *d, ref_block *b)
+{
+    const block_case *c = d->c;
+    b->o = kt_doubles(k, (uint64_t)c->t * c->heads * c->head_dim);
+    b->attention = (ref_attention){.rows = c->t,
+                                   .heads = c->heads,
+                                   .kv_heads = c->kv_heads,
+                                   .head_dim = c->head_dim,
+                                   .window = c->window ? c->window : UINT32_MAX,
+                                   .starts = d->inputs.starts,
+                                   .softcap = (double)c->softcap,
+                                   .scale = (double)d->config.attention_scale};
+    ref_attention_fwd(&b->attention, b->q, b->k, b->v, b->o,
+                      kt_doubles(k, (uint64_t)c->t * c->heads));
+}
+
+// x + linear(y), with a norm between them where the architecture has one.
+static double *ref_added(kt *k, block_data *d, ref_block *b, inl_role r, inl_norm_role n,
+                         double *x, double *y)
+{
+    bool post = d->c->arch.post_norms;
+    b->of[r] = ref_forward(k, d, r, y, post ? NULL : x);
+    return post ? ref_normed(k, d, n, b->of[r].y, d->c->t, x) : b->of[r].y;
+}
 
 static void ref_block_forward(kt *k, block_data *d, ref_block *b)
 {
     const block_case *c = d->c;
     uint32_t t = c->t;
-    double eps = (double)d->config.norm_eps, *rstd = kt_doubles(k, t);
-    b->xn = kt_doubles(k, (uint64_t)t * c->dim);
-    b->xn2 = kt_doubles(k, (uint64_t)t * c->dim);
-    b->o = kt_doubles(k, (uint64_t)t * c->heads * c->head_dim);
     b->act = kt_doubles(k, (uint64_t)t * c->ffn);
-    ref_rmsnorm(d->x.v, d->norm[0].v, NULL, t, c->dim, eps, b->xn, rstd);
-    for (inl_role r = INL_ROLE_Q; r <= INL_ROLE_V; r++)
-        b->of[r] = ref_forward(k, d, r, b->xn, NULL);
-    ref_turn(d, b->of[INL_ROLE_Q].y, c->heads, 1.0);
-    ref_turn(d, b->of[INL_ROLE_K].y, c->kv_heads, 1.0);
-    b->attention = (ref_attention){.rows = t,
-                                   .heads = c->heads,
-                                   .kv_heads = c->kv_heads,
-                                   .head_dim = c->head_dim,
-                                   .window = UINT32_MAX,
-                                   .starts = d->inputs.starts,
-                                   .scale = (double)(1.0f / __builtin_sqrtf((float)c->head_dim))};
-    ref_attention_fwd(&b->attention, b->of[INL_ROLE_Q].y, b->of[INL_ROLE_K].y, b->of[INL_ROLE_V].y,
-                      b->o, kt_doubles(k, (uint64_t)t * c->heads));
-    b->of[INL_ROLE_O] = ref_forward(k, d, INL_ROLE_O, b->o, d->x.v);
-    double *x2 = b->of[INL_ROLE_O].y;
-    ref_rmsnorm(x2, d->norm[1].v, NULL, t, c->dim, eps, b->xn2, rstd);
-    b->of[INL_ROLE_GATE] = ref_forward(k, d, INL_ROLE_GATE, b->xn2, NULL);
-    b->of[INL_ROLE_UP] = ref_forward(k, d, INL_ROLE_UP, b->xn2, NULL);
-    ref_swiglu(b->of[INL_ROLE_GATE].y, b->of[INL_ROLE_UP].y, (uint64_t)t * c->ffn, b->act);
-    b->of[INL_ROLE_DOWN] = ref_forward(k, d, INL_ROLE_DOWN, b->act, x2);
-    memcpy(d->y.v, b->of[INL_ROLE_DOWN].y, (size_t)t * c->dim * sizeof(double));
+    b->xn = ref_normed(k, d, INL_NORM_ATTENTION, d->x.v, t, NULL);
+    ref_project(k, d, b);
+    ref_attend(k, d, b);
+    b->x2 = ref_added(k, d, b, INL_ROLE_O, INL_NORM_POST_ATTENTION, d->x.v, b->o);
+    b->xn2 = ref_normed(k, d, INL_NORM_FFN, b->x2, t, NULL);
+    b->gate = (b->of[INL_ROLE_GATE] = ref_forward(k, d, INL_ROLE_GATE, b->xn2, NULL)).y;
+    if (c->arch.fused_gate_up) {
+        b->up = cut(k, b->gate, t, 2 * c->ffn, c->ffn, c->ffn);
+        b->gate = cut(k, b->gate, t, 2 * c->ffn, 0, c->ffn);
+    } else {
+        b->up = (b->of[INL_ROLE_UP] = ref_forward(k, d, INL_ROLE_UP, b->xn2, NULL)).y;
+    }
+    ref_glu(c->arch.gelu, b->gate, b->up, (uint64_t)t * c->ffn, b->act);
+    double *y = ref_added(k, d, b, INL_ROLE_DOWN, INL_NORM_POST_FFN, b->x2, b->act);
+    memcpy(d->y.v, y, (size_t)t * c->dim * sizeof(double));
+}
+
+// The gradient of x2.
+static double *ref_feed_forward_backward(kt *k, block_data *d, ref_block *b)
+{
+    const block_case *c = d->c;
+    uint32_t t = c->t;
+    uint64_t inner = (uint64_t)t * c->ffn;
+    double *dact = kt_doubles(k, inner), *dgate = kt_doubles(k, inner), *dup = kt_doubles(k, inner);
+    double *dxn = kt_doubles(k, (uint64_t)t * c->dim), *dfed = d->dy.v;
+    if (c->arch.post_norms)
+        dfed = ref_norm_backward(k, d, INL_NORM_POST_FFN, b->of[INL_ROLE_DOWN].y, dfed, t, NULL);
+    ref_backward(k, d, INL_ROLE_DOWN, &b->of[INL_ROLE_DOWN], dfed, dact);
+    ref_glu_bwd(c->arch.gelu, b->gate, b->up, dact, inner, dgate, dup);
+    if (c->arch.fused_gate_up) {
+        double *both = kt_doubles(k, 2 * inner);
+        paste(dgate, t, 2 * c->ffn, 0, c->ffn, both);
+        paste(dup, t, 2 * c->ffn, c->ffn, c->ffn, both);
+        ref_backward(k, d, INL_ROLE_GATE, &b->of[INL_ROLE_GATE], both, dxn);
+    } else {
+        ref_backward(k, d, INL_ROLE_GATE, &b->of[INL_ROLE_GATE], dgate, dxn);
+        ref_backward(k, d, INL_ROLE_UP, &b->of[INL_ROLE_UP], dup, dxn);
+    }
+    return ref_norm_backward(k, d, INL_NORM_FFN, b->x2, dxn, t, d->dy.v);
+}
+
+// The gradient of xn.
+static double *ref_project_backward(kt *k, block_data *d, ref_block *b, double *dq, double *dk,
+                                    double *dv)
+{
+    const block_case *c = d->c;
+    uint32_t t = c->t, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    double *dxn = kt_doubles(k, (uint64_t)t * c->dim);
+    ref_turn(d, dq, c->heads, -1.0);
+    ref_turn(d, dk, c->kv_heads, -1.0);
+    if (c->arch.qk_norm) {
+        dq = ref_norm_backward(k, d, INL_NORM_Q, b->q_raw, dq, t * c->heads, NULL);
+        dk = ref_norm_backward(k, d, INL_NORM_K, b->k_raw, dk, t * c->kv_heads, NULL);
+    }
+    if (c->arch.fused_qkv) {
+        double *all = kt_doubles(k, (uint64_t)t * (q + 2 * kv));
+        paste(dq, t, q + 2 * kv, 0, q, all);
+        paste(dk, t, q + 2 * kv, q, kv, all);
+        paste(dv, t, q + 2 * kv, q + kv, kv, all);
+        ref_backward(k, d, INL_ROLE_Q, &b->of[INL_ROLE_Q], all, dxn);
+        return dxn;
+    }
+    ref_backward(k, d, INL_ROLE_Q, &b->of[INL_ROLE_Q], dq, dxn);
+    ref_backward(k, d, INL_ROLE_K, &b->of[INL_ROLE_K], dk, dxn);
+    ref_backward(k, d, INL_ROLE_V, &b->of[INL_ROLE_V], dv, dxn);
+    return dxn;
 }
 
 static void ref_block_backward(kt *k, block_data *d, ref_block *b)
 {
     const block_case *c = d->c;
-    uint32_t t = c->t, q_cols = c->heads * c->head_dim, kv_cols = c->kv_heads * c->head_dim;
-    uint64_t wide = (uint64_t)t * c->dim, inner = (uint64_t)t * c->ffn;
-    double eps = (double)d->config.norm_eps;
-    double *dact = kt_doubles(k, inner), *dgate = kt_doubles(k, inner), *dup = kt_doubles(k, inner);
-    double *dxn = kt_doubles(k, wide), *dx2 = kt_doubles(k, wide);
-    ref_backward(k, d, INL_ROLE_DOWN, &b->of[INL_ROLE_DOWN], d->dy.v, dact);
-    ref_swiglu_bwd(b->of[INL_ROLE_GATE].y, b->of[INL_ROLE_UP].y, dact, inner, dgate, dup);
-    ref_backward(k, d, INL_ROLE_GATE, &b->of[INL_ROLE_GATE], dgate, dxn);
-    ref_backward(k, d, INL_ROLE_UP, &b->of[INL_ROLE_UP], dup, dxn);
-    ref_rmsnorm_bwd(b->of[INL_ROLE_O].y, d->norm[1].v, dxn, NULL, d->dy.v, t, c->dim, eps, dx2);
-    double *d_o = kt_doubles(k, (uint64_t)t * q_cols), *dq = kt_doubles(k, (uint64_t)t * q_cols);
-    double *dk = kt_doubles(k, (uint64_t)t * kv_cols), *dv = kt_doubles(k, (uint64_t)t * kv_cols);
-    ref_backward(k, d, INL_ROLE_O, &b->of[INL_ROLE_O], dx2, d_o);
-    ref_attention_bwd(&b->attention, b->of[INL_ROLE_Q].y, b->of[INL_ROLE_K].y, b->of[INL_ROLE_V].y,
-                      d_o, dq, dk, dv);
-    ref_turn(d, dq, c->heads, -1.0);
-    ref_turn(d, dk, c->kv_heads, -1.0);
-    double *dxn1 = kt_doubles(k, wide);
-    ref_backward(k, d, INL_ROLE_Q, &b->of[INL_ROLE_Q], dq, dxn1);
-    ref_backward(k, d, INL_ROLE_K, &b->of[INL_ROLE_K], dk, dxn1);
-    ref_backward(k, d, INL_ROLE_V, &b->of[INL_ROLE_V], dv, dxn1);
+    uint32_t t = c->t, q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    double *dx2 = ref_feed_forward_backward(k, d, b), *dattended = dx2;
+    if (c->arch.post_norms)
+        dattended = ref_norm_backward(k, d, INL_NORM_POST_ATTENTION, b->of[INL_ROLE_O].y, dx2, t,
+                                      NULL);
+    double *d_o = kt_doubles(k, (uint64_t)t * q), *dq = kt_doubles(k, (uint64_t)t * q);
+    double *dk = kt_doubles(k, (uint64_t)t * kv), *dv = kt_doubles(k, (uint64_t)t * kv);
+    ref_backward(k, d, INL_ROLE_O, &b->of[INL_ROLE_O], dattended, d_o);
+    ref_attention_bwd(&b->attention, b->q, b->k, b->v, d_o, dq, dk, dv);
+    double *dxn = ref_project_backward(k, d, b, dq, dk, dv);
     if (!c->lowest)
-        ref_rmsnorm_bwd(d->x.v, d->norm[0].v, dxn1, NULL, dx2, t, c->dim, eps, d->dx.v);
+        memcpy(d->dx.v, ref_norm_backward(k, d, INL_NORM_ATTENTION, d->x.v, dxn, t, dx2),
+               (size_t)t * c->dim * sizeof(double));
 }
 
 static void check(kt_suite *suite, const block_case *c)
@@ -259,14 +396,28 @@ static void check(kt_suite *suite, const block_case *c)
 void check_block(kt_suite *suite)
 {
     static const block_case cases[] = {
-        {"all", 33, 40, 52, 4, 2, 12, 8, INL_FORMAT_F32, {3, 3, 3, 3, 3, 3, 3}, 0.0f, true, false,
-         false, {5, 1, 1, 9}},
-        {"dropout, some roles, recomputed", 9, 64, 96, 2, 1, 32, 32, INL_FORMAT_Q8_0,
-         {5, 0, 8, 4, 0, 33, 1}, 0.25f, false, true, false, {1, 1}},
-        {"decoded once, the lowest layer", 35, 36, 44, 3, 3, 12, 12, INL_FORMAT_NF4,
-         {0, 4, 4, 0, 8, 8, 0}, 0.0f, false, false, true, {0}},
-        {"one token", 1, 20, 28, 5, 1, 4, 4, INL_FORMAT_F16, {1, 1, 1, 1, 1, 1, 1}, 0.5f, true,
-         false, false, {0}},
+        {.name = "all", .t = 33, .dim = 40, .ffn = 52, .heads = 4, .kv_heads = 2, .head_dim = 12,
+         .rope_dim = 8, .format = INL_FORMAT_F32, .ranks = {3, 3, 3, 3, 3, 3, 3}, .biases = true,
+         .lengths = {5, 1, 1, 9}},
+        {.name = "dropout, some roles, recomputed", .t = 9, .dim = 64, .ffn = 96, .heads = 2,
+         .kv_heads = 1, .head_dim = 32, .rope_dim = 32, .format = INL_FORMAT_Q8_0,
+         .ranks = {5, 0, 8, 4, 0, 33, 1}, .dropout = 0.25f, .again = true, .lengths = {1, 1}},
+        {.name = "decoded once, the lowest layer", .t = 35, .dim = 36, .ffn = 44, .heads = 3,
+         .kv_heads = 3, .head_dim = 12, .rope_dim = 12, .format = INL_FORMAT_NF4,
+         .ranks = {0, 4, 4, 0, 8, 8, 0}, .lowest = true},
+        {.name = "one token", .t = 1, .dim = 20, .ffn = 28, .heads = 5, .kv_heads = 1,
+         .head_dim = 4, .rope_dim = 4, .format = INL_FORMAT_F16, .ranks = {1, 1, 1, 1, 1, 1, 1},
+         .dropout = 0.5f, .biases = true},
+        {.name = "norms around everything, gelu, capped, a window", .t = 33, .dim = 40, .ffn = 52,
+         .heads = 3, .kv_heads = 1, .head_dim = 12, .rope_dim = 12, .format = INL_FORMAT_F32,
+         .ranks = {2, 1, 3, 4, 2, 1, 2}, .lengths = {20}, .halves = true, .window = 5,
+         .softcap = 2.0f,
+         .arch = {.qk_norm = true, .post_norms = true, .gelu = true}},
+        {.name = "fused, part of a head turns", .t = 17, .dim = 36, .ffn = 28, .heads = 3,
+         .kv_heads = 1, .head_dim = 20, .rope_dim = 12, .format = INL_FORMAT_F16,
+         .ranks = {[INL_ROLE_Q] = 3, [INL_ROLE_O] = 1, [INL_ROLE_GATE] = 5, [INL_ROLE_DOWN] = 2},
+         .dropout = 0.25f, .again = true, .lengths = {3, 9}, .halves = true,
+         .arch = {.fused_qkv = true, .fused_gate_up = true}},
     };
     for (uint32_t i = 0; i < INL_COUNT(cases); i++)
         check(suite, &cases[i]);

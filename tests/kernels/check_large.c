@@ -74,7 +74,7 @@ static void expect_near(kt *k, const char *what, uint64_t at, double got, double
 static void check_activation(kt_suite *suite)
 {
     const uint32_t rows = 2056, cols = 8168; // 2 x 64 MiB
-    kt *k = kt_begin(suite, "swiglu T%u F%u", rows, cols);
+    kt *k = kt_begin(suite, "glu T%u F%u", rows, cols);
     if (!k)
         return;
     own o = {.k = k, .gpu = kt_gpu(suite)};
@@ -84,11 +84,11 @@ static void check_activation(kt_suite *suite)
         host[i] = (float)(i % 1021) / 100.0f - 5.0f;
     inl_range x = make(&o, bytes, host), y = make(&o, bytes, NULL);
     inl_tensor in = tensor(&o, x, rows, cols);
-    inl_op_swiglu(kt_plan(k), in, in, tensor(&o, y, rows, cols));
+    inl_op_glu(kt_plan(k), INL_SILU, in, in, tensor(&o, y, rows, cols));
     if (run(&o) && ok(&o, inl_gpu_download(o.gpu, y.buffer, 0, host, bytes)))
         for (uint64_t i = 0; i < count; i += i + 4096 < count ? 61 : 1) {
             double v = (double)((float)(i % 1021) / 100.0f - 5.0f), expected;
-            ref_swiglu(&v, &v, 1, &expected);
+            ref_glu(false, &v, &v, 1, &expected);
             expect_near(k, "element", i, (double)host[i], expected, 1e-5 * (1.0 + fabs(expected)));
         }
     free(host);
@@ -219,15 +219,21 @@ static void emit_block(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_t
 {
     inl_norm norm = {.eps = 1e-5f};
     inl_rope rope = {.rope_dim = D / HEADS};
-    inl_attention attention = {HEADS, HEADS, D / HEADS, UINT32_MAX, 1.0f};
+    inl_attention attention = {HEADS, HEADS, D / HEADS, UINT32_MAX, 1.0f, 0.0f};
     inl_buf scratch = inl_plan_scratch(plan, INL_SCRATCH, 4ull * T * HEADS);
-    inl_op_rmsnorm(plan, in, &norm, x, x, scratch, false, 0);
+    inl_op_rmsnorm(plan, in, &norm, x, INL_BUF_NONE, x, scratch, false, 0);
     inl_op_rmsnorm_bwd(plan, in, &norm, x, scratch, x, INL_BUF_NONE, x, false, 0);
-    inl_op_rope(plan, in, &rope, HEADS, D / HEADS, 1.0f, x, x, false);
+    inl_op_rope(plan, in,
+                &(inl_rope_args){.rope = &rope,
+                                 .heads = HEADS,
+                                 .head_dim = D / HEADS,
+                                 .sign = 1.0f,
+                                 .x = x,
+                                 .y = x});
     inl_op_attention(plan, in, &attention, x, x, x, x, scratch, false);
     inl_op_attention_bwd(plan, in, &attention, x, x, x, x, scratch, x, x, x, x);
-    inl_op_swiglu(plan, y, y, y);
-    inl_op_swiglu_bwd(plan, y, y, y, y, y);
+    inl_op_glu(plan, INL_SILU, y, y, y);
+    inl_op_glu_bwd(plan, INL_SILU, y, y, y, y, y);
 }
 
 // A linear layer in NF4, which is decoded first, with an adapter; and the update of a thousand
@@ -270,9 +276,9 @@ static void emit_head(inl_plan *plan, const inl_inputs *in, inl_tensor x)
                           .residual = INL_BUF_NONE,
                           .limit = true,
                           .tag = "head"};
-    inl_op_embed(plan, in, &w, x);
+    inl_op_embed(plan, in, &w, 1.0f, x);
     inl_op_gemm(plan, in, &args);
-    inl_op_loss(plan, in, args.y, (inl_range){0}, 0, true);
+    inl_op_loss(plan, in, args.y, 0.0f, (inl_range){0}, 0, true);
 }
 
 static void emit_wide_model(inl_plan *plan)

@@ -59,11 +59,11 @@ static void emit_feed_forward(inl_plan *plan, const feed_forward *f)
 {
     inl_tensor n = inl_plan_tensor(plan, T, D), h = inl_plan_tensor(plan, T, 4 * f->lora.columns4);
     inl_buf rstd = inl_plan_scratch(plan, INL_SCRATCH, 4ull * T);
-    inl_op_rmsnorm(plan, &f->inputs.in, &f->op_norm, f->x.t, n, rstd, false, 0);
+    inl_op_rmsnorm(plan, &f->inputs.in, &f->op_norm, f->x.t, INL_BUF_NONE, n, rstd, false, 0);
     inl_op_lora_down(plan, &f->inputs.in, &f->lora.arena, f->lora.slots, 2, n, h);
     inl_tensor gate = half(plan, f, &f->gate, 0, n, h), up = half(plan, f, &f->up, 1, n, h);
     inl_tensor act = inl_plan_tensor(plan, T, F), sum = inl_plan_tensor(plan, T, D);
-    inl_op_swiglu(plan, gate, up, act);
+    inl_op_glu(plan, INL_SILU, gate, up, act);
     inl_plan_zero(plan, sum.buf);
     inl_gemm_args args = {.w = &f->down.w,
                           .x = act,
@@ -97,7 +97,7 @@ static void ref_feed_forward(kt *k, const feed_forward *f)
     double *n = kt_doubles(k, T * D), *rstd = kt_doubles(k, T), *act = kt_doubles(k, T * F);
     ref_rmsnorm(f->x.v, f->norm.v, NULL, T, D, (double)f->op_norm.eps, n, rstd);
     double *gate = ref_half(k, f, &f->gate, 0, n), *up = ref_half(k, f, &f->up, 1, n);
-    ref_swiglu(gate, up, T * F, act);
+    ref_glu(false, gate, up, T * F, act);
     ref_linear l = {.rows = T, .in = F, .out = D, .w = f->down.v, .residual = f->x.v};
     ref_gemm(&l, act, f->y.v);
 }
@@ -243,7 +243,7 @@ static void check_errors(kt_suite *suite)
         gpu->budget = i == 1 ? used + 1000 : budget;
         inl_node wide = {.tag = "test", .uses = {{a.buf, INL_READ}}, .groups = {1, 65536, 1}};
         for (uint32_t n = 0; n < 3; n++)
-            inl_op_swiglu(plan, a, a, b);
+            inl_op_glu(plan, INL_SILU, a, a, b);
         if (i == 2)
             inl_plan_add(plan, &wide);
         expect_error(k, plan, i == 1 ? INLAY_ERROR_OUT_OF_DEVICE_MEMORY : INLAY_ERROR_UNSUPPORTED,
@@ -279,7 +279,7 @@ static void check_rounds(kt_suite *suite)
         in.starts = in.ends = in.scalars = inl_plan_external(plan, NULL, 0, 4096);
         inl_tensor q = inl_plan_tensor(plan, 512, 32), kv = inl_plan_tensor(plan, 512, 16);
         inl_tensor wide = inl_plan_tensor(plan, 8, 8000), h = inl_plan_tensor(plan, 8, 4);
-        inl_attention a = {2, 1, 16, UINT32_MAX, 1.0f};
+        inl_attention a = {2, 1, 16, UINT32_MAX, 1.0f, 0.0f};
         inl_lora_slot slot = {.in = 8000, .out = 8, .rank = 4, .rank4 = 1};
         inl_lora_arena arena = {{0}, {0}, 0.0f};
         inl_op_lora_down(plan, &in, &arena, &slot, 1, wide, h);

@@ -30,7 +30,8 @@ static void check_norm(kt_suite *suite, uint32_t lanes)
                      .spec = {lanes, false},
                      .spec_count = 2,
                      .groups = {T, 1, 1}};
-    struct push_rmsnorm push = {.cols = D, .ld4 = inl_ld4(x.t), .eps = 1e-5f};
+    struct push_rmsnorm push = {
+        .cols = D, .width4 = inl_ld4(x.t), .heads = 1, .ld4 = inl_ld4(x.t), .eps = 1e-5f};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(kt_plan(k), &node);
     ref_rmsnorm(x.v, g.v, NULL, T, D, (double)push.eps, y.v, rstd.v);
@@ -56,7 +57,7 @@ static void check_loss(kt_suite *suite, uint32_t lanes)
     for (uint32_t t = 0; t < T; t++) {
         double *row = z.v + (size_t)t * V;
         inputs.labels[t] = kt_below(k, V);
-        losses.v[t] = ref_loss(kt_copy(k, row, V), V, inputs.labels[t], 0.25, row);
+        losses.v[t] = ref_loss(kt_copy(k, row, V), V, inputs.labels[t], 0.25, 0.0, row);
     }
     inl_node node = {.kernel = INL_KERNEL_LOSS,
                      .tag = "test",

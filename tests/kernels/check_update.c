@@ -14,17 +14,18 @@
 typedef struct loss_case {
     uint32_t rows, vocab, first, supervised;
     float scale;
-    bool gradient;
+    bool gradient, capped;
 } loss_case;
 
 static void check_loss(kt_suite *suite, loss_case c)
 {
-    kt *k = kt_begin(suite, "loss of rows %u to %u, %u supervised, V%u within %g%s", c.first,
+    kt *k = kt_begin(suite, "loss of rows %u to %u, %u supervised, V%u within %g%s%s", c.first,
                      c.first + c.rows, c.supervised, c.vocab, (double)c.scale,
-                     c.gradient ? " gradient" : "");
+                     c.gradient ? " gradient" : "", c.capped ? " capped" : "");
     if (!k)
         return;
     uint32_t tokens = c.first + c.rows;
+    float softcap = c.capped ? 1.25f * c.scale : 0.0f; // the logits are within it
     kt_inputs inputs = kt_make_inputs(k, tokens);
     inputs.scalars->supervised = c.supervised;
     inputs.scalars->inv_tokens = 1.0f / 37.0f;
@@ -37,13 +38,13 @@ static void check_loss(kt_suite *suite, loss_case c)
         bool live = c.first + r < c.supervised;
         const double *logits = kt_copy(k, row, c.vocab);
         losses.v[c.first + r] = live ? ref_loss(logits, c.vocab, inputs.labels[c.first + r],
-                                                (double)inputs.scalars->inv_tokens,
+                                                (double)inputs.scalars->inv_tokens, (double)softcap,
                                                 c.gradient ? row : NULL)
                                      : 0.0;
         for (uint32_t i = 0; i < c.vocab && !live && c.gradient; i++)
             row[i] = 0.0;
     }
-    inl_op_loss(kt_plan(k), &inputs.in, z.t, kt_range(k, &losses), c.first, c.gradient);
+    inl_op_loss(kt_plan(k), &inputs.in, z.t, softcap, kt_range(k, &losses), c.first, c.gradient);
     if (kt_run(k)) {
         if (c.gradient)
             kt_expect(k, &z, BOUND);
@@ -56,7 +57,7 @@ static void check_loss(kt_suite *suite, loss_case c)
 
 static void check_losses(kt_suite *suite)
 {
-    check_loss(suite, (loss_case){3, 151936, 0, 3, 20.0f, true});
+    check_loss(suite, (loss_case){3, 151936, 0, 3, 20.0f, true, true});
     static const uint32_t rows[] = {1, 2, 7, 8, 9, 33};
     static const uint32_t vocabs[] = {1, 3, 37, 64, 172, 1000, 4099};
     static const float scales[] = {2.0f, 90.0f, 1e4f, 1e37f};
@@ -65,8 +66,34 @@ static void check_losses(kt_suite *suite)
             uint32_t first = (i + j) % 3 * 4, end = first + rows[i];
             uint32_t supervised = (i + j) % 4 == 0 ? end - INL_MIN(rows[i], 3) : end + j;
             check_loss(suite, (loss_case){rows[i], vocabs[j], first, supervised,
-                                          scales[(i + j * 3) % 4], (i + j) % 5 != 0});
+                                          scales[(i + j * 3) % 4], (i + j) % 5 != 0,
+                                          (i + j) % 3 == 1});
         }
+}
+
+// Also values so small that tanh is the identity, and so large that it is 1.
+static void check_softcap(kt_suite *suite, uint32_t rows, uint32_t cols, float scale, float cap)
+{
+    kt *k = kt_begin(suite, "softcap of %u rows, V%u within %g at %g", rows, cols, (double)scale,
+                     (double)cap);
+    if (!k)
+        return;
+    kt_mat z = kt_tensor(k, KT_ADD, "logits", rows, cols, scale);
+    for (uint64_t i = 0; i < (uint64_t)rows * cols; i++)
+        z.v[i] = (double)cap * tanh(z.v[i] / (double)cap);
+    inl_op_softcap(kt_plan(k), z.t, cap);
+    if (kt_run(k))
+        kt_expect(k, &z, BOUND);
+    kt_end(k);
+}
+
+static void check_softcaps(kt_suite *suite)
+{
+    static const float scales[] = {1e-4f, 0.3f, 20.0f, 60.0f, 1e4f};
+    for (uint32_t i = 0; i < INL_COUNT(scales); i++) {
+        check_softcap(suite, 1 + 7 * i, 37, scales[i], 30.0f);
+        check_softcap(suite, 9, 260 + i, scales[i], 1.5f);
+    }
 }
 
 // ---- gradient norm
@@ -170,6 +197,7 @@ static void check_pieces(kt_suite *suite)
 void check_update(kt_suite *suite)
 {
     check_losses(suite);
+    check_softcaps(suite);
     static const uint32_t sizes[] = {4, 60, 256, 4096, 4100, 100000};
     for (uint32_t i = 0; i < INL_COUNT(sizes); i++) {
         check_grad_norm(suite, sizes[i], i % 2 ? 1e-6f : 30.0f);

@@ -157,24 +157,21 @@ void ref_rmsnorm_bwd(const double *x, const double *weight, const double *dy, co
 }
 
 void ref_rope(const double *x, const double *table, const uint32_t *positions, uint32_t rows,
-              uint32_t heads, uint32_t head_dim, uint32_t rope_dim, double sign, uint32_t first,
-              double *y)
+              uint32_t heads, uint32_t head_dim, uint32_t rope_dim, bool halves, double sign,
+              uint32_t first, double *y)
 {
     uint32_t cols = heads * head_dim;
-    for (uint32_t t = 0; t < rows; t++)
-        for (uint32_t i = 0; i < cols; i += 2) {
-            const double *from = x + (size_t)t * cols + i;
-            double x0 = from[0], x1 = from[1];
-            double *to = y + (size_t)(first + t) * cols + i;
-            double c = 1.0, s = 0.0;
-            if (table && i % head_dim < rope_dim) {
-                const double *pair = table + (size_t)positions[t] * rope_dim + i % head_dim;
-                c = pair[0];
-                s = sign * pair[1];
+    memmove(y + (size_t)first * cols, x, (size_t)rows * cols * sizeof(*y));
+    for (uint32_t t = 0; table && t < rows; t++)
+        for (uint32_t h = 0; h < heads; h++)
+            for (uint32_t i = 0; i < rope_dim / 2; i++) {
+                double *head = y + (size_t)(first + t) * cols + h * head_dim;
+                double *a = head + (halves ? i : 2 * i), *b = a + (halves ? rope_dim / 2 : 1);
+                const double *pair = table + (size_t)positions[t] * rope_dim + 2 * i;
+                double c = pair[0], s = sign * pair[1], x0 = *a, x1 = *b;
+                *a = x0 * c - x1 * s;
+                *b = x0 * s + x1 * c;
             }
-            to[0] = x0 * c - x1 * s;
-            to[1] = x0 * s + x1 * c;
-        }
 }
 
 static double sigmoid(double x)
@@ -182,19 +179,34 @@ static double sigmoid(double x)
     return 1.0 / (1.0 + exp(-x));
 }
 
-void ref_swiglu(const double *gate, const double *up, uint64_t count, double *y)
+static double activation(bool gelu, double x)
 {
-    for (uint64_t i = 0; i < count; i++)
-        y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+    if (!gelu)
+        return x * sigmoid(x);
+    return 0.5 * x * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
 }
 
-void ref_swiglu_bwd(const double *gate, const double *up, const double *dy, uint64_t count,
-                    double *dgate, double *dup)
+static double activation_slope(bool gelu, double x)
+{
+    if (!gelu)
+        return sigmoid(x) + x * sigmoid(x) * sigmoid(-x);
+    double root = sqrt(2.0 / acos(-1.0)), u = root * (x + 0.044715 * x * x * x);
+    double sech = 1.0 / cosh(u);
+    return 0.5 * (1.0 + tanh(u)) + 0.5 * x * sech * sech * root * (1.0 + 3.0 * 0.044715 * x * x);
+}
+
+void ref_glu(bool gelu, const double *gate, const double *up, uint64_t count, double *y)
+{
+    for (uint64_t i = 0; i < count; i++)
+        y[i] = activation(gelu, gate[i]) * up[i];
+}
+
+void ref_glu_bwd(bool gelu, const double *gate, const double *up, const double *dy, uint64_t count,
+                 double *dgate, double *dup)
 {
     for (uint64_t i = 0; i < count; i++) {
-        double s = sigmoid(gate[i]), slope = s * sigmoid(-gate[i]);
-        dgate[i] = dy[i] * up[i] * (s + gate[i] * slope);
-        dup[i] = dy[i] * gate[i] * s;
+        dgate[i] = dy[i] * up[i] * activation_slope(gelu, gate[i]);
+        dup[i] = dy[i] * activation(gelu, gate[i]);
     }
 }
 
@@ -215,7 +227,9 @@ static double probabilities(const ref_attention *a, const double *q, const doubl
         for (uint32_t i = 0; i < d; i++)
             dot += q[((size_t)t * a->heads + h) * d + i] *
                    k[((size_t)j * a->kv_heads + kv_head) * d + i];
-        p[j] = sees(a, t, j) ? a->scale * dot : -INFINITY;
+        double score = a->softcap > 0.0 ? a->softcap * tanh(a->scale * dot / a->softcap)
+                                        : a->scale * dot;
+        p[j] = sees(a, t, j) ? score : -INFINITY;
         most = fmax(most, p[j]);
     }
     for (uint32_t j = 0; j <= own; j++)
@@ -272,6 +286,16 @@ void ref_attention_fwd_terms(const ref_attention *a, const double *q, const doub
     free(p);
 }
 
+// Of a score in scale q.k.
+static double score_slope(const ref_attention *a, const double *q_row, const double *k_row)
+{
+    double dot = 0.0;
+    for (uint32_t i = 0; i < a->head_dim; i++)
+        dot += q_row[i] * k_row[i];
+    double t = a->softcap > 0.0 ? tanh(a->scale * dot / a->softcap) : 0.0;
+    return 1.0 - t * t;
+}
+
 // One query of one head, with p its probabilities and dp room for their gradient. `minus` is -1 and
 // `value` the identity, or, for the terms' absolute values, 1 and fabs.
 static void attention_row_bwd(const ref_attention *a, double minus, double (*value)(double),
@@ -292,7 +316,7 @@ static void attention_row_bwd(const ref_attention *a, double minus, double (*val
     }
     for (uint32_t j = 0; j <= own; j++) {
         size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
-        double ds = a->scale * p[j] * (dp[j] + minus * mean);
+        double ds = a->scale * score_slope(a, q_row, k + at) * p[j] * (dp[j] + minus * mean);
         for (uint32_t i = 0; i < d; i++) {
             dq_row[i] += value(ds * k[at + i]);
             dk[at + i] += value(ds * q_row[i]);
@@ -339,7 +363,8 @@ void ref_attention_bwd_terms(const ref_attention *a, const double *q, const doub
 
 // ---- loss and update
 
-double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor, double *dlogits)
+double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor, double softcap,
+                double *dlogits)
 {
     double most = -INFINITY, sum = 0.0;
     for (uint32_t c = 0; c < cols; c++)
@@ -347,8 +372,11 @@ double ref_loss(const double *logits, uint32_t cols, uint32_t label, double fact
     for (uint32_t c = 0; c < cols; c++)
         sum += exp(logits[c] - most);
     double loss = most + log(sum) - logits[label];
-    for (uint32_t c = 0; c < cols && dlogits; c++)
-        dlogits[c] = factor * (exp(logits[c] - most) / sum - (c == label ? 1.0 : 0.0));
+    for (uint32_t c = 0; c < cols && dlogits; c++) {
+        double t = softcap > 0.0 ? logits[c] / softcap : 0.0;
+        dlogits[c] =
+            factor * (exp(logits[c] - most) / sum - (c == label ? 1.0 : 0.0)) * (1.0 - t * t);
+    }
     return loss;
 }
 

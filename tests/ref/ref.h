@@ -60,22 +60,24 @@ void ref_embed(const double *table, const uint32_t *tokens, uint32_t rows, uint3
 
 // ---- layers; `index` NULL is the identity
 
-// y[r] = x[index[r]] rstd[r] weight
+// y[r] = x[index[r]] rstd[r] weight. A row of several heads, each with a mean of its own: so many
+// rows.
 void ref_rmsnorm(const double *x, const double *weight, const uint32_t *index, uint32_t rows,
                  uint32_t cols, double eps, double *y, double *rstd);
 // dx[index[r]] = residual[index[r]] + J^T dy[r], through the norm's Jacobian; other rows keep what
 // they have. `residual` may be NULL or dx.
 void ref_rmsnorm_bwd(const double *x, const double *weight, const double *dy, const uint32_t *index,
                      const double *residual, uint32_t rows, uint32_t cols, double eps, double *dx);
-// Pairs (2i, 2i + 1) of the first rope_dim columns of each head turn by sign * angle(position, i)
-// with table [positions, rope_dim / 2, (cos, sin)]. Row t goes to row first + t of y, which may
-// be x. Table NULL: copies.
+// Pairs (2i, 2i + 1), or with `halves` (i, i + rope_dim / 2), of the first rope_dim columns of each
+// head turn by sign * angle(position, i) with table [positions, rope_dim / 2, (cos, sin)]. Row t
+// goes to row first + t of y, which may be x. Table NULL: copies.
 void ref_rope(const double *x, const double *table, const uint32_t *positions, uint32_t rows,
-              uint32_t heads, uint32_t head_dim, uint32_t rope_dim, double sign, uint32_t first,
-              double *y);
-void ref_swiglu(const double *gate, const double *up, uint64_t count, double *y);
-void ref_swiglu_bwd(const double *gate, const double *up, const double *dy, uint64_t count,
-                    double *dgate, double *dup);
+              uint32_t heads, uint32_t head_dim, uint32_t rope_dim, bool halves, double sign,
+              uint32_t first, double *y);
+// y = act(gate) up, with silu or the tanh form of gelu.
+void ref_glu(bool gelu, const double *gate, const double *up, uint64_t count, double *y);
+void ref_glu_bwd(bool gelu, const double *gate, const double *up, const double *dy, uint64_t count,
+                 double *dgate, double *dup);
 
 typedef struct ref_attention {
     uint32_t rows, heads, kv_heads, head_dim;
@@ -83,6 +85,7 @@ typedef struct ref_attention {
     uint32_t first;         // key index of query 0
     const uint32_t *starts; // [rows] key index of the sequence's first token
     double scale;
+    double softcap; // a score is softcap tanh(score / softcap); 0: as it is
 } ref_attention;
 // o [rows, heads * head_dim], lse [rows, heads]
 void ref_attention_fwd(const ref_attention *a, const double *q, const double *k, const double *v,
@@ -99,8 +102,9 @@ void ref_attention_bwd_terms(const ref_attention *a, const double *q, const doub
 
 // ---- loss and update
 
-// The row's cross-entropy; with `dlogits` also its gradient times `factor`.
-double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor,
+// The row's cross-entropy; with `dlogits` also its gradient times `factor`. `softcap` not 0: the
+// logits are softcap tanh(u / softcap), and the gradient is that of u.
+double ref_loss(const double *logits, uint32_t cols, uint32_t label, double factor, double softcap,
                 double *dlogits);
 double ref_norm(const double *gradient, uint64_t count);
 

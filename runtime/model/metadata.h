@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Reading a model file's "<architecture>.<key>", with one sentence where a value is not what it
+// must be.
+#ifndef INL_MODEL_METADATA_H
+#define INL_MODEL_METADATA_H
+
+#include "io/gguf.h"
+
+typedef struct inl_metadata {
+    const inl_env *env;
+    const inl_gguf *gguf;
+    const char *architecture;
+} inl_metadata;
+
+// A number from `least` to 2^24. An array, which may differ from layer to layer, must have it
+// everywhere.
+inlay_result inl_metadata_u32(const inl_metadata *m, const char *key, uint32_t least,
+                              uint32_t *out);
+// The same where the key may lack.
+inlay_result inl_metadata_u32_or(const inl_metadata *m, const char *key, uint32_t least,
+                                 uint32_t fallback, uint32_t *out);
+// 0, or a number from 1e-30 to 1e30.
+inlay_result inl_metadata_f32_or(const inl_metadata *m, const char *key, float fallback,
+                                 float *out);
+bool inl_metadata_has(const inl_metadata *m, const char *key);
+// A copy of a tensor of `count` numbers of type F32, or *out NULL where the file has none.
+inlay_result inl_metadata_vector(const inl_metadata *m, const char *tensor, uint32_t count,
+                                 float **out);
+
+#endif
