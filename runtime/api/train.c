@@ -190,7 +190,8 @@ inlay_result inlay_evaluate(const inlay_env *public_env, inlay_device *device,
     inl_evaluator *evaluator = NULL;
     inl_resident_adapter resident;
     INL_TRY(inl_resident_create(&env, device->gpu, model->model, adapter, &resident));
-    inlay_result result = inl_weights_create(model->model, device->gpu, 0, length, &weights);
+    inlay_result result =
+        inl_weights_create(model->model, device->gpu, 0, length, length, &weights);
     if (result == INLAY_OK)
         result = inl_evaluator_create(&env, device->gpu, weights, &resident.slots,
                                       adapter ? &resident.arena : NULL, length, NULL, &evaluator);

@@ -141,9 +141,9 @@ static void stretch_yarn(const inl_rope_config *c, float *frequencies)
     }
 }
 
-float inl_rope_frequencies(const inl_rope_config *c, uint32_t positions, float *frequencies)
+float inl_rope_frequencies(const inl_rope_config *c, uint32_t context, float *frequencies)
 {
-    bool is_long = c->scaling == INL_ROPE_LONGROPE && positions > c->original_context;
+    bool is_long = c->scaling == INL_ROPE_LONGROPE && context > c->original_context;
     const float *divisors = is_long ? c->long_divisors : c->divisors;
     float magnitude = c->attention_factor;
     for (uint32_t i = 0; i < c->dim / 2; i++) {

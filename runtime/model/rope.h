@@ -33,8 +33,8 @@ inlay_result inl_rope_config_read(const inl_env *env, const inl_gguf *gguf,
                                   inl_rope_config *out);
 void inl_rope_config_free(const inl_env *env, inl_rope_config *config);
 
-// frequencies [dim / 2], in radians a position, for contexts of `positions`; returns what cosine
-// and sine are multiplied by.
-float inl_rope_frequencies(const inl_rope_config *config, uint32_t positions, float *frequencies);
+// frequencies [dim / 2], in radians a position, for sequences of at most `context` tokens; returns
+// what cosine and sine are multiplied by.
+float inl_rope_frequencies(const inl_rope_config *config, uint32_t context, float *frequencies);
 
 #endif

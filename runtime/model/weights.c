@@ -275,7 +275,7 @@ static inlay_result upload_rope(const builder *b, inl_rope_kind kind)
     float *frequencies = inl_alloc(b->env, half, sizeof(float));
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
     if (table && frequencies) {
-        double magnitude = (double)inl_rope_frequencies(&config, positions, frequencies);
+        double magnitude = (double)inl_rope_frequencies(&config, b->w->context, frequencies);
         for (uint64_t i = 0; i < (uint64_t)positions * half; i++) {
             float angle = (float)(i / half) * frequencies[i % half];
             table[2 * i] = (float)(magnitude * cos((double)angle));
@@ -331,7 +331,7 @@ static inlay_result build(builder *b)
 }
 
 inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,
-                                uint32_t positions, inl_weights **out)
+                                uint32_t context, uint32_t positions, inl_weights **out)
 {
     *out = NULL;
     inl_weights *w = inl_alloc(&model->env, 1, sizeof(*w));
@@ -339,6 +339,7 @@ inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t m
         return INLAY_ERROR_OUT_OF_MEMORY;
     w->model = model;
     w->gpu = gpu;
+    w->context = context;
     w->positions = positions;
     const inl_gpu_caps *caps = gpu ? inl_gpu_get_caps(gpu) : NULL;
     builder b = {.w = w,

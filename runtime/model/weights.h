@@ -18,6 +18,7 @@ typedef struct inl_weights {
     inl_weight embedding, head;
     inl_norm norm;
     inl_rope ropes[INL_ROPE_COUNT]; // LOCAL's table has size 0 where all layers turn alike
+    uint32_t context;   // tokens of a sequence: longrope is one for short and one for long ones
     uint32_t positions; // rows of a rope table
     inl_layer_weights *layers;
     uint64_t bytes;
@@ -26,9 +27,9 @@ typedef struct inl_weights {
 } inl_weights;
 
 // `gpu` NULL lays out without allocating; `max_range` is then the binding limit to plan for.
-// `positions`: how many a rope table covers.
+// `context`: the longest a sequence may be. `positions`: how many a rope table covers.
 inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,
-                                uint32_t positions, inl_weights **out);
+                                uint32_t context, uint32_t positions, inl_weights **out);
 void inl_weights_destroy(inl_weights **weights);
 
 #endif

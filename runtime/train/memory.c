@@ -146,7 +146,7 @@ static inlay_result open_walker(const inl_env *env, const inl_gpu *gpu, const in
 {
     *w = (walker){.env = *env, .gpu = gpu, .params = params};
     uint64_t max_range = gpu ? inl_gpu_get_caps(gpu)->max_buffer_range_bytes : UINT32_MAX;
-    INL_TRY(inl_weights_create(model, NULL, max_range, max_length, &w->weights));
+    INL_TRY(inl_weights_create(model, NULL, max_range, max_length, max_length, &w->weights));
     inlay_result result = inl_slots_create(env, &model->config, lora, &w->slots);
     if (result != INLAY_OK)
         close_walker(w);

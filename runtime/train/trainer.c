@@ -74,7 +74,8 @@ static inlay_result build(inl_trainer *t)
         return INLAY_ERROR_OUT_OF_MEMORY;
     t->order_epoch = UINT32_MAX;
     INL_TRY(create_arenas(t));
-    INL_TRY(inl_weights_create(t->model, t->gpu, 0, data->max_length, &t->weights));
+    INL_TRY(inl_weights_create(t->model, t->gpu, 0, data->max_length, data->max_length,
+                               &t->weights));
     INL_TRY(inl_inputs_create(t->gpu, t->params.batch_size * data->max_length, &t->inputs));
     t->inputs.longest = data->max_length;
     return emit(t);

@@ -192,7 +192,7 @@ static void what_does_not_fit_leaves_nothing_allocated(void **state)
     do {
         inl_weights *weights;
         gpu->budget = STAGING_BYTES + 4096 * refused;
-        result = inl_weights_create(r.model->model, gpu, 0, 24, &weights);
+        result = inl_weights_create(r.model->model, gpu, 0, 24, 24, &weights);
         if (result == INLAY_OK)
             inl_weights_destroy(&weights);
         else

@@ -102,7 +102,7 @@ static void open_inner(inner *in, const train_run *r)
     const inl_env *env = &r->model->env;
     inl_gpu *gpu = train_device->gpu;
     TRAIN_OK(inl_resident_create(env, gpu, r->model->model, r->adapter, &in->resident));
-    TRAIN_OK(inl_weights_create(r->model->model, gpu, 0, inl_generator_positions(CONTEXT),
+    TRAIN_OK(inl_weights_create(r->model->model, gpu, 0, CONTEXT, inl_generator_positions(CONTEXT),
                                 &in->weights));
     TRAIN_OK(inl_generator_create(env, gpu, in->weights, &in->resident.slots, &in->resident.arena,
                                   CONTEXT, &in->generator));

@@ -125,7 +125,8 @@ static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_form
     inl_model_params params = {.quantize = nf4 ? inl_format_by_id(id) : NULL};
     dev_check(inl_model_open(env, path, &params, &model), "open the model");
     unlink(path);
-    dev_check(inl_weights_create(model, NULL, UINT32_MAX, CONTEXT, &weights), "size the weights");
+    dev_check(inl_weights_create(model, NULL, UINT32_MAX, CONTEXT, CONTEXT, &weights),
+              "size the weights");
     inl_lora_params adapter = {.r = RANK, .alpha = RANK};
     dev_check(inl_lora_create(env, &model->modules.list, &adapter, &lora), "make an adapter");
     dev_check(inl_slots_create(env, &model->config, lora, &slots), "size the adapter");
