@@ -16,6 +16,35 @@ from command import CliTest, Result, inlay, read_log
 FILES = ("adapter_model.safetensors", "adapter_config.json", "adapter.gguf")
 
 
+class LongContext(CliTest):
+    """Attention keeps nothing of the square of the length."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.long = cls.folder / "long.txt"
+        cls.long.write_text("".join(f"line {i} of many\n" for i in range(1500)))
+
+    def words(self, length, *more):
+        return ("train", "-m", self.model, "-d", self.long, "--max-length", length,
+                "--batch-size", 1, "--max-steps", 1, *more)
+
+    def test_memory_is_linear(self):
+        plans = [self.succeed(*self.words(n, "--dry-run", "--json")).json()
+                 for n in (2048, 4096, 8192)]
+        self.assertEqual([p["tokens_per_step"] for p in plans], [2048, 4096, 8192])
+        for kind in ("activations", "total"):
+            two, four, eight = (p["memory_bytes"][kind] for p in plans)
+            self.assertLess(abs((eight - four) / (four - two) - 2.0), 0.05, kind)
+
+    def test_a_step_of_8192_tokens(self):
+        out = self.fresh()
+        result = self.succeed(*self.words(8192, "-o", out))
+        log = read_log(out)
+        self.assertEqual([step["tokens"] for step in log if "loss" in step][:1], [8192], result)
+        self.assertTrue(0 < log[0]["loss"] < 50 and 0 < log[0]["grad_norm"] < 1e4, log)
+
+
 class FullDisk(CliTest):
     @classmethod
     def setUpClass(cls):

@@ -67,11 +67,14 @@ def add_shape(writer, config, arch):
                                             size))
     elif arch in ("llama", "smollm3"):
         writer.add_rope_dimension_count(size)
+        writer.add_vocab_size(config.vocab_size)
     if arch != "phi3" and getattr(config, "head_dim", None):
         writer.add_key_length(size)
         writer.add_value_length(size)
     if arch not in ("gemma", "gemma2"):  # whose base is always 10000
         writer.add_rope_freq_base(rope_of(config)["rope_theta"])
+    if "sliding_attention" in config.rope_parameters:
+        writer.add_rope_freq_base_swa(config.rope_parameters["sliding_attention"]["rope_theta"])
     add_scaling(writer, config, arch)
     if arch == "gemma2":
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
