@@ -66,7 +66,7 @@ typedef struct command {
 } command;
 
 extern const command command_devices, command_info, command_tokenize, command_train, command_eval,
-    command_generate;
+    command_generate, command_convert;
 
 // ---- the first steps of every command (setup.c)
 

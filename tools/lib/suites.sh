@@ -62,6 +62,7 @@ for target in radv:polaris10 radv:navi31 anv:dg2 nvk:ampere; do
 done
 
 run "parity: PyTorch, transformers, PEFT" "$root/tests/parity/run.sh"
+run "parity: llama.cpp" "$root/tests/llama_cpp/run.sh"
 
 # Address and undefined-behaviour sanitizers over the CPU side, and over whole models on the CPU
 # driver, which stays loaded to the end so that what it keeps for itself is not taken for a leak.

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Compares inlay with llama.cpp: it loads the adapters inlay writes and continues as inlay does.
+# usage: tests/llama_cpp/run.sh [unittest's arguments]; INLAY_BUILD names the build folder.
+#
+# llama.cpp is built from llama-cpp-python's source package at the first run, its library alone, for
+# the CPU: about two minutes on two cores. Exit 77: that could not be done.
+set -uo pipefail
+. "$(dirname "$0")/../../tools/lib/setup.sh"
+here=$root/tests/llama_cpp
+export INLAY_BUILD=$build
+package=llama-cpp-python==0.3.36
+
+build_llama_cpp() {
+    local off option flags log
+    log=$(mktemp)
+    install_packages cmake g++ >"$log" 2>&1
+    flags="-DCMAKE_PROJECT_llama.cpp_INCLUDE=$here/library_alone.cmake"
+    flags+=" -DCMAKE_C_FLAGS_RELEASE=-O1 -DCMAKE_CXX_FLAGS_RELEASE=-O1"
+    off="LLAVA_BUILD LLAMA_BUILD_TOOLS LLAMA_BUILD_EXAMPLES LLAMA_BUILD_TESTS LLAMA_BUILD_SERVER
+    LLAMA_OPENSSL GGML_NATIVE GGML_OPENMP GGML_LLAMAFILE GGML_CPU_REPACK GGML_SSE42 GGML_AVX
+    GGML_AVX2 GGML_BMI2 GGML_FMA GGML_F16C"
+    for option in $off; do flags+=" -D$option=OFF"; done
+    say "building llama.cpp from source"
+    if CMAKE_ARGS=$flags CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$venv/bin/pip" install -q \
+        --no-binary llama-cpp-python -C "build.targets=llama;ggml;ggml-base;ggml-cpu" "$package" \
+        >>"$log" 2>&1; then
+        rm -f "$log"
+        return 0
+    fi
+    echo "skipped: llama.cpp could not be built: $(grep -m 1 -i error "$log")"
+    rm -f "$log"
+    return 1
+}
+
+make_venv "$root/tests/parity/requirements.txt" || { echo "skipped: $venv_problem"; exit 77; }
+"$venv/bin/python" -c 'import llama_cpp' 2>/dev/null || build_llama_cpp || exit 77
+exec "$venv/bin/python" "$here/test_adapters.py" "$@" </dev/null

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""llama.cpp loads the adapters inlay writes and continues a prompt greedily as inlay does.
+
+run.sh starts it; INLAY_BUILD names the build folder.
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from llama_cpp import Llama
+
+ROOT = Path(__file__).resolve().parents[2]
+INLAY = Path(os.environ["INLAY_BUILD"]) / "tools/inlay"
+DATA = os.environ.get("INLAY_TEST_DATA")
+BASE = ROOT / "tools/basemodel/base.gguf"
+TOKENS = 40
+PROMPTS = ["Once upon a time", "The dog", "Lily and"]
+
+
+def inlay(*words):
+    done = subprocess.run([INLAY, *map(str, words)], capture_output=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr.decode("utf-8", "replace"))
+    return done.stdout
+
+
+def llama_text(model, prompt, adapter=None):
+    """What llama.cpp goes on with, as bytes."""
+    more = {"lora_path": str(adapter)} if adapter else {}
+    llama = Llama(str(model), n_ctx=256, n_threads=1, n_threads_batch=1, verbose=False, **more)
+    ids = llama.tokenize(prompt.encode(), add_bos=True)
+    new = []
+    for token in llama.generate(ids, temp=0.0, repeat_penalty=1.0):
+        if token == llama.token_eos() or len(new) == TOKENS:
+            break
+        new.append(token)
+    return llama.detokenize(ids + new)[len(llama.detokenize(ids)):]
+
+
+def inlay_text(model, prompt, adapter=None):
+    more = ["-a", adapter] if adapter else []
+    return inlay("generate", "-m", model, "-p", prompt, "-n", TOKENS, *more).removesuffix(b"\n")
+
+
+class Adapters(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="inlay-llama-cpp-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = Path(folder.name)
+        cls.data = cls.folder / "data.txt"
+        cls.data.write_text("The dog sat by a wall and sang of a blue lamp to a cat.\n" * 60)
+
+    def check(self, model, *options):
+        """Base and adapter, each as llama.cpp has it; and that the adapter matters."""
+        out = self.folder / self.id().rsplit(".", 1)[-1]
+        inlay("train", "-m", model, "-d", self.data, "-o", out, "--max-length", 64,
+              "--max-steps", 12, "--learning-rate", 5e-3, "-q", *options)
+        differ = 0
+        for prompt in PROMPTS:
+            base = inlay_text(model, prompt)
+            self.assertEqual(llama_text(model, prompt), base)
+            adapted = inlay_text(model, prompt, out)
+            self.assertEqual(llama_text(model, prompt, out / "adapter.gguf"), adapted)
+            differ += base != adapted
+        self.assertGreater(differ, 0)
+        return out
+
+    @unittest.skipUnless(DATA, "skipped: stories260K: INLAY_TEST_DATA is not set")
+    def test_stories260k(self):
+        model = Path(DATA) / "model/stories260K.gguf"
+        out = self.check(model, "--lora-r", 8)
+        back = self.folder / "converted"
+        inlay("convert", "-m", model, "-a", out / "adapter.gguf", "-o", back)
+        inlay("convert", "-m", model, "-a", back, "-o", self.folder / "again.gguf")
+        self.assertEqual((self.folder / "again.gguf").read_bytes(),
+                         (out / "adapter.gguf").read_bytes())
+        for prompt in PROMPTS:
+            self.assertEqual(llama_text(model, prompt, self.folder / "again.gguf"),
+                             inlay_text(model, prompt, back))
+
+    @unittest.skipUnless(DATA, "skipped: stories260K: INLAY_TEST_DATA is not set")
+    def test_rslora(self):
+        self.check(Path(DATA) / "model/stories260K.gguf", "--lora-r", 5, "--lora-alpha", 7,
+                   "--use-rslora", "--lora-target-modules", "q_proj,k_proj,down_proj")
+
+
+if __name__ == "__main__":
+    program = unittest.main(exit=False)
+    for test, why in program.result.skipped:
+        print(why)
+    ran = program.result.testsRun - len(program.result.skipped)
+    sys.exit(1 if not program.result.wasSuccessful() else 0 if ran else 77)
