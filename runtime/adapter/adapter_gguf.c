@@ -241,6 +241,10 @@ inlay_result inl_lora_save_gguf(const inl_lora *lora, const inl_module_list *mod
                                 const char *path)
 {
     INL_TRY(inl_lora_check_writable(lora, modules));
+    if (lora->use_dora)
+        return inl_fail(&lora->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: a GGUF adapter cannot hold DoRA's magnitudes: merge the adapter into "
+                        "its model instead", path);
     inl_gguf_writer *w;
     INL_TRY(inl_gguf_writer_create(&lora->env, &w));
     float **copies = inl_alloc(&lora->env, (size_t)lora->pair_count + 1, sizeof(*copies));

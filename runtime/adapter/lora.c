@@ -84,6 +84,12 @@ inlay_result inl_lora_add_pair(inl_lora *lora, uint32_t module, const char *path
     return p->b ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
+inlay_result inl_lora_add_magnitude(inl_lora *lora, inl_lora_pair *pair)
+{
+    pair->magnitude = inl_alloc(&lora->env, pair->out, sizeof(float));
+    return pair->magnitude ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
 static const inl_module *find_module(const inl_module_list *modules, const char *base, bool gguf,
                                      uint32_t *index)
 {
@@ -160,6 +166,7 @@ void inl_lora_destroy(inl_lora **handle)
         inl_free(&env, lora->pairs[i].path);
         inl_free(&env, lora->pairs[i].a);
         inl_free(&env, lora->pairs[i].b);
+        inl_free(&env, lora->pairs[i].magnitude);
     }
     inl_free(&env, lora->pairs);
     for (uint32_t i = 0; i < lora->target_count; i++)
@@ -235,6 +242,9 @@ inlay_result inl_lora_check_writable(const inl_lora *lora, const inl_module_list
             return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
                             "an adapter that was loaded without its base model cannot be saved");
     }
+    if (lora->magnitudes_unset)
+        return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "a fresh DoRA adapter has no magnitudes to save: a trainer sets them");
     return INLAY_OK;
 }
 
@@ -255,6 +265,7 @@ static inlay_result fill(inl_lora *lora, const inl_module_list *modules,
     lora->alpha = params->alpha > 0.0f ? inl_lora_decimal(params->alpha) : 2.0 * (double)lora->r;
     lora->dropout = params->dropout;
     lora->use_rslora = params->use_rslora;
+    lora->use_dora = lora->magnitudes_unset = params->use_dora;
     snprintf(lora->architecture, sizeof(lora->architecture), "%s", modules->architecture);
     if (lora->r > INL_LORA_MAX_RANK)
         return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT, "a rank of %u is more than %u",
@@ -267,6 +278,8 @@ static inlay_result fill(inl_lora *lora, const inl_module_list *modules,
         INL_TRY(inl_lora_add_pair(lora, i, m->path, lora->r, m->in, m->out, &p));
         p->scale = inl_lora_scale(lora->alpha, lora->r, lora->use_rslora);
         draw(p, params->seed);
+        if (lora->use_dora)
+            INL_TRY(inl_lora_add_magnitude(lora, p));
         lora->has_head |= m->is_head;
     }
     return inl_lora_finish(lora, modules);

@@ -29,6 +29,9 @@ typedef struct inl_lora_pair {
     float scale;
     float *a; // [r, in]
     float *b; // [out, r], rows in the base file's (GGUF's) order
+    // DoRA (arXiv 2402.09353): y = m / |W + scale B A| (W + scale B A) x, a norm a row. [out], in
+    // the order of B's rows; NULL: plain LoRA.
+    float *magnitude;
 } inl_lora_pair;
 
 typedef struct inl_lora {
@@ -39,6 +42,9 @@ typedef struct inl_lora {
     double alpha; // as a config file has it; what counts is each pair's scale
     float dropout;
     bool use_rslora;
+    bool use_dora; // the pairs have magnitudes
+    // Of a fresh adapter they are the norms of the weights on the device: not known before that.
+    bool magnitudes_unset;
     bool has_head;
     uint32_t pair_count;
     inl_lora_pair *pairs; // in module order
@@ -50,7 +56,7 @@ typedef struct inl_lora {
 typedef struct inl_lora_params {
     uint32_t r;
     float alpha, dropout;
-    bool use_rslora;
+    bool use_rslora, use_dora;
     const char *target_modules; // see inlay/adapter.h; NULL: all-linear
     uint32_t seed;
 } inl_lora_params;

@@ -26,6 +26,8 @@ inlay_result inl_lora_add_pair(inl_lora *lora, uint32_t module, const char *path
 inlay_result inl_lora_add_halves(inl_lora *lora, const inl_module_list *modules,
                                  const inl_lora_halves *halves, inl_lora_pair **pair,
                                  const inl_module **module);
+// Gives a pair a zeroed magnitude: it is DoRA's.
+inlay_result inl_lora_add_magnitude(inl_lora *lora, inl_lora_pair *pair);
 // After the last pair: module order, and lora->targets from the pairs. Without modules the file's
 // order is kept and there are no targets.
 inlay_result inl_lora_finish(inl_lora *lora, const inl_module_list *modules);

@@ -18,6 +18,7 @@
 #define PREFIX "base_model.model."
 #define SUFFIX_A ".lora_A.weight"
 #define SUFFIX_B ".lora_B.weight"
+#define SUFFIX_MAGNITUDE ".lora_magnitude_vector"
 // PEFT adds the base's own weights of a target that it takes for an embedding, as it does lm_head.
 #define SUFFIX_BASE ".base_layer.weight"
 #define PATH_ROOM 512
@@ -72,12 +73,12 @@ static bool is_set(const json_t *value)
            json_array_size(value) > 0 || json_object_size(value) > 0;
 }
 
-// Whatever makes y = W x + scale * B A x untrue.
+// Whatever makes y = W x + scale * B A x, or DoRA's form of it, untrue.
 static inlay_result check_variant(const peft_reader *r)
 {
     static const char *const keys[] = {
-        "use_dora",          "use_qalora",        "use_bdlora",        "lora_bias",
-        "modules_to_save",   "kasa_config",       "arrow_config",      "alora_invocation_tokens",
+        "use_qalora",        "use_bdlora",        "lora_bias",         "modules_to_save",
+        "kasa_config",       "arrow_config",      "alora_invocation_tokens",
         "monteclora_config", "layer_replication", "target_parameters", "trainable_token_indices"};
     // Initializations that move a part of the base's weights into the adapter.
     static const char *const inits[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
@@ -130,6 +131,7 @@ static inlay_result apply_config(peft_reader *r)
     r->lora->r = (uint32_t)rank;
     r->lora->dropout = (float)dropout;
     r->lora->use_rslora = json_is_true(json_object_get(r->config, "use_rslora"));
+    r->lora->use_dora = json_is_true(json_object_get(r->config, "use_dora"));
     return INLAY_OK;
 }
 
@@ -171,26 +173,51 @@ static inlay_result set_scale(const peft_reader *r, const inl_safetensor *a, inl
                     alpha);
 }
 
-static inlay_result read_half(const peft_reader *r, const inl_safetensor *t, float *out)
+static inlay_result read_values(const peft_reader *r, const inl_safetensor *t, uint64_t count,
+                                float *out)
 {
-    uint64_t count = t->shape[0] * t->shape[1];
     INL_TRY(inl_safetensors_read_f32(r->file, t, out, count));
     return inl_lora_check_finite(r->env, r->tensor_path, t->name, out, count);
 }
 
-static inlay_result read_b(const peft_reader *r, const inl_safetensor *b, const inl_module *module,
-                           inl_lora_pair *p)
+// [rows, cols] whose rows are the module's output, into the base file's order.
+static inlay_result read_rows(const peft_reader *r, const inl_safetensor *t,
+                              const inl_module *module, uint32_t rows, uint32_t cols, float *out)
 {
+    uint64_t count = (uint64_t)rows * cols;
     if (!module || module->permuted_heads == 0)
-        return read_half(r, b, p->b);
-    float *hf = inl_alloc(r->env, (size_t)p->out * p->r, sizeof(float));
+        return read_values(r, t, count, out);
+    float *hf = inl_alloc(r->env, count, sizeof(float));
     if (!hf)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    inlay_result result = read_half(r, b, hf);
+    inlay_result result = read_values(r, t, count, hf);
     if (result == INLAY_OK)
-        inl_lora_permute_b(module, p->r, hf, p->b, false);
+        inl_lora_permute_b(module, cols, hf, out, false);
     inl_free(r->env, hf);
     return result;
+}
+
+static inlay_result read_magnitude(const peft_reader *r, const inl_module *module, const char *base,
+                                   inl_lora_pair *p)
+{
+    char name[PATH_ROOM + 32];
+    snprintf(name, sizeof(name), "%s" SUFFIX_MAGNITUDE, base);
+    const inl_safetensor *t = inl_safetensors_find(r->file, name);
+    if (!t && r->lora->use_dora)
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s: use_dora is set but there is no %.250s",
+                        r->tensor_path, name);
+    if (!t)
+        return INLAY_OK;
+    if (!r->lora->use_dora)
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
+                        "%s: there is a tensor %.250s but %s does not set use_dora", r->tensor_path,
+                        name, CONFIG_FILE);
+    if (t->dims != 1 || t->shape[0] != p->out)
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
+                        "%s: tensor %.250s has not the %u elements of its module's rows",
+                        r->tensor_path, name, p->out);
+    INL_TRY(inl_lora_add_magnitude(r->lora, p));
+    return read_rows(r, t, module, p->out, 1, p->magnitude);
 }
 
 static inlay_result read_pair(const peft_reader *r, const inl_safetensor *a,
@@ -212,8 +239,11 @@ static inlay_result read_pair(const peft_reader *r, const inl_safetensor *a,
     const inl_module *module;
     INL_TRY(inl_lora_add_halves(r->lora, r->modules, &halves, &p, &module));
     INL_TRY(set_scale(r, a, p));
-    INL_TRY(read_half(r, a, p->a));
-    return read_b(r, b, module, p);
+    INL_TRY(read_values(r, a, (uint64_t)p->r * p->in, p->a));
+    INL_TRY(read_rows(r, b, module, p->out, p->r, p->b));
+    char base[PATH_ROOM];
+    inl_lora_cut_suffix(a->name, SUFFIX_A, base, sizeof(base));
+    return read_magnitude(r, module, base, p);
 }
 
 static inlay_result read_other(const peft_reader *r, const inl_safetensor *t)
@@ -228,12 +258,13 @@ static inlay_result read_other(const peft_reader *r, const inl_safetensor *t)
     return INLAY_OK;
 }
 
-// A pair is read where its A stands in the file; a B is only checked for having one.
+// A pair is read where its A stands in the file; the others are only checked for having one.
 static inlay_result read_tensor(const peft_reader *r, const inl_safetensor *t)
 {
     char base[PATH_ROOM], partner[PATH_ROOM + 16];
     bool is_a = inl_lora_cut_suffix(t->name, SUFFIX_A, base, sizeof(base));
-    if ((!is_a && !inl_lora_cut_suffix(t->name, SUFFIX_B, base, sizeof(base))) ||
+    if ((!is_a && !inl_lora_cut_suffix(t->name, SUFFIX_B, base, sizeof(base)) &&
+         !inl_lora_cut_suffix(t->name, SUFFIX_MAGNITUDE, base, sizeof(base))) ||
         strncmp(base, PREFIX, strlen(PREFIX)) != 0)
         return read_other(r, t);
     snprintf(partner, sizeof(partner), "%s%s", base, is_a ? SUFFIX_B : SUFFIX_A);
@@ -320,8 +351,8 @@ static json_t *make_config(const inl_lora *lora)
         "inference_mode", 1, "init_lora_weights", 1, "layers_pattern", "layers_to_transform",
         "lora_alpha", number(lora->alpha), "lora_dropout", inl_lora_decimal(lora->dropout),
         "modules_to_save", "peft_type", "LORA", "r", (int)lora->r, "rank_pattern", ranks,
-        "target_modules", targets, "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora",
-        (int)lora->use_rslora);
+        "target_modules", targets, "task_type", "CAUSAL_LM", "use_dora", (int)lora->use_dora,
+        "use_rslora", (int)lora->use_rslora);
 }
 
 // Opened and on the disk, without its final name.
@@ -353,26 +384,48 @@ static int by_name(const void *x, const void *y)
     return strcmp(((const inl_safetensor_out *)x)->name, ((const inl_safetensor_out *)y)->name);
 }
 
-// Names, and copies of the B's whose rows change order; freed by the caller also on failure.
-static inlay_result make_tensors(const inl_lora *lora, const inl_module_list *modules,
-                                 inl_safetensor_out *out, float **copies)
+#define PAIR_TENSORS 3 // at most
+
+typedef struct tensor_list {
+    const inl_lora *lora;
+    inl_safetensor_out *items;
+    float **copies; // of those whose rows change order, or NULL
+    uint32_t count;
+} tensor_list;
+
+// `module` NULL: the rows are not the module's output.
+static inlay_result add_tensor(tensor_list *l, const inl_lora_pair *p, const char *suffix,
+                               const inl_module *module, inl_safetensor_out tensor)
 {
-    for (uint32_t i = 0; i < lora->pair_count; i++) {
-        const inl_lora_pair *p = &lora->pairs[i];
+    const inl_env *env = &l->lora->env;
+    uint32_t i = l->count++;
+    tensor.name = inl_sprintf(env, PREFIX "%s%s", p->path, suffix);
+    l->items[i] = tensor;
+    if (!tensor.name)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    if (!module || module->permuted_heads == 0)
+        return INLAY_OK;
+    uint32_t cols = tensor.dims > 1 ? p->r : 1;
+    l->copies[i] = inl_alloc(env, (size_t)p->out * cols, sizeof(float));
+    if (!l->copies[i])
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_lora_permute_b(module, cols, tensor.data, l->copies[i], true);
+    l->items[i].data = l->copies[i];
+    return INLAY_OK;
+}
+
+static inlay_result make_tensors(tensor_list *l, const inl_module_list *modules)
+{
+    for (uint32_t i = 0; i < l->lora->pair_count; i++) {
+        const inl_lora_pair *p = &l->lora->pairs[i];
         const inl_module *m = &modules->items[p->module];
-        char *a = inl_sprintf(&lora->env, PREFIX "%s" SUFFIX_A, p->path);
-        char *b = inl_sprintf(&lora->env, PREFIX "%s" SUFFIX_B, p->path);
-        out[2 * i] = (inl_safetensor_out){a, 2, {p->r, p->in}, p->a};
-        out[2 * i + 1] = (inl_safetensor_out){b, 2, {p->out, p->r}, p->b};
-        if (!a || !b)
-            return INLAY_ERROR_OUT_OF_MEMORY;
-        if (m->permuted_heads == 0)
-            continue;
-        copies[i] = inl_alloc(&lora->env, (size_t)p->out * p->r, sizeof(float));
-        if (!copies[i])
-            return INLAY_ERROR_OUT_OF_MEMORY;
-        inl_lora_permute_b(m, p->r, p->b, copies[i], true);
-        out[2 * i + 1].data = copies[i];
+        inl_safetensor_out a = {.dims = 2, .shape = {p->r, p->in}, .data = p->a},
+                           b = {.dims = 2, .shape = {p->out, p->r}, .data = p->b},
+                           magnitude = {.dims = 1, .shape = {p->out}, .data = p->magnitude};
+        INL_TRY(add_tensor(l, p, SUFFIX_A, NULL, a));
+        INL_TRY(add_tensor(l, p, SUFFIX_B, m, b));
+        if (p->magnitude)
+            INL_TRY(add_tensor(l, p, SUFFIX_MAGNITUDE, m, magnitude));
     }
     return INLAY_OK;
 }
@@ -381,22 +434,23 @@ static inlay_result write_tensors(const inl_lora *lora, const inl_module_list *m
                                   const char *path)
 {
     const inl_env *env = &lora->env;
-    uint32_t count = 2 * lora->pair_count;
-    inl_safetensor_out *tensors = inl_alloc(env, (size_t)count + 1, sizeof(*tensors));
-    float **copies = inl_alloc(env, (size_t)lora->pair_count + 1, sizeof(*copies));
+    size_t room = (size_t)PAIR_TENSORS * lora->pair_count + 1;
+    tensor_list l = {.lora = lora};
+    l.items = inl_alloc(env, room, sizeof(*l.items));
+    l.copies = inl_alloc(env, room, sizeof(*l.copies));
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
-    if (tensors && copies)
-        result = make_tensors(lora, modules, tensors, copies);
+    if (l.items && l.copies)
+        result = make_tensors(&l, modules);
     if (result == INLAY_OK) {
-        qsort(tensors, count, sizeof(*tensors), by_name);
-        result = inl_safetensors_write(env, path, tensors, count);
+        qsort(l.items, l.count, sizeof(*l.items), by_name);
+        result = inl_safetensors_write(env, path, l.items, l.count);
     }
-    for (uint32_t i = 0; tensors && i < count; i++)
-        inl_free(env, (char *)tensors[i].name);
-    for (uint32_t i = 0; copies && i < lora->pair_count; i++)
-        inl_free(env, copies[i]);
-    inl_free(env, tensors);
-    inl_free(env, copies);
+    for (uint32_t i = 0; i < l.count; i++) {
+        inl_free(env, (char *)l.items[i].name);
+        inl_free(env, l.copies[i]);
+    }
+    inl_free(env, l.items);
+    inl_free(env, l.copies);
     return result;
 }
 

@@ -28,6 +28,8 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
                               inl_slots *out)
 {
     uint32_t count = inl_config_module_count(config);
+    if (lora && lora->use_dora)
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "DoRA adapters cannot be run yet");
     *out = (inl_slots){.lora = lora, .layers = config->layers, .module_count = count};
     out->of_module = inl_alloc(env, count, sizeof(*out->of_module));
     out->pair_of_module = inl_alloc(env, count, sizeof(*out->pair_of_module));

@@ -39,6 +39,9 @@ static inline void check_same_lora(const inl_lora *want, const inl_lora *got)
             fail_msg("%s: scale %.9g became %.9g", w->path, (double)w->scale, (double)g->scale);
         assert_memory_equal(w->a, g->a, sizeof(float) * w->r * w->in);
         assert_memory_equal(w->b, g->b, sizeof(float) * w->r * w->out);
+        assert_true(!w->magnitude == !g->magnitude);
+        if (w->magnitude)
+            assert_memory_equal(w->magnitude, g->magnitude, sizeof(float) * w->out);
     }
     assert_true(want->has_head == got->has_head);
     assert_string_equal(want->architecture, got->architecture);

@@ -273,7 +273,6 @@ static void test_refused_configs(void **state)
         {"{\"r\":8,\"r\":8}", bad, "duplicate object key"},
         {"{}", no, "a peft_type other than LORA"},
         {"{\"peft_type\":\"LOHA\"}", no, "a peft_type other than LORA"},
-        {"{\"peft_type\":\"LORA\",\"use_dora\":true}", no, "adapters with use_dora"},
         {"{\"peft_type\":\"LORA\",\"lora_bias\":true}", no, "adapters with lora_bias"},
         {"{\"peft_type\":\"LORA\",\"bias\":\"lora_only\"}", no, "adapters with biases"},
         {"{\"peft_type\":\"LORA\",\"modules_to_save\":[\"lm_head\"]}", no, "modules_to_save"},
@@ -363,7 +362,6 @@ static void test_refused_names(void **state)
                                         V A "s",
                                         V ".lora_A.default.weight",
                                         V ".lora_embedding_A",
-                                        V ".lora_magnitude_vector",
                                         V ".lora_B.bias",
                                         "base_model.model.lm_head.weight",
                                         "model.layers.0.self_attn.k_proj" A,
@@ -638,6 +636,90 @@ static void test_full_disk(void **state)
     inl_lora_destroy(&newer);
 }
 
+// ---- DoRA
+
+#define MAGNITUDE ".lora_magnitude_vector"
+
+static void put_magnitude(safetensors_bytes *s, uint32_t module, uint32_t dims, uint64_t count)
+{
+    char name[128];
+    size_t bytes;
+    void *data = encode("F32", 100 + module, (uint32_t)count, &bytes);
+    snprintf(name, sizeof(name), "base_model.model.%s" MAGNITUDE, modules.items[module].path);
+    safetensors_bytes_tensor(s, name, "F32", dims, (uint64_t[]){count, 1}, data, bytes);
+    free(data);
+}
+
+// The magnitude's elements are the module's rows, so they move as B's do.
+static void test_dora(void **state)
+{
+    temp_folder *f = *state;
+    safetensors_bytes s = {0};
+    for (uint32_t i = 0; i < modules.list.count; i++) {
+        put_pair(&s, i, "F32", 8);
+        put_magnitude(&s, i, 1, modules.items[i].out);
+    }
+    write_folder(f, "{\"peft_type\":\"LORA\",\"use_dora\":true}", &s);
+    inl_lora *lora = toy_load(f->path, &modules.list, "peft");
+    assert_true(lora->use_dora && !lora->magnitudes_unset);
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i];
+        const inl_module *m = &modules.items[p->module];
+        uint32_t heads = m->permuted_heads, d = heads ? m->out / heads : m->out;
+        check_values(p, "F32");
+        for (uint32_t row = 0; row < p->out; row++) {
+            uint32_t in_head = row % d, hf = row - in_head + in_head % 2 * (d / 2) + in_head / 2;
+            assert_true(p->magnitude[row] == stored("F32", 100 + i, heads ? hf : row));
+        }
+    }
+    check_saved(f, lora);
+    inl_lora_destroy(&lora);
+}
+
+static void test_refused_dora(void **state)
+{
+    temp_folder *f = *state;
+    const struct {
+        const char *config;
+        uint32_t dims, count; // of the magnitude; 0: none
+        const char *what;
+    } cases[] = {
+        {"{\"peft_type\":\"LORA\",\"use_dora\":true}", 0, 0, "use_dora is set but there is no"},
+        {"{\"peft_type\":\"LORA\"}", 1, modules.items[INL_ROLE_V].out, "does not set use_dora"},
+        {"{\"peft_type\":\"LORA\",\"use_dora\":true}", 1, 5, "has not the"},
+        {"{\"peft_type\":\"LORA\",\"use_dora\":true}", 2, modules.items[INL_ROLE_V].out,
+         "has not the"},
+    };
+    for (size_t i = 0; i < INL_COUNT(cases); i++) {
+        safetensors_bytes s = {0};
+        put_pair(&s, INL_ROLE_V, "F32", 8);
+        if (cases[i].count > 0)
+            put_magnitude(&s, INL_ROLE_V, cases[i].dims, cases[i].count);
+        write_folder(f, cases[i].config, &s);
+        check_refused(f->path, &modules.list, INLAY_ERROR_MISMATCH, V MAGNITUDE, cases[i].what);
+    }
+    safetensors_bytes s = {0};
+    put_magnitude(&s, INL_ROLE_V, 1, modules.items[INL_ROLE_V].out);
+    write_folder(f, "{\"peft_type\":\"LORA\",\"use_dora\":true}", &s);
+    check_refused(f->path, &modules.list, INLAY_ERROR_MISMATCH, V MAGNITUDE, V A);
+    const inl_module *v = &modules.items[INL_ROLE_V];
+    const uint32_t nan = 0x7fc00000;
+    put_pair(&s, INL_ROLE_V, "F32", 8);
+    put_magnitude(&s, INL_ROLE_V, 1, v->out);
+    memcpy(s.payload + 4 * (8 * (v->in + v->out) + 3), &nan, 4);
+    write_folder(f, "{\"peft_type\":\"LORA\",\"use_dora\":true}", &s);
+    check_refused(f->path, &modules.list, INLAY_ERROR_NOT_FINITE, V MAGNITUDE,
+                  "has NaN at element 3");
+    // What a file of GGUF cannot hold, and what is not known yet.
+    inl_lora *lora = toy_lora(&modules, &(inl_lora_params){.r = 2, .use_dora = true});
+    assert_int_equal(inl_lora_save_peft(lora, &modules.list, f->path),
+                     INLAY_ERROR_INVALID_ARGUMENT);
+    lora->magnitudes_unset = false;
+    assert_int_equal(inl_lora_save_gguf(lora, &modules.list, temp_path(f, "x.gguf")),
+                     INLAY_ERROR_UNSUPPORTED);
+    inl_lora_destroy(&lora);
+}
+
 // ---- memory
 
 static void test_out_of_memory(void **state)
@@ -663,6 +745,7 @@ int main(void)
         temp_folder_test(test_save),           temp_folder_test(test_save_patterns),
         temp_folder_test(test_saved_config),   temp_folder_test(test_saved_order),
         temp_folder_test(test_full_disk),      temp_folder_test(test_out_of_memory),
+        temp_folder_test(test_dora),           temp_folder_test(test_refused_dora),
     };
     modules = toy_modules(&toy_odd);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
