@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Decodes an NF4 matrix into f32 tiles, where its columns are no multiple of its blocks, so that a
-// block's rows do not meet the tiles'. A thread makes a tile.
+// block's rows do not meet the tiles'. A thread makes a tile;
+// experts lie along z.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -28,9 +29,10 @@ void main()
 {
     uint column = gl_GlobalInvocationID.x, row = gl_WorkGroupID.y;
     nf4_begin();
+    nf4_first = gl_WorkGroupID.z * p.expert_scales;
     if (column >= p.k_tiles)
         return;
-    uint tile = row * p.k_tiles + column;
+    uint tile = (gl_WorkGroupID.z * p.n_tiles + row) * p.k_tiles + column;
     [[unroll]] for (uint i = 0; i < 2; i++) {
         uvec4 v = quants(tile * 2u + i);
         [[unroll]] for (uint j = 0; j < 4; j++) {

@@ -6,6 +6,9 @@
 // uniform addresses, and lie along the columns, so each reads whole tiles of W. Rows of X and Y are
 // padded to a multiple of ROWS and columns to 8: no bounds are tested, padding columns come out as
 // zero.
+// EXPERTS: W holds a matrix an expert, one below the other, each padded to whole tiles, A and B lie
+// so too, and every so many rows of X are of one expert, which the table in the place of the bias
+// names. Rows of experts in other parts of W, or of none, are left alone.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -20,6 +23,7 @@ layout(constant_id = 3) const bool RESIDUAL = false;
 layout(constant_id = 4) const bool TAIL = false;
 layout(constant_id = 5) const bool DROPOUT = false;
 layout(constant_id = 6) const bool LIMIT = false; // skip rows past the supervised tokens
+layout(constant_id = 7) const uint EXPERTS = 0;
 
 layout(push_constant) uniform Push { push_gemm p; };
 INPUT_VEC4(2, x)
@@ -33,6 +37,8 @@ layout(binding = 8) readonly buffer Step { step_scalars step_; };
 #include "lib/tile_common.glsl"
 #include "lib/dequant.glsl"
 #include "lib/rng.glsl"
+
+uint expert = 0;
 
 // Rows from `at` on, two vec4s each.
 #define X_AT(j) x(at + ((j) >> 1) * p.ldx4 + ((j) & 1u))
@@ -67,8 +73,9 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
     for (uint r4 = 0; r4 < p.rank4; r4++) {
         vec4 a[4][2];
         [[unroll]] for (uint r = 0; r < 4; r++) {
-            a[r][0] = tail((4 * r4 + r) * p.ldy4 + 2 * tile);
-            a[r][1] = tail((4 * r4 + r) * p.ldy4 + 2 * tile + 1);
+            uint at = ((expert * p.rank4 + r4) * 4 + r) * p.ldy4 + 2 * tile;
+            a[r][0] = tail(at);
+            a[r][1] = tail(at + 1);
         }
         SHARED_VEC4S(rows, ROWS, H_AT);
         [[unroll]] for (uint t = 0; t < ROWS; t++) {
@@ -113,7 +120,7 @@ void add_tail(uint row, uint tile, inout vec4 acc[ROWS][2])
     for (uint r4 = 0; r4 < p.rank4; r4++) {
         vec4 b[8];
         [[unroll]] for (uint n = 0; n < 8; n++)
-            b[n] = p.scale * tail((p.row0 + 8 * tile + n) * p.rank4 + r4);
+            b[n] = p.scale * tail((p.row0 + 8 * (expert * p.n_tiles + tile) + n) * p.rank4 + r4);
         SHARED_VEC4S(rows, ROWS, H_AT);
         [[unroll]] for (uint t = 0; t < ROWS; t++) {
             vec4 v = SHARED(rows, t, H_AT);
@@ -135,6 +142,14 @@ void main()
 #endif
     if (LIMIT && p.first + row >= step_.supervised)
         return;
+    uint above = 0; // row tiles of W above the expert's
+    if (EXPERTS > 0) {
+        float named = bias(row / EXPERTS / 4)[row / EXPERTS % 4] - float(p.expert0);
+        if (named < 0.0 || named >= float(p.experts))
+            return;
+        expert = p.expert0 + uint(named);
+        above = uint(named) * p.n_tiles;
+    }
     uint tile = min(gl_GlobalInvocationID.x, tiles - 1); // of the result's columns
     bool live = gl_GlobalInvocationID.x < tiles; // the others take part in what is fetched together
     y4 += 2 * tile;
@@ -146,15 +161,15 @@ void main()
     begin_tiles();
 #ifdef DX
     for (uint i = 0; i < steps; i++) {
-        load_scales(i, tile, s);
-        load_tile(i, tile, s, w);
+        load_scales(above + i, tile, s);
+        load_tile(above + i, tile, s, w);
         multiply(w, row * p.ldx4 + x4 + 2 * i, acc);
     }
 #else
     for (uint i = 0; i < steps; i++) {
         if (i % TILE_GROUP == 0)
-            load_scales(tile, i, s);
-        load_tile(tile, i, s, w);
+            load_scales(above + tile, i, s);
+        load_tile(above + tile, i, s, w);
         multiply(w, row * p.ldx4 + x4 + 2 * i, acc);
     }
 #endif

@@ -2,6 +2,7 @@
 // Products with frozen weights and the adapter's narrow ones.
 #include "op/node.h"
 #include "quant/nf4.h"
+#include "quant/tile.h"
 
 #include <stdlib.h>
 
@@ -36,12 +37,12 @@ static inl_range floats_of(inl_range arena, uint64_t first, uint64_t count)
 
 uint64_t inl_lora_a_floats(const inl_lora_slot *s)
 {
-    return 4ull * s->rank4 * inl_round_up(s->in, 8);
+    return 4ull * s->rank4 * inl_round_up(s->in, 8) * INL_MAX(s->experts, 1);
 }
 
 uint64_t inl_lora_b_floats(const inl_lora_slot *s)
 {
-    return 4ull * s->rank4 * inl_round_up(s->out, 8);
+    return 4ull * s->rank4 * inl_round_up(s->out, 8) * INL_MAX(s->experts, 1);
 }
 
 uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at)
@@ -62,7 +63,12 @@ static struct push_gemm push_of(const inl_weight *w, const inl_weight_part *part
     return (struct push_gemm){.n_tiles = inl_div_up(part->rows, 8),
                               .k_tiles = inl_div_up(w->cols, 8),
                               .cols = w->cols,
-                              .row0 = part->row0};
+                              .row0 = part->row0,
+                              .expert0 = part->expert0,
+                              .experts = part->experts,
+                              .expert_scales =
+                                  (uint32_t)inl_tile_scale_bytes(w->format, part->rows, w->cols) /
+                                  4};
 }
 
 // What a product reads as the two planes of a part of W.
@@ -77,13 +83,14 @@ static planes expand_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_w
 {
     struct push_gemm push = push_of(w, part);
     uint32_t lanes = inl_node_lanes(plan, GEMM_LANES), groups = push.k_tiles / 8;
-    inl_buf scales = inl_plan_scratch(plan, INL_SCRATCH, 32ull * push.n_tiles * groups);
+    uint32_t matrices = INL_MAX(part->experts, 1);
+    inl_buf scales = inl_plan_scratch(plan, INL_SCRATCH, 32ull * matrices * push.n_tiles * groups);
     inl_node node = {.kernel = INL_KERNEL_NF4_SCALES,
                      .tag = "decode",
                      .uses = {{stored.scales, INL_READ}, {scales, INL_WRITE}},
                      .spec = {lanes},
                      .spec_count = 1,
-                     .groups = {inl_div_up(groups, lanes), push.n_tiles, 1}};
+                     .groups = {inl_div_up(groups, lanes), push.n_tiles, matrices}};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
     return (planes){.quants = stored.quants, .scales = scales};
@@ -94,14 +101,16 @@ static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_p
                          planes stored)
 {
     struct push_gemm push = push_of(w, part);
-    inl_buf tiles = inl_plan_scratch(plan, INL_SCRATCH, 256ull * push.n_tiles * push.k_tiles);
+    uint32_t matrices = INL_MAX(part->experts, 1);
+    inl_buf tiles =
+        inl_plan_scratch(plan, INL_SCRATCH, 256ull * matrices * push.n_tiles * push.k_tiles);
     inl_node node = {.kernel = INL_KERNEL_DECODE_NF4,
                      .tag = "decode",
                      .uses = {{stored.quants, INL_READ}, {stored.scales, INL_READ},
                               {tiles, INL_WRITE}},
                      .spec = {GEMM_LANES},
                      .spec_count = 1,
-                     .groups = {inl_div_up(push.k_tiles, GEMM_LANES), push.n_tiles, 1}};
+                     .groups = {inl_div_up(push.k_tiles, GEMM_LANES), push.n_tiles, matrices}};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
     return (planes){.quants = tiles, .scales = tiles, .decoded = true};
@@ -118,12 +127,18 @@ static planes planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_pa
 }
 
 // Divides the rows of every tensor, which are padded to a multiple of 8.
-static uint32_t gemm_rows(const inl_plan *plan, inl_tensor x)
+static uint32_t gemm_rows(const inl_plan *plan, inl_tensor x, const inl_routing *routing)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
-    if (x.rows == 1)
+    if (x.rows == 1 || (routing && routing->align == 1))
         return 1;
     return caps ? caps->gemm_rows : GEMM_ROWS;
+}
+
+// Rows that are worked on.
+static uint32_t live_rows(inl_tensor x, const inl_routing *routing)
+{
+    return routing ? routing->tokens * routing->used : x.rows;
 }
 
 static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args, bool dx,
@@ -133,7 +148,12 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     const inl_lora_slot *slot = args->tail.slot;
     bool tail = slot && (first_part || !dx);
     bool dropout = tail && dx && args->tail.arena->dropout > 0.0f;
-    uint32_t rows = gemm_rows(plan, args->x), lanes = inl_node_lanes(plan, GEMM_LANES);
+    const inl_routing *routing = args->routing;
+    uint32_t rows = gemm_rows(plan, args->x, routing), lanes = inl_node_lanes(plan, GEMM_LANES);
+    inl_buf bias = routing ? routing->table : dx ? INL_BUF_NONE : args->bias;
+    uint64_t live = live_rows(args->x, routing);
+    if (routing) // of all parts together
+        live = live * part->experts / w->experts;
     struct push_gemm push = push_of(w, part);
     planes read = planes_of(plan, w, part);
     inl_range tail_range = {0};
@@ -148,19 +168,19 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
                  {args->x.buf, INL_READ},
                  {args->y.buf, residual == args->y.buf ? INL_READ_WRITE : INL_WRITE},
                  inl_node_optional(residual, INL_READ),
-                 inl_node_optional(dx ? INL_BUF_NONE : args->bias, INL_READ),
+                 inl_node_optional(bias, INL_READ),
                  inl_node_optional(tail ? args->tail.h.buf : INL_BUF_NONE, INL_READ),
                  inl_node_optional(tail ? inl_op_external(plan, tail_range) : INL_BUF_NONE,
                                    INL_READ),
                  {in->scalars, INL_READ}},
-        .spec = {lanes, rows, !dx && args->bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
-                 dropout, args->limit},
-        .spec_count = 7,
+        .spec = {lanes, rows, !routing && bias != INL_BUF_NONE, residual != INL_BUF_NONE, tail,
+                 dropout, args->limit, routing ? routing->align : 0},
+        .spec_count = 8,
         .groups = {inl_div_up(dx ? push.k_tiles : push.n_tiles, lanes),
                    inl_div_up(args->x.rows, rows), 1},
         .rounds = (dx ? push.n_tiles : push.k_tiles) + (tail ? slot->rank4 : 0),
-        .flops = 2ull * args->x.rows * part->rows * w->cols +
-                 (tail ? 2ull * args->x.rows * slot->rank * (dx ? slot->in : part->rows) : 0)};
+        .flops = 2ull * live * part->rows * w->cols +
+                 (tail ? 2ull * live * slot->rank * (dx ? slot->in : part->rows) : 0)};
     push.ldx4 = inl_ld4(args->x);
     push.ldy4 = inl_ld4(args->y);
     push.ldh4 = tail ? inl_ld4(args->tail.h) : 0;
@@ -180,33 +200,41 @@ void inl_op_gemm(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args
         gemm_part(plan, in, args, false, &args->w->parts[i], args->residual, i == 0);
 }
 
-// Parts of W are parts of the sum: each adds to what the one before made.
+// Parts of W are parts of the sum: each adds to what the one before made. Experts' parts have rows
+// of their own.
 void inl_op_gemm_dx(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args)
 {
-    for (uint32_t i = 0; i < args->w->part_count; i++)
-        gemm_part(plan, in, args, true, &args->w->parts[i], i == 0 ? args->residual : args->y.buf,
-                  i == 0);
+    for (uint32_t i = 0; i < args->w->part_count; i++) {
+        bool first = i == 0 || args->routing;
+        gemm_part(plan, in, args, true, &args->w->parts[i], first ? args->residual : args->y.buf,
+                  first);
+    }
 }
 
-static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, inl_tensor x,
-                      inl_range weight, inl_tensor h, const struct push_lora_down *push,
-                      bool dropout, uint64_t flops)
+static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel,
+                      const inl_lora_arena *arena, inl_tensor x, inl_range weight, inl_tensor h,
+                      const struct push_lora_down *push, bool dropout)
 {
+    const inl_routing *routing = arena->routing;
     const inl_gpu_caps *caps = inl_plan_caps(plan);
     // A CPU has no threads to fill, but long sums may have to be shared.
     bool one = caps && caps->type == 4 && push->cols4 <= caps->max_loop_rounds / 2;
     uint32_t slices = one ? 1 : LORA_SLICES_GPU;
     uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
+    uint32_t tile = routing ? routing->align : lanes; // rows of one matrix
     inl_node node = {.kernel = kernel,
                      .tag = "lora",
                      .uses = {{x.buf, INL_READ},
                               {inl_op_external(plan, weight), INL_READ},
                               {h.buf, INL_WRITE},
-                              {in->scalars, INL_READ}},
-                     .spec = {lanes, slices, dropout, (uint32_t)inl_round_up(x.rows, 8)},
-                     .spec_count = 4,
-                     .groups = {inl_div_up(x.rows, lanes), inl_div_up(push->rank4, 2), 1},
-                     .flops = flops,
+                              {in->scalars, INL_READ},
+                              inl_node_optional(routing ? routing->table : INL_BUF_NONE, INL_READ)},
+                     .spec = {lanes, slices, dropout, (uint32_t)inl_round_up(x.rows, 8),
+                              routing ? tile : 0},
+                     .spec_count = 5,
+                     .groups = {inl_div_up(x.rows, tile) * inl_div_up(tile, lanes),
+                                inl_div_up(push->rank4, 2), 1},
+                     .flops = 8ull * live_rows(x, routing) * x.cols * push->rank4,
                      .rounds = inl_div_up(push->cols4, slices) + slices};
     inl_node_push(&node, push, sizeof(*push));
     inl_plan_add(plan, &node);
@@ -218,7 +246,7 @@ static uint32_t side_by_side(const inl_lora_arena *arena, const inl_lora_slot *s
                              uint32_t count)
 {
     uint32_t n = 1;
-    while (n < count && arena->dropout == 0.0f &&
+    while (n < count && arena->dropout == 0.0f && !arena->routing &&
            slots[n].a == slots[n - 1].a + inl_lora_a_floats(&slots[n - 1]))
         n++;
     return n;
@@ -229,6 +257,14 @@ static uint32_t ranks4(const inl_lora_slot *slots, uint32_t count)
     uint32_t sum = 0;
     for (uint32_t i = 0; i < count; i++)
         sum += slots[i].rank4;
+    return sum;
+}
+
+static uint64_t floats_of_a(const inl_lora_slot *slots, uint32_t count)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++)
+        sum += inl_lora_a_floats(&slots[i]);
     return sum;
 }
 
@@ -248,17 +284,17 @@ void inl_op_lora_down(inl_plan *plan, const inl_inputs *in, const inl_lora_arena
                                       .scale = 1.0f,
                                       .stream = slots[i].stream,
                                       .dropout = arena->dropout,
-                                      .cols = slots[i].in};
-        inl_range a = floats_of(arena->weights, slots[i].a, 4ull * rank4 * x.ld);
-        lora_down(plan, in, INL_KERNEL_LORA_DOWN, x, a, h, &push, arena->dropout > 0.0f,
-                  8ull * x.rows * x.cols * rank4);
+                                      .cols = slots[i].in,
+                                      .expert4 = rank4 * x.ld};
+        inl_range a = floats_of(arena->weights, slots[i].a, floats_of_a(slots + i, step));
+        lora_down(plan, in, INL_KERNEL_LORA_DOWN, arena, x, a, h, &push, arena->dropout > 0.0f);
         column4 += rank4;
     }
 }
 
-static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, inl_tensor x,
-                      inl_tensor h, inl_range gradient, const struct push_lora_grad *push,
-                      bool dropout)
+static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel,
+                      const inl_routing *routing, inl_tensor x, inl_tensor h, inl_range gradient,
+                      const struct push_lora_grad *push, bool dropout)
 {
     uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
     inl_node node = {.kernel = kernel,
@@ -266,12 +302,15 @@ static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel, i
                      .uses = {{x.buf, INL_READ},
                               {h.buf, INL_READ},
                               {inl_op_external(plan, gradient), INL_READ_WRITE},
-                              {in->scalars, INL_READ}},
-                     .spec = {lanes, dropout},
-                     .spec_count = 2,
-                     .groups = {inl_div_up(push->cols8, lanes), push->rank4, 1},
-                     .rounds = push->rows,
-                     .flops = 8ull * x.rows * x.cols * push->rank4};
+                              {in->scalars, INL_READ},
+                              inl_node_optional(routing ? routing->segments : INL_BUF_NONE,
+                                                INL_READ)},
+                     .spec = {lanes, dropout, routing != NULL},
+                     .spec_count = 3,
+                     .groups = {inl_div_up(push->cols8, lanes), push->rank4,
+                                routing ? routing->experts : 1},
+                     .rounds = routing ? routing->tokens : push->rows, // an expert has each once
+                     .flops = 8ull * live_rows(x, routing) * x.cols * push->rank4};
     inl_node_push(&node, push, sizeof(*push));
     inl_plan_add(plan, &node);
 }
@@ -286,10 +325,10 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .ldh4 = inl_ld4(g),
                                   .h4 = tail->column4,
                                   .rank4 = s->rank4,
-                                  .scale = s->scale};
+                                  .scale = s->scale,
+                                  .expert4 = s->rank4 * dy.ld};
     inl_range b = floats_of(tail->arena->weights, s->b, inl_lora_b_floats(s));
-    lora_down(plan, in, INL_KERNEL_LORA_DOWN_UP, dy, b, g, &down, false,
-              8ull * dy.rows * dy.cols * s->rank4);
+    lora_down(plan, in, INL_KERNEL_LORA_DOWN_UP, tail->arena, dy, b, g, &down, false);
     struct push_lora_grad grad = {.rows = dy.rows,
                                   .cols8 = dy.ld / 8,
                                   .ldx4 = inl_ld4(dy),
@@ -297,8 +336,9 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .h4 = tail->column4,
                                   .ldg4 = s->rank4,
                                   .rank4 = s->rank4,
-                                  .scale = s->scale};
-    lora_grad(plan, in, INL_KERNEL_LORA_GRAD_UP, dy, tail->h,
+                                  .scale = s->scale,
+                                  .expert4 = s->rank4 * dy.ld};
+    lora_grad(plan, in, INL_KERNEL_LORA_GRAD_UP, tail->arena->routing, dy, tail->h,
               floats_of(tail->arena->gradients, s->b, inl_lora_b_floats(s)), &grad, false);
 }
 
@@ -319,9 +359,10 @@ void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_a
                                       .scale = 1.0f,
                                       .stream = slots[i].stream,
                                       .dropout = arena->dropout,
-                                      .cols = slots[i].in};
-        lora_grad(plan, in, INL_KERNEL_LORA_GRAD, x, g,
-                  floats_of(arena->gradients, slots[i].a, 4ull * rank4 * x.ld), &push,
+                                      .cols = slots[i].in,
+                                      .expert4 = rank4 * x.ld};
+        lora_grad(plan, in, INL_KERNEL_LORA_GRAD, arena->routing, x, g,
+                  floats_of(arena->gradients, slots[i].a, floats_of_a(slots + i, step)), &push,
                   arena->dropout > 0.0f);
         column4 += rank4;
     }

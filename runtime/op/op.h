@@ -4,6 +4,7 @@
 #ifndef INL_OP_OP_H
 #define INL_OP_OP_H
 
+#include "op/moe.h"
 #include "op/params.h"
 #include "op/plan.h"
 #include "quant/format.h"
@@ -28,25 +29,30 @@ typedef struct inl_range {
     uint64_t offset, size;
 } inl_range;
 
-// Rows of a matrix that one binding can hold.
+// Rows of a matrix that one binding can hold; of experts' matrices those of whole experts.
 typedef struct inl_weight_part {
-    uint32_t row0, rows; // row0 a multiple of 8
+    uint32_t row0, rows;       // row0 a multiple of 8
+    uint32_t expert0, experts; // of experts' matrices, whose row0 is 0
     inl_range quants, scales;
 } inl_weight_part;
 
-// A frozen matrix W [rows, cols] in tiles (quant/tile.h).
+// A frozen matrix W [rows, cols] in tiles (quant/tile.h), or `experts` of them one below the other,
+// each padded to whole tiles.
 typedef struct inl_weight {
     const inl_format *format;
     uint32_t rows, cols;
+    uint32_t experts; // 0: it is one matrix
     uint32_t part_count;
     inl_weight_part *parts;
 } inl_weight;
 
 // Where an adapter pair lies in the adapter arenas, in floats: A [rank4 * 4, in padded to 8],
-// B [out padded to 8, rank4 * 4]. Padding is zero and stays zero.
+// B [out padded to 8, rank4 * 4]. Padding is zero and stays zero. Experts' A's lie one below the
+// other without a gap, and so do their B's.
 typedef struct inl_lora_slot {
     uint64_t a, b;
     uint32_t in, out, rank, rank4;
+    uint32_t experts; // 0: it is one pair
     float scale;
     uint32_t stream; // of dropout's random numbers
 } inl_lora_slot;
@@ -63,6 +69,7 @@ uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at);
 typedef struct inl_lora_arena {
     inl_range weights, gradients;
     float dropout; // 0 in evaluation
+    const inl_routing *routing; // the rows are experts'; NULL: all are one matrix's
 } inl_lora_arena;
 
 // The tail of a product: columns [column4 * 4, + rank) of `h`.
@@ -83,6 +90,7 @@ typedef struct inl_gemm_args {
     inl_tail tail;
     bool limit;
     uint32_t first;
+    const inl_routing *routing; // of experts' matrices, which have no bias; NULL: one matrix
     const char *tag;
 } inl_gemm_args;
 void inl_op_gemm(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args);

@@ -2,11 +2,14 @@
 // The scales of NF4's blocks as they are stored, double-quantized. Words of the scales' plane:
 // 0-255 the map as f32, 256 its offset, 257 the count c of nested absmax, from 260 those c as f32,
 // from 260 + c the blocks' 8-bit indices into the map, four a word. A block is 64 elements of the
-// flattened matrix.
+// flattened matrix. Of experts each has such a list, nf4_first words from the plane's start.
+uint nf4_first = 0;
+
 #define NF4_NESTED 260u
 
 uint nf4_word(uint i)
 {
+    i += nf4_first;
     return scales(i >> 2)[i & 3u];
 }
 

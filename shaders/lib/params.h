@@ -17,6 +17,8 @@ struct push_gemm {
     uint stream;           // dropout: random stream of this module
     float dropout;         // dropout: probability of a zero
     uint first;            // LIMIT: row 0 is this entry of the list of supervised tokens
+    uint expert0, experts; // EXPERTS: those whose matrices this part of W holds, n_tiles each
+    uint expert_scales;    // NF4: words of an expert's scales
 };
 
 // H = X A^T and G = s dY B: few columns, long sums.
@@ -28,6 +30,7 @@ struct push_lora_down {
     uint stream;
     float dropout;
     uint cols;       // dropout's counter is row * cols + column
+    uint expert4;    // EXPERTS: from one expert's A or B to the next
 };
 
 // dA += G^T X and dB += s dY^T H: few rows, sums over tokens.
@@ -40,6 +43,24 @@ struct push_lora_grad {
     uint stream;
     float dropout;
     uint cols;
+    uint expert4;    // EXPERTS: from one expert's gradient to the next
+};
+
+// A mixture of experts: a token's probabilities, its `used` experts and their weights.
+struct push_moe_route {
+    uint experts, ld, used;
+    uint normalize; // the weights of a token sum to 1
+};
+
+// Rows for the experts: `assignments` = tokens * used of them, by expert, `align` rows a tile.
+struct push_moe_sort {
+    uint experts, used, assignments, chunks;
+    uint align, tiles; // tiles of the list of rows
+};
+
+// Over tiles of rows of ld4 vec4s.
+struct push_moe_rows {
+    uint ld4, align, rows, used;
 };
 
 struct push_embed {

@@ -233,7 +233,7 @@ static void random_block(kt *k, const inl_format *f, uint8_t *block)
 
 static void set_values(kt *k, kt_weight *out, const float *decoded)
 {
-    uint64_t count = (uint64_t)out->w.rows * out->w.cols;
+    uint64_t count = (uint64_t)out->w.rows * out->w.cols * INL_MAX(out->w.experts, 1);
     out->v = kt_doubles(k, count);
     for (uint64_t i = 0; i < count; i++)
         out->v[i] = (double)decoded[i];
@@ -329,15 +329,97 @@ void kt_make_weight(kt *k, inl_format_id format, uint32_t rows, uint32_t cols, u
         make_blocks(k, out, parts, raw);
 }
 
+// An expert's planes behind those of the experts before it, and its values into v.
+static void pack_expert(kt *k, kt_weight *out, uint32_t expert, void *quants, void *scales)
+{
+    const inl_format *f = out->w.format;
+    uint32_t rows = out->w.rows, cols = out->w.cols;
+    uint64_t count = (uint64_t)rows * cols;
+    float *values = malloc(count * sizeof(*values));
+    uint8_t *data = malloc(count / f->block_elements * f->block_bytes + 1);
+    if (!values || !data)
+        exit(1);
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = kt_f32(k, 0.25f + (float)((i / 64 + expert) % 7));
+    if (f->id == INL_FORMAT_NF4) {
+        inl_nf4 nf4;
+        if (inl_nf4_encode(&k->suite->env, values, count, &nf4) != INLAY_OK)
+            exit(1);
+        inl_nf4_decode(&nf4, values);
+        inl_tile_pack_nf4_quants(&nf4, 0, rows, cols, quants);
+        inl_tile_pack_nf4_scales(&nf4, rows, cols, scales);
+        inl_nf4_free(&k->suite->env, &nf4);
+    } else {
+        f->encode(values, data, count);
+        f->decode(data, values, count);
+        inl_tile_pack(f, data, rows, cols, quants, scales);
+    }
+    for (uint64_t i = 0; i < count; i++)
+        out->v[expert * count + i] = (double)values[i];
+    free(values);
+    free(data);
+}
+
+void kt_make_expert_weight(kt *k, inl_format_id format, uint32_t experts, uint32_t rows,
+                           uint32_t cols, uint32_t parts, kt_weight *out)
+{
+    const inl_format *f = inl_format_by_id(format);
+    uint64_t quants = inl_tile_quant_bytes(f, rows, cols);
+    uint64_t scales = inl_tile_scale_bytes(f, rows, cols);
+    *out = (kt_weight){.w = {.format = f,
+                             .rows = rows,
+                             .cols = cols,
+                             .experts = experts,
+                             .part_count = parts,
+                             .parts = out->parts}};
+    out->v = kt_doubles(k, (uint64_t)experts * rows * cols);
+    for (uint32_t i = 0; i < parts; i++) {
+        uint32_t first = experts * i / parts, count = experts * (i + 1) / parts - first;
+        inl_weight_part part = {.rows = rows, .expert0 = first, .experts = count};
+        uint32_t q = add_region(k, "quants", count * quants, false), s = UINT32_MAX;
+        memset(image_of(k, q), 0, count * quants);
+        part.quants = range_of(k, q);
+        if (scales > 0) {
+            s = add_region(k, "scales", count * scales, false);
+            memset(image_of(k, s), 0, count * scales);
+            part.scales = range_of(k, s);
+        }
+        for (uint32_t e = 0; e < count; e++)
+            pack_expert(k, out, first + e, (uint8_t *)image_of(k, q) + e * quants,
+                        scales ? (uint8_t *)image_of(k, s) + e * scales : NULL);
+        out->parts[i] = part;
+    }
+}
+
 // ---- adapters
 
-// Scatters a dense matrix into the arena's image or gathers from it.
-static void place_dense(float *arena, uint64_t at, uint32_t rows, uint32_t cols, uint32_t ld,
-                        const double *dense)
+static uint32_t matrices_of(const inl_lora_slot *s)
 {
-    for (uint32_t r = 0; r < rows; r++)
-        for (uint32_t c = 0; c < cols; c++)
-            arena[at + (uint64_t)r * ld + c] = (float)dense[(size_t)r * cols + c];
+    return INL_MAX(s->experts, 1);
+}
+
+// Where element (row, col) of a slot's A or B lies in the arenas; experts' are one below the other.
+static uint64_t at_a(const inl_lora_slot *s, uint32_t expert, uint32_t row, uint32_t col)
+{
+    return s->a + (4ull * s->rank4 * expert + row) * inl_round_up(s->in, 8) + col;
+}
+
+static uint64_t at_b(const inl_lora_slot *s, uint32_t expert, uint32_t row, uint32_t col)
+{
+    return s->b + (inl_round_up(s->out, 8) * expert + row) * 4ull * s->rank4 + col;
+}
+
+// Adds dense A [experts, rank, in] and B [experts, out, rank], or either, to an arena's image.
+static void add_dense(const inl_lora_slot *s, const double *a, const double *b, double *image)
+{
+    for (uint32_t e = 0; e < matrices_of(s); e++) {
+        for (uint32_t r = 0; r < s->rank && a; r++)
+            for (uint32_t c = 0; c < s->in; c++)
+                image[at_a(s, e, r, c)] += *a++;
+        for (uint32_t n = 0; n < s->out && b; n++)
+            for (uint32_t r = 0; r < s->rank; r++)
+                image[at_b(s, e, n, r)] += *b++;
+    }
 }
 
 static double *random_dense(kt *k, uint64_t count, float scale)
@@ -354,19 +436,22 @@ static kt_mat make_arena(kt *k, kt_kind kind, const char *name, const kt_lora *l
 {
     kt_mat m = kt_array(k, kind, name, (uint32_t)floats, 4, 0.0f);
     float *image = image_of(k, m.region);
-    memset(image, 0, floats * 4);
-    for (uint32_t i = 0; i < l->count; i++) {
-        const inl_lora_slot *s = &l->slots[i];
-        place_dense(image, s->a, s->rank, s->in, (uint32_t)inl_round_up(s->in, 8), a[i]);
-        place_dense(image, s->b, s->out, s->rank, 4 * s->rank4, b[i]);
-    }
+    memset(m.v, 0, floats * sizeof(*m.v));
+    for (uint32_t i = 0; i < l->count; i++)
+        add_dense(&l->slots[i], a[i], b[i], m.v);
     for (uint64_t i = 0; i < floats; i++)
-        m.v[i] = (double)image[i];
+        image[i] = (float)m.v[i];
     return m;
 }
 
 void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
                   const uint32_t *outs, float dropout, kt_lora *l)
+{
+    kt_make_expert_lora(k, 0, count, ranks, ins, outs, dropout, l);
+}
+
+void kt_make_expert_lora(kt *k, uint32_t experts, uint32_t count, const uint32_t *ranks,
+                         const uint32_t *ins, const uint32_t *outs, float dropout, kt_lora *l)
 {
     *l = (kt_lora){.count = count};
     double *ga[KT_MAX_SLOTS], *gb[KT_MAX_SLOTS];
@@ -375,14 +460,17 @@ void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *
                                       .out = outs[i],
                                       .rank = ranks[i],
                                       .rank4 = inl_div_up(ranks[i], 4),
+                                      .experts = experts,
                                       .scale = 0.5f + (float)i,
                                       .stream = 7 + 3 * i};
         l->column4[i] = l->columns4;
         l->columns4 += l->slots[i].rank4;
-        l->a[i] = random_dense(k, (uint64_t)ranks[i] * ins[i], 1.0f);
-        l->b[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
-        ga[i] = random_dense(k, (uint64_t)ranks[i] * ins[i], 1.0f);
-        gb[i] = random_dense(k, (uint64_t)ranks[i] * outs[i], 1.0f);
+        uint64_t a = (uint64_t)ranks[i] * ins[i] * matrices_of(&l->slots[i]);
+        uint64_t b = (uint64_t)ranks[i] * outs[i] * matrices_of(&l->slots[i]);
+        l->a[i] = random_dense(k, a, 1.0f);
+        l->b[i] = random_dense(k, b, 1.0f);
+        ga[i] = random_dense(k, a, 1.0f);
+        gb[i] = random_dense(k, b, 1.0f);
     }
     uint64_t floats = inl_lora_place(l->slots, l->count, 0);
     l->weights = make_arena(k, KT_IN, "adapter", l, floats, l->a, l->b);
@@ -394,29 +482,20 @@ void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *
 
 void kt_lora_expect_add(kt_lora *l, uint32_t slot, const double *da, const double *db)
 {
-    const inl_lora_slot *s = &l->slots[slot];
-    double *v = l->gradients.v;
-    uint64_t lda = inl_round_up(s->in, 8);
-    for (uint32_t r = 0; r < s->rank && da; r++)
-        for (uint32_t c = 0; c < s->in; c++)
-            v[s->a + r * lda + c] += da[(size_t)r * s->in + c];
-    for (uint32_t n = 0; n < s->out && db; n++)
-        for (uint32_t r = 0; r < s->rank; r++)
-            v[s->b + n * 4ull * s->rank4 + r] += db[(size_t)n * s->rank + r];
+    add_dense(&l->slots[slot], da, db, l->gradients.v);
 }
 
-// Marks what is not padding with 1.
+// Marks what is not padding with more than 0.
 static double *arena_mask(kt *k, const kt_lora *l)
 {
     double *mask = kt_doubles(k, l->gradients.cols);
     for (uint32_t i = 0; i < l->count; i++) {
         const inl_lora_slot *s = &l->slots[i];
-        for (uint32_t r = 0; r < s->rank; r++)
-            for (uint32_t c = 0; c < s->in; c++)
-                mask[s->a + r * inl_round_up(s->in, 8) + c] = 1.0;
-        for (uint32_t n = 0; n < s->out; n++)
-            for (uint32_t r = 0; r < s->rank; r++)
-                mask[s->b + n * 4ull * s->rank4 + r] = 1.0;
+        uint64_t most = (uint64_t)matrices_of(s) * s->rank * INL_MAX(s->in, s->out);
+        double *ones = kt_doubles(k, most);
+        for (uint64_t j = 0; j < most; j++)
+            ones[j] = 1.0;
+        add_dense(s, ones, ones, mask);
     }
     return mask;
 }

@@ -99,13 +99,17 @@ float kt_get(kt *k, const kt_mat *m, uint32_t row, uint32_t col);
 typedef struct kt_weight {
     inl_weight w;
     inl_weight_part parts[KT_MAX_PARTS];
-    double *v; // decoded, [rows, cols]
+    double *v; // decoded, [rows, cols], or [experts, rows, cols]
 } kt_weight;
 
 // Random weights in `parts` parts. `raw`: any finite bit pattern of the format, not only what an
 // encoder makes of well-behaved numbers.
 void kt_make_weight(kt *k, inl_format_id format, uint32_t rows, uint32_t cols, uint32_t parts,
                     bool raw, kt_weight *out);
+
+// Random matrices of `experts`, each encoded for itself, in `parts` parts of whole experts.
+void kt_make_expert_weight(kt *k, inl_format_id format, uint32_t experts, uint32_t rows,
+                           uint32_t cols, uint32_t parts, kt_weight *out);
 
 #define KT_MAX_SLOTS 7
 
@@ -116,13 +120,16 @@ typedef struct kt_lora {
     uint32_t columns4;         // of h, in vec4s
     uint32_t column4[KT_MAX_SLOTS];
     kt_mat weights, gradients; // arrays; v of the gradients is what is expected: add to it
-    double *a[KT_MAX_SLOTS], *b[KT_MAX_SLOTS]; // [rank, in], [out, rank]
+    double *a[KT_MAX_SLOTS], *b[KT_MAX_SLOTS]; // [rank, in], [out, rank], of each expert
 } kt_lora;
 
 // Slots in one arena, placed together as the adapter's are: A's first, then B's. A rank may be 0.
 void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
                   const uint32_t *outs, float dropout, kt_lora *out);
-// Adds dense gradients [rank, in] and [out, rank] to what is expected of the gradient arena.
+void kt_make_expert_lora(kt *k, uint32_t experts, uint32_t count, const uint32_t *ranks,
+                         const uint32_t *ins, const uint32_t *outs, float dropout, kt_lora *out);
+// Adds dense gradients [rank, in] and [out, rank], of each expert, to what is expected of the
+// gradient arena.
 void kt_lora_expect_add(kt_lora *l, uint32_t slot, const double *da, const double *db);
 // The gradient arena as a whole, its padding exactly zero.
 void kt_lora_expect(kt *k, const kt_lora *l, double bound);

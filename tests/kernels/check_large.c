@@ -116,7 +116,11 @@ static void make_vocabulary(own *o, vocabulary *v)
     v->row_bytes = DIM / 32 * f->block_bytes;
     v->rows = malloc(VOCAB * v->row_bytes);
     // Scales of 2^-11: logits about 1.
-    v->w = (inl_weight){f, VOCAB, DIM, inl_div_up(VOCAB, most), v->parts};
+    v->w = (inl_weight){.format = f,
+                        .rows = VOCAB,
+                        .cols = DIM,
+                        .part_count = inl_div_up(VOCAB, most),
+                        .parts = v->parts};
     for (uint64_t i = 0; v->rows && i < VOCAB * v->row_bytes; i++)
         v->rows[i] = i % 34 == 0 ? 0 : i % 34 == 1 ? 0x10 : (uint8_t)(i * 2654435761u >> 24);
     for (uint32_t i = 0; i < v->w.part_count; i++) {
@@ -241,7 +245,11 @@ static void emit_block(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_t
 static void emit_linear(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_tensor y)
 {
     inl_weight_part part = {.rows = F};
-    inl_weight w = {inl_format_by_id(INL_FORMAT_NF4), F, D, 1, &part};
+    inl_weight w = {.format = inl_format_by_id(INL_FORMAT_NF4),
+                    .rows = F,
+                    .cols = D,
+                    .part_count = 1,
+                    .parts = &part};
     inl_lora_slot slot = {.in = D, .out = F, .rank = RANK, .rank4 = RANK / 4};
     inl_lora_arena arena = {.dropout = 0.1f};
     uint64_t floats = 1000 * inl_lora_place(&slot, 1, 0);
@@ -268,7 +276,11 @@ static void emit_linear(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_
 static void emit_head(inl_plan *plan, const inl_inputs *in, inl_tensor x)
 {
     inl_weight_part part = {.rows = V};
-    inl_weight w = {inl_format_by_id(INL_FORMAT_Q8_0), V, D, 1, &part};
+    inl_weight w = {.format = inl_format_by_id(INL_FORMAT_Q8_0),
+                    .rows = V,
+                    .cols = D,
+                    .part_count = 1,
+                    .parts = &part};
     inl_gemm_args args = {.w = &w,
                           .x = inl_plan_tensor(plan, CHUNK, D),
                           .y = inl_plan_tensor(plan, CHUNK, V),

@@ -281,7 +281,7 @@ static void check_rounds(kt_suite *suite)
         inl_tensor wide = inl_plan_tensor(plan, 8, 8000), h = inl_plan_tensor(plan, 8, 4);
         inl_attention a = {2, 1, 16, UINT32_MAX, 1.0f, 0.0f};
         inl_lora_slot slot = {.in = 8000, .out = 8, .rank = 4, .rank4 = 1};
-        inl_lora_arena arena = {{0}, {0}, 0.0f};
+        inl_lora_arena arena = {.dropout = 0.0f};
         inl_op_lora_down(plan, &in, &arena, &slot, 1, wide, h);
         inl_op_attention_bwd(plan, &in, &a, q, kv, kv, q, h.buf, q, q, kv, kv);
         if (i == 1)

@@ -14,5 +14,6 @@ void check_reduce(kt_suite *suite);
 void check_block(kt_suite *suite);
 void check_plan(kt_suite *suite);
 void check_large(kt_suite *suite);
+void check_moe(kt_suite *suite);
 
 #endif

@@ -100,6 +100,24 @@ void ref_attention_bwd_terms(const ref_attention *a, const double *q, const doub
                              const double *v, const double *d_o, double *dq, double *dk,
                              double *dv);
 
+// ---- a mixture of experts (moe.c)
+
+// A token's `used` experts of all, by falling probability, equal ones by rising index. Lists are
+// [rows, used].
+typedef struct ref_router {
+    uint32_t rows, experts, used;
+    bool normalize;
+} ref_router;
+void ref_route(const ref_router *r, const double *logits, double *probs, uint32_t *ids,
+               double *weights);
+// dlogits from the gradients of the weights, through both Jacobians.
+void ref_route_bwd(const ref_router *r, const double *probs, const uint32_t *ids,
+                   const double *dweights, double *dlogits);
+// Rows by expert, each expert's padded to whole tiles of `align`: row_of[i] of assignment i,
+// assignment_of[row] or UINT32_MAX, first[e] and count[e] of an expert's rows. Returns the rows.
+uint32_t ref_moe_sort(const ref_router *r, const uint32_t *ids, uint32_t align, uint32_t *row_of,
+                      uint32_t *assignment_of, uint32_t *first, uint32_t *count);
+
 // ---- loss and update
 
 // The row's cross-entropy; with `dlogits` also its gradient times `factor`. `softcap` not 0: the
