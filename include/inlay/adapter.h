@@ -12,6 +12,12 @@ INLAY_BEGIN
 // One thread at a time.
 typedef struct inlay_adapter inlay_adapter;
 
+// The first values, as PEFT's init_lora_weights names them. B starts at zero.
+typedef enum inlay_init {
+    INLAY_INIT_DEFAULT = 0,  // A uniform in +-1/sqrt(in)
+    INLAY_INIT_GAUSSIAN = 1, // A normal with a deviation of 1/r
+} inlay_init;
+
 typedef struct inlay_adapter_params {
     uint32_t r;       // rank; 0: 16
     float alpha;      // 0: 2 r
@@ -21,7 +27,8 @@ typedef struct inlay_adapter_params {
     // ("q_proj,v_proj", also "lm_head"), or a regular expression on the whole module path
     // ("model.layers.3.self_attn.q_proj"). NULL: all-linear.
     const char *target_modules;
-    uint32_t seed; // of A's first values; B starts at zero
+    inlay_init init_lora_weights;
+    uint32_t seed; // of A's first values
 } inlay_adapter_params;
 
 typedef struct inlay_adapter_info {
@@ -40,7 +47,7 @@ typedef struct inlay_adapter_pair {
     float scale;
 } inlay_adapter_pair;
 
-// A fresh adapter for `model`: A uniform in +-1/sqrt(in) as PEFT draws it, B zero.
+// A fresh adapter for `model`, drawn as PEFT draws it: the distribution is its, the bits are not.
 INLAY_API inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *env,
                                             const inlay_model *model,
                                             const inlay_adapter_params *params);

@@ -28,6 +28,7 @@ typedef struct inlay_train_params {
     uint32_t max_steps;                   // 0: as many as the epochs have
     double num_train_epochs;              // 0: 1; a fraction is allowed; max_steps goes before it
     float learning_rate;                  // 0: 2e-4
+    float loraplus_lr_ratio; // LoRA+: the rate of the B's (and of DoRA's magnitudes) over it; 0: 1
     inlay_schedule lr_scheduler;
     uint32_t warmup_steps; // goes before warmup_ratio
     double warmup_ratio;   // of all steps, rounded up

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define DEFAULT_RANK 16
+#define PI 3.14159265358979323846
 
 // In double, so that alpha and scale lead to each other and back without losing a bit.
 float inl_lora_scale(double alpha, uint32_t r, bool rslora)
@@ -251,11 +252,29 @@ inlay_result inl_lora_check_writable(const inl_lora *lora, const inl_module_list
 // ---- a fresh adapter
 
 // U(-1/sqrt(in), 1/sqrt(in)): PEFT's kaiming_uniform with a = sqrt(5).
-static void draw(inl_lora_pair *p, uint32_t seed)
+static void draw_uniform(inl_lora_pair *p, uint32_t seed)
 {
     float bound = 1.0f / sqrtf((float)p->in);
     for (uint64_t i = 0; i < (uint64_t)p->r * p->in; i++)
         p->a[i] = (2.0f * inl_rng_f32(seed, p->module, (uint32_t)i) - 1.0f) * bound;
+}
+
+// Box and Muller's: two uniform numbers an element.
+static void draw_gaussian(inl_lora_pair *p, uint32_t seed)
+{
+    for (uint64_t i = 0; i < (uint64_t)p->r * p->in; i++) {
+        double u = 1.0 - (double)inl_rng_f32(seed, p->module, (uint32_t)(2 * i)); // not 0
+        double turn = (double)inl_rng_f32(seed, p->module, (uint32_t)(2 * i + 1));
+        p->a[i] = (float)(sqrt(-2.0 * log(u)) * cos(2.0 * PI * turn) / (double)p->r);
+    }
+}
+
+static void draw(inl_lora_pair *p, const inl_lora_params *params)
+{
+    if (params->init == INL_INIT_GAUSSIAN)
+        draw_gaussian(p, params->seed);
+    else
+        draw_uniform(p, params->seed);
 }
 
 static inlay_result fill(inl_lora *lora, const inl_module_list *modules,
@@ -277,7 +296,7 @@ static inlay_result fill(inl_lora *lora, const inl_module_list *modules,
         inl_lora_pair *p;
         INL_TRY(inl_lora_add_pair(lora, i, m->path, lora->r, m->in, m->out, &p));
         p->scale = inl_lora_scale(lora->alpha, lora->r, lora->use_rslora);
-        draw(p, params->seed);
+        draw(p, params);
         if (lora->use_dora)
             INL_TRY(inl_lora_add_magnitude(lora, p));
         lora->has_head |= m->is_head;

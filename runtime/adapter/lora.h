@@ -53,16 +53,23 @@ typedef struct inl_lora {
     uint32_t target_count;
 } inl_lora;
 
+// How A is drawn, as PEFT's init_lora_weights has it; B starts at zero.
+typedef enum inl_lora_init {
+    INL_INIT_UNIFORM,  // true: in +-1/sqrt(in)
+    INL_INIT_GAUSSIAN, // normal, deviation 1/r
+} inl_lora_init;
+
 typedef struct inl_lora_params {
     uint32_t r;
     float alpha, dropout;
     bool use_rslora, use_dora;
     const char *target_modules; // see inlay/adapter.h; NULL: all-linear
+    inl_lora_init init;
     uint32_t seed;
 } inl_lora_params;
 
-// Defaults are resolved here (r 16, alpha 2r). A drawn uniform in +-1/sqrt(in) from
-// inl_rng_f32(seed, module index, element), B zero.
+// Defaults are resolved here (r 16, alpha 2r). A is drawn from inl_rng_f32(seed, module index,
+// counter), the element's number, or two from its double where it is normal.
 inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
                              const inl_lora_params *params, inl_lora **out);
 void inl_lora_destroy(inl_lora **lora);

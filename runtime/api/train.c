@@ -9,6 +9,7 @@ static inlay_result resolve(const inl_env *env, const inlay_train_params *params
     static const inlay_train_params none;
     const inlay_train_params *p = params ? params : &none;
     INL_REQUIRE(env, p->learning_rate >= 0.0f && isfinite(p->learning_rate));
+    INL_REQUIRE(env, p->loraplus_lr_ratio >= 0.0f && isfinite(p->loraplus_lr_ratio));
     INL_REQUIRE(env, (unsigned)p->lr_scheduler <= INLAY_SCHEDULE_CONSTANT_WITH_WARMUP);
     INL_REQUIRE(env, p->warmup_ratio >= 0.0 && p->warmup_ratio <= 1.0);
     INL_REQUIRE(env, p->weight_decay >= 0.0f && p->max_grad_norm >= 0.0f);
@@ -23,6 +24,7 @@ static inlay_result resolve(const inl_env *env, const inlay_train_params *params
         .max_steps = p->max_steps,
         .epochs = p->num_train_epochs > 0.0 ? p->num_train_epochs : 1.0,
         .learning_rate = p->learning_rate > 0.0f ? p->learning_rate : 2e-4f,
+        .loraplus_lr_ratio = p->loraplus_lr_ratio == 1.0f ? 0.0f : p->loraplus_lr_ratio,
         .schedule = (inl_schedule_kind)p->lr_scheduler,
         .warmup_steps = p->warmup_steps,
         .warmup_ratio = p->warmup_ratio,

@@ -98,6 +98,17 @@ void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora
     }
 }
 
+void inl_slots_rates(const inl_slots *slots, float ratio, float *rates)
+{
+    for (uint64_t i = 0; i < slots->floats / 4; i++)
+        rates[i] = 1.0f;
+    for (uint32_t i = 0; i < slots->module_count; i++) {
+        const inl_lora_slot *s = &slots->of_module[i];
+        for (uint64_t k = 0; k < inl_lora_b_floats(s) / 4; k++)
+            rates[s->b / 4 + k] = ratio;
+    }
+}
+
 bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const char **module,
                                char *side)
 {

@@ -179,9 +179,14 @@ void inl_op_loss(inl_plan *plan, const inl_inputs *in, inl_tensor logits, float 
                  inl_range losses, uint32_t first, bool gradient);
 // norm[0] = sqrt(sum of squares) of `floats` gradients.
 void inl_op_grad_norm(inl_plan *plan, inl_range gradients, uint64_t floats, inl_range norm);
+// The arenas of an update, `floats` each, and one float a vec4 that the learning rate is multiplied
+// by (size 0: 1 for all).
+typedef struct inl_adamw_args {
+    inl_range weights, gradients, m, v, norm, rates;
+    uint64_t floats;
+} inl_adamw_args;
 // One AdamW step over the arenas, unless norm[0] is not finite; gradients = 0.
-void inl_op_adamw(inl_plan *plan, const inl_inputs *in, inl_range weights, inl_range gradients,
-                  inl_range m, inl_range v, uint64_t floats, inl_range norm);
+void inl_op_adamw(inl_plan *plan, const inl_inputs *in, const inl_adamw_args *args);
 
 // The range as a buffer of the plan.
 inl_buf inl_op_external(inl_plan *plan, inl_range range);

@@ -89,24 +89,26 @@ void inl_op_grad_norm(inl_plan *plan, inl_range gradients, uint64_t floats, inl_
     inl_plan_add(plan, &last);
 }
 
-void inl_op_adamw(inl_plan *plan, const inl_inputs *in, inl_range weights, inl_range gradients,
-                  inl_range m, inl_range v, uint64_t floats, inl_range norm)
+void inl_op_adamw(inl_plan *plan, const inl_inputs *in, const inl_adamw_args *a)
 {
-    uint64_t step = piece_floats(plan, floats);
-    for (uint64_t at = 0; at < floats; at += step) {
-        uint32_t count4 = (uint32_t)(INL_MIN(step, floats - at) / 4);
+    uint64_t step = piece_floats(plan, a->floats);
+    bool rated = a->rates.size > 0;
+    for (uint64_t at = 0; at < a->floats; at += step) {
+        uint32_t count4 = (uint32_t)(INL_MIN(step, a->floats - at) / 4);
         uint64_t count = 4ull * count4;
         inl_node node = {.kernel = INL_KERNEL_ADAMW,
                          .tag = "update",
-                         .uses = {{piece(plan, weights, at, count), INL_READ_WRITE},
-                                  {piece(plan, gradients, at, count), INL_READ_WRITE},
-                                  {piece(plan, m, at, count), INL_READ_WRITE},
-                                  {piece(plan, v, at, count), INL_READ_WRITE},
-                                  {inl_op_external(plan, norm), INL_READ},
+                         .uses = {{piece(plan, a->weights, at, count), INL_READ_WRITE},
+                                  {piece(plan, a->gradients, at, count), INL_READ_WRITE},
+                                  {piece(plan, a->m, at, count), INL_READ_WRITE},
+                                  {piece(plan, a->v, at, count), INL_READ_WRITE},
+                                  {inl_op_external(plan, a->norm), INL_READ},
                                   {in->scalars, INL_READ}},
-                         .spec = {LANES},
-                         .spec_count = 1,
+                         .spec = {LANES, rated},
+                         .spec_count = 2,
                          .flops = 16 * count};
+        if (rated)
+            node.uses[6] = (inl_node_use){piece(plan, a->rates, at / 4, count4), INL_READ};
         inl_node_linear(&node, count4, LANES);
         inl_node_push(&node, &(struct push_adamw){.count4 = count4}, sizeof(struct push_adamw));
         inl_plan_add(plan, &node);

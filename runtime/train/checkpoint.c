@@ -33,18 +33,19 @@ static json_t *make_state(const inl_trainer *t)
     snprintf(dataset, sizeof(dataset), "%016llx",
              (unsigned long long)inl_dataset_hash(t->dataset));
     snprintf(model, sizeof(model), "%016llx", (unsigned long long)inl_model_hash(t->model));
-    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f, s:f, "
-                     "s:f, s:b, s:I}",
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:f, s:f, s:f, "
+                     "s:f, s:f, s:b, s:I}",
                      "version", 1, "model", model, "quantize",
                      t->model->quantize ? t->model->quantize->name : "none", "dataset", dataset,
                      "global_step", (json_int_t)t->step, "max_steps",
                      (json_int_t)t->plan_info.total_steps, "batch_size", (json_int_t)p->batch_size,
                      "gradient_accumulation_steps", (json_int_t)p->accumulation, "lr_scheduler",
                      (json_int_t)p->schedule, "learning_rate", (double)p->learning_rate,
-                     "warmup_steps", (json_int_t)inl_trainer_warmup(t), "weight_decay",
-                     (double)p->weight_decay, "max_grad_norm", (double)p->max_grad_norm,
-                     "adam_beta1", (double)p->beta1, "adam_beta2", (double)p->beta2, "adam_epsilon",
-                     (double)p->epsilon, "shuffle", (int)p->shuffle, "seed", (json_int_t)p->seed);
+                     "loraplus_lr_ratio", (double)p->loraplus_lr_ratio, "warmup_steps",
+                     (json_int_t)inl_trainer_warmup(t), "weight_decay", (double)p->weight_decay,
+                     "max_grad_norm", (double)p->max_grad_norm, "adam_beta1", (double)p->beta1,
+                     "adam_beta2", (double)p->beta2, "adam_epsilon", (double)p->epsilon, "shuffle",
+                     (int)p->shuffle, "seed", (json_int_t)p->seed);
 }
 
 // Options that must be as they were. The number of steps may grow where the rate does not depend on

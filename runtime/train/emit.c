@@ -17,11 +17,11 @@ inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const in
     return inl_plan_finish(plan);
 }
 
-inlay_result inl_emit_update(inl_plan *plan, const inl_lora_arena *arena, inl_range m, inl_range v,
-                             inl_range norm, uint64_t floats, const inl_input_buffers *inputs)
+inlay_result inl_emit_update(inl_plan *plan, const inl_adamw_args *args,
+                             const inl_input_buffers *inputs)
 {
     inl_inputs in = inl_inputs_bind(plan, inputs);
-    inl_op_grad_norm(plan, arena->gradients, floats, norm);
-    inl_op_adamw(plan, &in, arena->weights, arena->gradients, m, v, floats, norm);
+    inl_op_grad_norm(plan, args->gradients, args->floats, args->norm);
+    inl_op_adamw(plan, &in, args);
     return inl_plan_finish(plan);
 }

@@ -10,7 +10,7 @@ inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const in
                             const inl_lora_arena *arena, const inl_input_buffers *inputs,
                             uint32_t checkpointed);
 // Norm, clipping, AdamW, gradients zeroed.
-inlay_result inl_emit_update(inl_plan *plan, const inl_lora_arena *arena, inl_range m, inl_range v,
-                             inl_range norm, uint64_t floats, const inl_input_buffers *inputs);
+inlay_result inl_emit_update(inl_plan *plan, const inl_adamw_args *args,
+                             const inl_input_buffers *inputs);
 
 #endif

@@ -55,6 +55,11 @@ static inlay_result count_steps(const inl_env *env, const inl_dataset_info *data
 
 // ---- memory
 
+uint64_t inl_rates_bytes(const inl_train_params *params, const inl_slots *slots)
+{
+    return params->loraplus_lr_ratio > 0.0f ? slots->floats : 0;
+}
+
 static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpointed,
                              inl_plan *micro, inl_plan *update)
 {
@@ -64,8 +69,16 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
     inl_input_buffers inputs;
     INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
     INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, checkpointed));
-    inl_range norm = {.size = INL_NORM_BYTES};
-    return inl_emit_update(update, &arena, none, none, norm, floats, &inputs);
+    return inl_emit_update(update,
+                           &(inl_adamw_args){.weights = none,
+                                             .gradients = none,
+                                             .m = none,
+                                             .v = none,
+                                             .norm = {.size = INL_NORM_BYTES},
+                                             .rates = {.size = inl_rates_bytes(w->params,
+                                                                               &w->slots)},
+                                             .floats = floats},
+                           &inputs);
 }
 
 static void sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed, const inl_plan *micro,
@@ -121,7 +134,7 @@ static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *
     const inl_train_params *p = w->params;
     out->weights = w->weights->bytes;
     out->adapter = 2 * 4 * w->slots.floats; // values and gradients
-    out->optimizer = 2 * 4 * w->slots.floats;
+    out->optimizer = 2 * 4 * w->slots.floats + inl_rates_bytes(p, &w->slots);
     for (uint32_t i = 0; i < w->slots.lora->pair_count; i++) {
         const inl_lora_pair *pair = &w->slots.lora->pairs[i];
         out->trainable += (uint64_t)pair->r * ((uint64_t)pair->in + pair->out);

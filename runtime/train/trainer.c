@@ -34,6 +34,29 @@ static inlay_result upload_adapter(inl_trainer *t)
     return result;
 }
 
+// Where all parts of the adapter learn at one rate there is no table of factors.
+static uint64_t rates_bytes(const inl_trainer *t)
+{
+    return inl_rates_bytes(&t->params, &t->slots);
+}
+
+static inlay_result create_rates(inl_trainer *t)
+{
+    uint64_t bytes = rates_bytes(t);
+    if (bytes == 0)
+        return INLAY_OK;
+    float *rates = inl_alloc(&t->env, bytes, 1);
+    if (!rates)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_slots_rates(&t->slots, t->params.loraplus_lr_ratio, rates);
+    inlay_result result =
+        inl_buffer_create(t->gpu, "the learning rates", bytes, INL_MEMORY_DEVICE, &t->rates);
+    if (result == INLAY_OK)
+        result = inl_gpu_upload(t->gpu, t->rates, 0, rates, bytes);
+    inl_free(&t->env, rates);
+    return result;
+}
+
 static inlay_result create_arenas(inl_trainer *t)
 {
     INL_TRY(inl_slots_create(&t->env, &t->model->config, t->lora, &t->slots));
@@ -47,6 +70,7 @@ static inlay_result create_arenas(inl_trainer *t)
     t->arena = (inl_lora_arena){.weights = arena_range(t, 0),
                                 .gradients = arena_range(t, 1),
                                 .dropout = t->lora->dropout};
+    INL_TRY(create_rates(t));
     return upload_adapter(t);
 }
 
@@ -56,9 +80,16 @@ static inlay_result emit(inl_trainer *t)
     INL_TRY(inl_emit_micro(t->micro, t->weights, &t->slots, &t->arena, &t->inputs,
                            t->plan_info.checkpointed_layers));
     INL_TRY(inl_plan_create(&t->env, t->gpu, &t->update));
-    inl_range norm = {.buffer = t->norm, .size = INL_NORM_BYTES};
-    return inl_emit_update(t->update, &t->arena, arena_range(t, 2), arena_range(t, 3), norm,
-                           t->slots.floats, &t->inputs);
+    return inl_emit_update(t->update,
+                           &(inl_adamw_args){.weights = t->arena.weights,
+                                             .gradients = t->arena.gradients,
+                                             .m = arena_range(t, 2),
+                                             .v = arena_range(t, 3),
+                                             .norm = {.buffer = t->norm, .size = INL_NORM_BYTES},
+                                             .rates = {.buffer = t->rates,
+                                                       .size = rates_bytes(t)},
+                                             .floats = t->slots.floats},
+                           &t->inputs);
 }
 
 static inlay_result build(inl_trainer *t)
@@ -118,6 +149,7 @@ void inl_trainer_destroy(inl_trainer **handle)
     for (uint32_t i = 0; i < 4; i++)
         inl_buffer_destroy(t->gpu, &t->arenas[i]);
     inl_buffer_destroy(t->gpu, &t->norm);
+    inl_buffer_destroy(t->gpu, &t->rates);
     inl_slots_free(&t->env, &t->slots);
     inl_free(&t->env, t->order);
     inl_free(&t->env, t->rows);

@@ -18,7 +18,7 @@
 typedef struct inl_train_params {
     uint32_t batch_size, accumulation, max_steps;
     double epochs;
-    float learning_rate;
+    float learning_rate, loraplus_lr_ratio; // the ratio 0: none
     inl_schedule_kind schedule;
     uint32_t warmup_steps;
     double warmup_ratio;
@@ -52,6 +52,7 @@ typedef struct inl_trainer {
     inl_weights *weights;
     inl_buffer *arenas[4]; // weights, gradients, first and second moments
     inl_buffer *norm;      // f32, host-visible
+    inl_buffer *rates;     // one f32 a vec4 of an arena, or NULL
     inl_lora_arena arena;
     inl_input_buffers inputs;
     inl_plan *micro, *update;
@@ -85,6 +86,9 @@ inlay_result inl_trainer_evaluate(inl_trainer *trainer, const inl_dataset *datas
 // The gradients of the next step's first micro-batch, as an arena image of slots.floats, without an
 // update: for tests.
 inlay_result inl_trainer_gradients(inl_trainer *trainer, float *arena);
+
+// memory.c: bytes of the table of learning rates' factors, 0 where there is none.
+uint64_t inl_rates_bytes(const inl_train_params *params, const inl_slots *slots);
 
 // checkpoint.c
 inlay_result inl_trainer_save(inl_trainer *trainer, const char *folder);

@@ -35,6 +35,7 @@ class Help(CliTest):
         """The names that the documentation of others' tools taught people."""
         out = self.succeed("train", "--help").out
         for name in ("lora-r", "lora-alpha", "lora-dropout", "use-rslora", "lora-target-modules",
+                     "init-lora-weights", "loraplus-lr-ratio",
                      "learning-rate", "lr-scheduler-type", "warmup-steps", "warmup-ratio",
                      "weight-decay", "max-grad-norm", "adam-beta1", "adam-beta2", "max-steps",
                      "num-train-epochs", "max-length", "batch-size",

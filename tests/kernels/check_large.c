@@ -270,7 +270,7 @@ static void emit_linear(inl_plan *plan, const inl_inputs *in, inl_tensor x, inl_
     inl_op_gemm_dx(plan, in, &args);
     inl_op_lora_down_bwd(plan, in, &arena, &slot, 1, x, tail.h);
     inl_op_grad_norm(plan, none, floats, none);
-    inl_op_adamw(plan, in, none, none, none, none, floats, none);
+    inl_op_adamw(plan, in, &(inl_adamw_args){.floats = floats});
 }
 
 static void emit_head(inl_plan *plan, const inl_inputs *in, inl_tensor x)

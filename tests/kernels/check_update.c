@@ -117,6 +117,7 @@ static void check_grad_norm(kt_suite *suite, uint32_t floats, float scale)
 typedef struct adamw_case {
     uint32_t floats, step;
     float learning_rate, weight_decay, max_grad_norm, norm;
+    bool rated;
 } adamw_case;
 
 static void fill_scalars(kt_inputs *in, const adamw_case *c, ref_adamw_params *ref)
@@ -141,11 +142,27 @@ static void fill_scalars(kt_inputs *in, const adamw_case *c, ref_adamw_params *r
                               .norm = (double)c->norm};
 }
 
+// A factor a vec4, some of them 0; the reference's step is vec4 by vec4 then.
+static inl_range make_rates(kt *k, const adamw_case *c, const ref_adamw_params *ref, double *w,
+                            double *g, double *m, double *v)
+{
+    kt_mat rates = kt_array(k, KT_IN, "rates", c->floats / 4, 4, 16.0f);
+    for (uint32_t i = 0; i < c->floats / 4; i++)
+        rates.v[i] = i % 3 ? fabs(rates.v[i]) : 0.0;
+    kt_set(k, &rates, rates.v);
+    for (uint32_t i = 0; i < c->floats / 4; i++) {
+        ref_adamw_params own = *ref;
+        own.learning_rate *= rates.v[i];
+        ref_adamw(&own, 4, w + 4 * i, g + 4 * i, m + 4 * i, v + 4 * i);
+    }
+    return kt_range(k, &rates);
+}
+
 static void check_adamw(kt_suite *suite, adamw_case c)
 {
-    kt *k = kt_begin(suite, "adamw of %u floats, step %u, rate %g, decay %g, norm %g of %g",
-                     c.floats, c.step, (double)c.learning_rate, (double)c.weight_decay,
-                     (double)c.norm, (double)c.max_grad_norm);
+    kt *k = kt_begin(suite, "adamw of %u floats, step %u, rate%s %g, decay %g, norm %g of %g",
+                     c.floats, c.step, c.rated ? "s about" : "", (double)c.learning_rate,
+                     (double)c.weight_decay, (double)c.norm, (double)c.max_grad_norm);
     if (!k)
         return;
     kt_inputs inputs = kt_make_inputs(k, 1);
@@ -166,10 +183,17 @@ static void check_adamw(kt_suite *suite, adamw_case c)
     kt_set(k, &g, g.v);
     kt_set(k, &m, m.v);
     bool finite = isfinite(c.norm);
-    if (finite)
+    inl_adamw_args args = {.weights = kt_range(k, &w),
+                           .gradients = kt_range(k, &g),
+                           .m = kt_range(k, &m),
+                           .v = kt_range(k, &v),
+                           .norm = kt_range(k, &norm),
+                           .floats = c.floats};
+    if (c.rated)
+        args.rates = make_rates(k, &c, &ref, w.v, g.v, m.v, v.v);
+    else if (finite)
         ref_adamw(&ref, c.floats, w.v, g.v, m.v, v.v);
-    inl_op_adamw(kt_plan(k), &inputs.in, kt_range(k, &w), kt_range(k, &g), kt_range(k, &m),
-                 kt_range(k, &v), c.floats, kt_range(k, &norm));
+    inl_op_adamw(kt_plan(k), &inputs.in, &args);
     if (kt_run(k)) {
         const kt_mat *all[] = {&w, &m, &v};
         for (uint32_t i = 0; i < 3; i++)
@@ -190,7 +214,8 @@ static void check_pieces(kt_suite *suite)
     gpu->caps.max_buffer_range_bytes = 40000;
     check_grad_norm(suite, 8192, 1.5f);
     check_grad_norm(suite, 20004, 1.5f);
-    check_adamw(suite, (adamw_case){20004, 3, 0.02f, 0.1f, 1.0f, 4.0f});
+    check_adamw(suite, (adamw_case){20004, 3, 0.02f, 0.1f, 1.0f, 4.0f, false});
+    check_adamw(suite, (adamw_case){20004, 3, 0.02f, 0.1f, 1.0f, 4.0f, true});
     gpu->caps.max_buffer_range_bytes = range;
 }
 
@@ -201,13 +226,15 @@ void check_update(kt_suite *suite)
     static const uint32_t sizes[] = {4, 60, 256, 4096, 4100, 100000};
     for (uint32_t i = 0; i < INL_COUNT(sizes); i++) {
         check_grad_norm(suite, sizes[i], i % 2 ? 1e-6f : 30.0f);
-        check_adamw(suite, (adamw_case){sizes[i], 1, 0.1f, 0.0f, 0.0f, 5.0f});
-        check_adamw(suite, (adamw_case){sizes[i], 100, 0.01f, 0.1f, 1.0f, 5.0f});
-        check_adamw(suite, (adamw_case){sizes[i], 7, 0.01f, 0.1f, 1.0f, 0.5f});
+        check_adamw(suite, (adamw_case){sizes[i], 1, 0.1f, 0.0f, 0.0f, 5.0f, false});
+        check_adamw(suite, (adamw_case){sizes[i], 100, 0.01f, 0.1f, 1.0f, 5.0f, false});
+        check_adamw(suite, (adamw_case){sizes[i], 100, 0.01f, 0.1f, 1.0f, 5.0f, true});
+        check_adamw(suite, (adamw_case){sizes[i], 7, 0.01f, 0.1f, 1.0f, 0.5f, false});
     }
-    check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, NAN});
-    check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, INFINITY});
-    check_adamw(suite, (adamw_case){260, 1, 1e30f, 0.0f, 1.0f, 1.0f}); // rate / epsilon is infinite
-    check_adamw(suite, (adamw_case){260, 3, 0.0f, 0.1f, 1.0f, 0.0f});
+    check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, NAN, false});
+    check_adamw(suite, (adamw_case){260, 3, 0.01f, 0.1f, 1.0f, INFINITY, false});
+    // rate / epsilon is infinite
+    check_adamw(suite, (adamw_case){260, 1, 1e30f, 0.0f, 1.0f, 1.0f, false});
+    check_adamw(suite, (adamw_case){260, 3, 0.0f, 0.1f, 1.0f, 0.0f, false});
     check_pieces(suite);
 }

@@ -4,7 +4,7 @@
 // The job: "model", "out", and what is wanted of
 //   "quantize"   a number of inlay_quantize
 //   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
-//   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, seed}
+//   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, init, seed}
 //   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; no adapter:
 //                its rows alone
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
@@ -84,6 +84,7 @@ static inlay_result open_adapter(run *r)
                                    .alpha = real(l, "alpha"),
                                    .use_rslora = json_is_true(get(l, "rslora")),
                                    .target_modules = json_string_value(get(l, "targets")),
+                                   .init_lora_weights = (inlay_init)number(l, "init"),
                                    .seed = number(l, "seed")};
     return l ? inlay_adapter_create(&r->adapter, &r->public_env, r->model, &params) : INLAY_OK;
 }
@@ -98,6 +99,7 @@ static inlay_result open_data(run *r)
         .gradient_accumulation_steps = number(t, "accumulation"),
         .max_steps = number(r->job, "steps"),
         .learning_rate = real(t, "learning_rate"),
+        .loraplus_lr_ratio = real(t, "loraplus_lr_ratio"),
         .lr_scheduler = (inlay_schedule)number(t, "schedule"),
         .warmup_steps = number(t, "warmup_steps"),
         .weight_decay = real(t, "weight_decay"),

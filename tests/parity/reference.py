@@ -6,6 +6,7 @@ never looks at, so no mask is needed and none can be wrong.
 """
 import torch
 from peft import PeftModel
+from peft.optimizers import create_loraplus_optimizer
 from transformers import get_scheduler
 
 SCHEDULES = ["linear", "cosine", "constant", "constant_with_warmup"]  # in inlay_schedule's order
@@ -58,13 +59,21 @@ def rows_of_step(report, step, per_step):
     return [report["rows"][i] for i in order]
 
 
+def make_optimizer(model, parameters, options):
+    common = {"lr": options["learning_rate"], "betas": (0.9, options.get("beta2", 0.999)),
+              "eps": 1e-8}
+    decay = options.get("weight_decay", 0.0)
+    if "loraplus_lr_ratio" not in options:
+        return torch.optim.AdamW(parameters, weight_decay=decay, **common)
+    return create_loraplus_optimizer(model, torch.optim.AdamW, loraplus_weight_decay=decay,
+                                     loraplus_lr_ratio=options["loraplus_lr_ratio"], **common)
+
+
 def train(model, report, options, steps):
     """[(loss, gradient norm, learning rate)] of every step; the model is trained in place."""
     batch, accumulation = options.get("batch_size", 1), options.get("accumulation", 1)
     parameters = list(named(model).values())
-    optimizer = torch.optim.AdamW(parameters, lr=options["learning_rate"],
-                                  betas=(0.9, options.get("beta2", 0.999)), eps=1e-8,
-                                  weight_decay=options.get("weight_decay", 0.0))
+    optimizer = make_optimizer(model, parameters, options)
     schedule = get_scheduler(SCHEDULES[options.get("schedule", 0)], optimizer,
                              num_warmup_steps=options.get("warmup_steps", 0),
                              num_training_steps=steps)

@@ -81,6 +81,7 @@ static void a_run_uses_what_was_planned(void **state)
                          .adapter = {.r = 8, .target_modules = cases[i].targets},
                          .params = {.batch_size = cases[i].batch, .max_steps = 1,
                                     .gradient_accumulation_steps = cases[i].accumulation,
+                                    .loraplus_lr_ratio = i % 2 ? 8.0f : 0.0f,
                                     .gradient_checkpointing = cases[i].checkpointing}};
         s.model.format = cases[i].format;
         inlay_device *before = swap_device(0);

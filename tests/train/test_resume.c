@@ -22,6 +22,7 @@ static const train_setup rich = {
     .adapter = {.dropout = 0.1f, .target_modules = "all-linear"},
     .params = {.batch_size = 2, .gradient_accumulation_steps = 2, .max_steps = STEPS,
                .lr_scheduler = INLAY_SCHEDULE_COSINE, .warmup_ratio = 0.1, .weight_decay = 0.01f,
+               .loraplus_lr_ratio = 4.0f,
                .max_grad_norm = 0.5f, .gradient_checkpointing = 2, .seed = 7}};
 
 static train_bytes unbroken(const train_setup *setup)

@@ -301,6 +301,29 @@ static void test_fresh(void **state)
     inl_lora_destroy(&lora); // of nothing
 }
 
+// Moments up to the fourth, within four deviations of what as many normal numbers have.
+static void test_gaussian(void **state)
+{
+    (void)state;
+    inl_lora *lora = fresh(&(inl_lora_params){.r = 64, .init = INL_INIT_GAUSSIAN, .seed = 3});
+    double sums[4] = {0}, count = 0.0;
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_lora_pair *p = &lora->pairs[i];
+        for (uint32_t k = 0; k < p->r * p->in; k++) {
+            double x = (double)p->a[k] * p->r, power = 1.0;
+            for (uint32_t n = 0; n < 4; n++)
+                sums[n] += power *= x;
+        }
+        count += p->r * p->in;
+        for (uint32_t k = 0; k < p->r * p->out; k++)
+            assert_true(p->b[k] == 0.0f);
+    }
+    static const double moments[4] = {0.0, 1.0, 0.0, 3.0}, variances[4] = {1.0, 2.0, 15.0, 96.0};
+    for (uint32_t n = 0; n < 4; n++)
+        assert_true(fabs(sums[n] / count - moments[n]) < 4.0 * sqrt(variances[n] / count));
+    inl_lora_destroy(&lora);
+}
+
 static void test_fresh_options(void **state)
 {
     (void)state;
@@ -384,7 +407,8 @@ int main(void)
         cmocka_unit_test(test_scales),        cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_permutation),   cmocka_unit_test(test_targets),
         cmocka_unit_test(test_targets_none),  cmocka_unit_test(test_patterns),
-        cmocka_unit_test(test_fresh),         cmocka_unit_test(test_fresh_options),
+        cmocka_unit_test(test_fresh),         cmocka_unit_test(test_gaussian),
+        cmocka_unit_test(test_fresh_options),
         cmocka_unit_test(test_seeds),         cmocka_unit_test(test_fresh_refused),
         cmocka_unit_test(test_out_of_memory),
     };

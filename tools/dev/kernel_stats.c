@@ -61,8 +61,13 @@ static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const
     dev_check(inl_plan_create_dry(env, caps, &micro), "make a plan");
     dev_check(inl_plan_create_dry(env, caps, &update), "make a plan");
     dev_check(inl_emit_micro(micro, w, slots, &arena, &inputs, 0), "emit a step");
-    dev_check(inl_emit_update(update, &arena, size, size, norm, slots->floats, &inputs),
-              "emit an update");
+    inl_adamw_args args = {.weights = size,
+                           .gradients = size,
+                           .m = size,
+                           .v = size,
+                           .norm = norm,
+                           .floats = slots->floats};
+    dev_check(inl_emit_update(update, &args, &inputs), "emit an update");
     collect(micro, c);
     collect(update, c);
     inl_plan_destroy(&micro);

@@ -30,6 +30,7 @@ const arg_alias config_aliases[] = {
     SAME("target-modules", "lora-target-modules"),
     YES_NO("lora-target-linear", "lora-target-modules", "all-linear", NULL),
     SAME("lr", "learning-rate"),
+    SAME("loraplus-ratio", "loraplus-lr-ratio"),
     SAME("lr-scheduler", "lr-scheduler-type"),
     SAME("num-epochs", "num-train-epochs"),
     SAME("epochs", "num-train-epochs"),

@@ -32,6 +32,24 @@ static bool parse_checkpointing(const char *text, void *out)
     return true;
 }
 
+// PEFT's names; a YAML file may have its true.
+static bool parse_init(const char *text, void *out)
+{
+    static const struct {
+        const char *name;
+        inlay_init value;
+    } names[] = {{"default", INLAY_INIT_DEFAULT},
+                 {"true", INLAY_INIT_DEFAULT},
+                 {"gaussian", INLAY_INIT_GAUSSIAN}};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        if (strcmp(text, names[i].name) == 0) {
+            *(int *)out = names[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
 static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = AT(model), .value = "MODEL",
      .help = "the base model, a GGUF file", .heading = "What"},
@@ -60,9 +78,14 @@ static const arg table[] = {
     {.name = "lora-target-modules", .type = ARG_STRING, .offset = AT(target_modules),
      .value = "LIST|REGEX",
      .help = "all-linear (default), q_proj,v_proj,... or a regex on the path"},
+    {.name = "init-lora-weights", .type = ARG_CUSTOM, .offset = AT(init),
+     .value = "default|gaussian", .help = "how A is drawn; B starts at zero",
+     .parse = parse_init, .expected = "default or gaussian"},
 
     {.name = "learning-rate", .type = ARG_REAL, .offset = AT(learning_rate), .value = "LR",
      .help = "(default 2e-4)", .max = 1e30, .above = true, .heading = "Training"},
+    {.name = "loraplus-lr-ratio", .type = ARG_REAL, .offset = AT(loraplus_lr_ratio), .value = "N",
+     .help = "LoRA+: the rate of the B's is N times it (default 1)", .max = 1e6, .above = true},
     {.name = "lr-scheduler-type", .type = ARG_CHOICE, .offset = AT(schedule),
      .help = "(default linear)", .choices = schedule_names},
     {.name = "warmup-steps", .type = ARG_UINT, .offset = AT(warmup_steps), .value = "N",
@@ -140,7 +163,7 @@ static bool check(const args *a, train_options *o, int *code)
         return false;
     }
     static const char *const fresh[] = {"lora-r", "lora-alpha", "lora-dropout", "use-rslora",
-                                        "lora-target-modules"};
+                                        "lora-target-modules", "init-lora-weights"};
     for (size_t i = 0; o->adapter && i < COUNT(fresh); i++) {
         if (args_is_set(a, fresh[i])) {
             cli_error("--%s is the adapter's own, it cannot be set together with --adapter",
@@ -201,6 +224,7 @@ inlay_adapter_params train_adapter_params(const train_options *o)
                                   .dropout = (float)o->lora_dropout,
                                   .use_rslora = o->use_rslora,
                                   .target_modules = o->target_modules,
+                                  .init_lora_weights = (inlay_init)o->init,
                                   .seed = o->seed};
 }
 
@@ -211,6 +235,7 @@ inlay_train_params train_train_params(const train_options *o)
                                 .max_steps = o->no_steps ? 1 : o->max_steps,
                                 .num_train_epochs = o->epochs,
                                 .learning_rate = (float)o->learning_rate,
+                                .loraplus_lr_ratio = (float)o->loraplus_lr_ratio,
                                 .lr_scheduler = (inlay_schedule)o->schedule,
                                 .warmup_steps = o->warmup_steps,
                                 .warmup_ratio = o->warmup_ratio,

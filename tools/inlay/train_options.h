@@ -20,6 +20,8 @@ typedef struct train_options {
     double lora_alpha, lora_dropout;
     bool use_rslora;
     const char *target_modules;
+    int init;
+    double loraplus_lr_ratio;
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm;
     double beta1, beta2, epsilon, epochs;
     int schedule;
