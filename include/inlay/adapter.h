@@ -23,9 +23,11 @@ typedef struct inlay_adapter_params {
     float alpha;      // 0: 2 r
     float dropout;    // on the input of A, training alone; 0 to below 1
     bool use_rslora;  // scale = alpha / sqrt(r) instead of alpha / r
-    // "all-linear" (q, k, v, o, gate, up, down), a comma-separated list of module suffixes
-    // ("q_proj,v_proj", also "lm_head"), or a regular expression on the whole module path
-    // ("model.layers.3.self_attn.q_proj"). NULL: all-linear.
+    // "all-linear" (q, k, v, o, gate, up, down, of every expert where there are some), a
+    // comma-separated list of module suffixes ("q_proj,v_proj", also "lm_head", and "gate" for the
+    // router of experts), or a regular expression on the whole module path
+    // ("model.layers.3.self_attn.q_proj", "model.layers.3.mlp.experts.7.up_proj"). NULL:
+    // all-linear.
     const char *target_modules;
     inlay_init init_lora_weights;
     uint32_t seed; // of A's first values

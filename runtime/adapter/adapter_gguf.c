@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Adapters as llama.cpp's --lora loads them: A as "<tensor>.lora_a" {in, r}, B as "<tensor>.lora_b"
-// {r, out}, one alpha for all. A pair's scale is alpha / r, r its own rank; where alpha is 0 or
-// missing it is 1.
+// {r, out}, of experts {in, r, experts} and {r, out, experts}, one alpha for all. A pair's scale is
+// alpha / r, r its own rank; where alpha is 0 or missing it is 1.
 #include "adapter/pairs.h"
 #include "io/gguf.h"
 #include "quant/format.h"
@@ -12,6 +12,7 @@
 
 #define SUFFIX_A ".lora_a"
 #define SUFFIX_B ".lora_b"
+#define MOST_PAIRS (1u << 22)
 #define NAME_ROOM 128 // tensor names are shorter than 64 bytes
 // A relative difference of two scales that is rounding alone: not worth changing B for.
 #define SCALE_TOLERANCE 0x1p-22
@@ -80,21 +81,23 @@ static inlay_result check_half(const gguf_reader *r, const inl_gguf_tensor *t)
                         "%s: tensor %s has the type %s, which is not "
                         "supported in an adapter",
                         r->path, t->name, inl_ggml_type_info(t->type, NULL, NULL));
-    if (t->shape[2] != 1 || t->shape[3] != 1)
+    if (t->shape[3] != 1)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: tensor %s has %u dimensions, not 2",
                         r->path, t->name, t->dims);
     return INLAY_OK;
 }
 
-static inlay_result decode(const gguf_reader *r, const inl_gguf_tensor *t, float *out)
+static inlay_result decode(const gguf_reader *r, const inl_gguf_tensor *t, uint32_t expert,
+                           float *out)
 {
     uint64_t count = t->shape[0] * t->shape[1];
-    inl_format_by_ggml(t->type)->decode(t->data, out, count);
+    const uint8_t *data = (const uint8_t *)t->data + t->bytes / t->shape[2] * expert;
+    inl_format_by_ggml(t->type)->decode(data, out, count);
     return inl_lora_check_finite(r->env, r->path, t->name, out, count);
 }
 
-static inlay_result read_pair(const gguf_reader *r, const inl_gguf_tensor *a,
-                              const inl_gguf_tensor *b, const char *base)
+static inlay_result read_matrices(const gguf_reader *r, const inl_gguf_tensor *a,
+                                  const inl_gguf_tensor *b, const char *base, uint32_t expert)
 {
     inl_lora_halves halves = {.file = r->path,
                               .a = a->name,
@@ -103,20 +106,55 @@ static inlay_result read_pair(const gguf_reader *r, const inl_gguf_tensor *a,
                               .a_rank = a->shape[1],
                               .in = a->shape[0],
                               .out = b->shape[1],
-                              .b_rank = b->shape[0]};
+                              .b_rank = b->shape[0],
+                              .expert = expert,
+                              .experts = a->dims > 2 ? (uint32_t)a->shape[2] : 0};
+    char own[NAME_ROOM + 16], tensor[NAME_ROOM];
+    if (!r->modules && halves.experts > 0 && // as such a matrix would be called by itself
+        inl_lora_cut_suffix(base, ".weight", tensor, sizeof(tensor))) {
+        snprintf(own, sizeof(own), "%s.%u.weight", tensor, expert);
+        halves.base = own;
+    }
     inl_lora_pair *p;
     const inl_module *module;
+    INL_TRY(inl_lora_add_halves(r->lora, r->modules, &halves, &p, &module));
+    p->scale = pair_scale(r->alpha, p->r);
+    r->lora->r = INL_MAX(r->lora->r, p->r);
+    INL_TRY(decode(r, a, expert, p->a));
+    return decode(r, b, expert, p->b);
+}
+
+// Experts' matrices lie in one tensor, and are pairs each.
+static inlay_result read_pair(const gguf_reader *r, const inl_gguf_tensor *a,
+                              const inl_gguf_tensor *b, const char *base)
+{
     if (strcmp(base, "token_embd.weight") == 0)
         return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
                         "%s: tensor %s: adapters of the embedding are not supported", r->path,
                         a->name);
     INL_TRY(check_half(r, a));
     INL_TRY(check_half(r, b));
-    INL_TRY(inl_lora_add_halves(r->lora, r->modules, &halves, &p, &module));
-    p->scale = pair_scale(r->alpha, p->r);
-    r->lora->r = INL_MAX(r->lora->r, p->r);
-    INL_TRY(decode(r, a, p->a));
-    return decode(r, b, p->b);
+    if (a->shape[2] != b->shape[2])
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
+                        "%s: tensors %s and %s are no pair: they are of %llu and %llu experts",
+                        r->path, a->name, b->name, (unsigned long long)a->shape[2],
+                        (unsigned long long)b->shape[2]);
+    for (uint32_t expert = 0; expert < a->shape[2]; expert++)
+        INL_TRY(read_matrices(r, a, b, base, expert));
+    return INLAY_OK;
+}
+
+// An upper bound, for what is allocated: each has bytes in the file.
+static inlay_result count_pairs(const gguf_reader *r, uint32_t *pairs)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(r->file); i++)
+        sum += inl_gguf_tensor_at(r->file, i)->shape[2];
+    if (sum > MOST_PAIRS)
+        return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: %llu matrices are too many", r->path,
+                        (unsigned long long)sum);
+    *pairs = (uint32_t)sum;
+    return INLAY_OK;
 }
 
 // A pair is read where its A stands in the list; a B is only checked for having one.
@@ -142,7 +180,9 @@ static inlay_result read_tensor(const gguf_reader *r, const inl_gguf_tensor *t)
 static inlay_result read_all(gguf_reader *r)
 {
     INL_TRY(inl_gguf_open(r->env, r->path, &r->file));
-    INL_TRY(inl_lora_begin(r->env, inl_gguf_tensor_count(r->file), "gguf", &r->lora));
+    uint32_t pairs = 0;
+    INL_TRY(count_pairs(r, &pairs));
+    INL_TRY(inl_lora_begin(r->env, pairs, "gguf", &r->lora));
     INL_TRY(read_metadata(r));
     for (uint32_t i = 0; i < inl_gguf_tensor_count(r->file); i++)
         INL_TRY(read_tensor(r, inl_gguf_tensor_at(r->file, i)));
@@ -221,18 +261,89 @@ static inlay_result write_pair(const inl_lora_pair *p, const inl_module *m, cons
     return inl_gguf_writer_tensor(w, name, f32, 2, b_shape, b, 4ull * p->r * p->out);
 }
 
+// What is written of one tensor: a pair, or the pairs of its experts.
+typedef struct group {
+    const inl_lora_pair *pairs;
+    uint32_t count;
+    const inl_module *module; // of pairs[0]
+} group;
+
+static group next_group(const inl_lora *lora, const inl_module_list *modules, uint32_t first)
+{
+    group g = {.pairs = &lora->pairs[first], .module = &modules->items[lora->pairs[first].module]};
+    const inl_module *m = g.module;
+    do
+        g.count++;
+    while (m->experts > 0 && first + g.count < lora->pair_count &&
+           modules->items[g.pairs[g.count].module].experts > 0 &&
+           strcmp(modules->items[g.pairs[g.count].module].gguf, m->gguf) == 0);
+    return g;
+}
+
+// Experts of a smaller rank get zeros, and so do those without a pair: nothing is added for them.
+static void stack(const group *g, const inl_module_list *modules, float alpha, uint32_t rank,
+                  float *a, float *b)
+{
+    for (uint32_t i = 0; i < g->count; i++) {
+        const inl_lora_pair *p = &g->pairs[i];
+        uint64_t expert = modules->items[p->module].expert;
+        double factor = (double)p->scale / (double)pair_scale(alpha, rank);
+        if (fabs(factor - 1.0) < SCALE_TOLERANCE)
+            factor = 1.0;
+        memcpy(a + expert * rank * p->in, p->a, (size_t)p->r * p->in * sizeof(float));
+        for (uint32_t n = 0; n < p->out; n++)
+            for (uint32_t r = 0; r < p->r; r++)
+                b[(expert * p->out + n) * rank + r] =
+                    (float)((double)p->b[(size_t)n * p->r + r] * factor);
+    }
+}
+
+static inlay_result write_experts(const inl_lora *lora, const group *g,
+                                  const inl_module_list *modules, const char *path, float alpha,
+                                  float *copies[2], inl_gguf_writer *w)
+{
+    const inl_module *m = g->module;
+    uint32_t rank = 0, f32 = inl_format_by_id(INL_FORMAT_F32)->ggml_type;
+    char name[NAME_ROOM];
+    for (uint32_t i = 0; i < g->count; i++)
+        rank = INL_MAX(rank, g->pairs[i].r);
+    uint64_t a_count = (uint64_t)m->experts * rank * m->in;
+    uint64_t b_count = (uint64_t)m->experts * rank * m->out;
+    copies[0] = inl_alloc(&lora->env, a_count, sizeof(float));
+    copies[1] = inl_alloc(&lora->env, b_count, sizeof(float));
+    if (!copies[0] || !copies[1])
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    stack(g, modules, alpha, rank, copies[0], copies[1]);
+    INL_TRY(inl_lora_check_finite(&lora->env, path, m->gguf, copies[1], b_count));
+    uint64_t a_shape[3] = {m->in, rank, m->experts}, b_shape[3] = {rank, m->out, m->experts};
+    snprintf(name, sizeof(name), "%s" SUFFIX_A, m->gguf);
+    INL_TRY(inl_gguf_writer_tensor(w, name, f32, 3, a_shape, copies[0], 4 * a_count));
+    snprintf(name, sizeof(name), "%s" SUFFIX_B, m->gguf);
+    return inl_gguf_writer_tensor(w, name, f32, 3, b_shape, copies[1], 4 * b_count);
+}
+
+static inlay_result write_one(const inl_lora *lora, const group *g, const char *path, float alpha,
+                              float **copy, inl_gguf_writer *w)
+{
+    const inl_lora_pair *p = g->pairs;
+    INL_TRY(fold_scale(lora, p, alpha, copy));
+    if (*copy)
+        INL_TRY(inl_lora_check_finite(&lora->env, path, p->path, *copy, (uint64_t)p->out * p->r));
+    return write_pair(p, g->module, *copy ? *copy : p->b, w);
+}
+
+// `copies`: two for each pair.
 static inlay_result write_all(const inl_lora *lora, const inl_module_list *modules,
                               const char *path, float **copies, inl_gguf_writer *w)
 {
     float alpha = choose_alpha(lora);
     INL_TRY(write_metadata(lora, alpha, w));
-    for (uint32_t i = 0; i < lora->pair_count; i++) {
-        const inl_lora_pair *p = &lora->pairs[i];
-        INL_TRY(fold_scale(lora, p, alpha, &copies[i]));
-        if (copies[i])
-            INL_TRY(inl_lora_check_finite(&lora->env, path, p->path, copies[i],
-                                          (uint64_t)p->out * p->r));
-        INL_TRY(write_pair(p, &modules->items[p->module], copies[i] ? copies[i] : p->b, w));
+    for (uint32_t i = 0; i < lora->pair_count;) {
+        group g = next_group(lora, modules, i);
+        INL_TRY(g.module->experts
+                    ? write_experts(lora, &g, modules, path, alpha, &copies[2 * (size_t)i], w)
+                    : write_one(lora, &g, path, alpha, &copies[2 * (size_t)i], w));
+        i += g.count;
     }
     return inl_gguf_writer_write(w, path);
 }
@@ -247,10 +358,11 @@ inlay_result inl_lora_save_gguf(const inl_lora *lora, const inl_module_list *mod
                         "its model instead", path);
     inl_gguf_writer *w;
     INL_TRY(inl_gguf_writer_create(&lora->env, &w));
-    float **copies = inl_alloc(&lora->env, (size_t)lora->pair_count + 1, sizeof(*copies));
+    size_t room = 2 * (size_t)lora->pair_count;
+    float **copies = inl_alloc(&lora->env, room + 1, sizeof(*copies));
     inlay_result result =
         copies ? write_all(lora, modules, path, copies, w) : INLAY_ERROR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; copies && i < lora->pair_count; i++)
+    for (size_t i = 0; copies && i < room; i++)
         inl_free(&lora->env, copies[i]);
     inl_free(&lora->env, copies);
     inl_gguf_writer_destroy(&w);

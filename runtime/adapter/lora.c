@@ -91,16 +91,24 @@ inlay_result inl_lora_add_magnitude(inl_lora *lora, inl_lora_pair *pair)
     return pair->magnitude ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
+// Paths are sorted where a model made the list; the tensor's name leads to its first module.
 static const inl_module *find_module(const inl_module_list *modules, const char *base, bool gguf,
                                      uint32_t *index)
 {
-    for (uint32_t i = 0; i < modules->count; i++) {
-        const inl_module *m = &modules->items[i];
-        if (strcmp(gguf ? m->gguf : m->path, base) == 0) {
-            *index = i;
-            return m;
-        }
+    uint32_t low = 0, high = modules->count;
+    while (!gguf && modules->by_path && low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = strcmp(modules->items[modules->by_path[middle]].path, base);
+        if (order == 0)
+            return &modules->items[*index = modules->by_path[middle]];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
+    for (uint32_t i = 0; (gguf || !modules->by_path) && i < modules->count; i++)
+        if (strcmp(gguf ? modules->items[i].gguf : modules->items[i].path, base) == 0)
+            return &modules->items[*index = i];
     return NULL;
 }
 
@@ -132,6 +140,13 @@ inlay_result inl_lora_add_halves(inl_lora *lora, const inl_module_list *modules,
             return inl_fail(&lora->env, INLAY_ERROR_MISMATCH,
                             "%s: tensor %.200s is for %.200s, which the model does not have",
                             h->file, h->a, h->base);
+        if (strcmp(lora->format, "gguf") == 0 &&
+            INL_MAX(1, (*module)->experts) != INL_MAX(1, h->experts))
+            return inl_fail(&lora->env, INLAY_ERROR_MISMATCH,
+                            "%s: tensor %.200s is for %u experts, the model has %u", h->file, h->a,
+                            INL_MAX(1, h->experts), INL_MAX(1, (*module)->experts));
+        index += h->expert;
+        *module += h->expert;
         lora->has_head |= (*module)->is_head;
     }
     INL_TRY(check_shapes(&lora->env, h, *module));
@@ -176,21 +191,49 @@ void inl_lora_destroy(inl_lora **handle)
     inl_free(&env, lora);
 }
 
-// A suffix names all modules that end in it: enough when each of those has a pair; else whole
-// paths.
-static bool suffixes_suffice(const inl_lora *lora, const inl_module_list *modules)
+static bool is_target(const inl_lora *lora, const char *name)
 {
+    for (uint32_t t = 0; t < lora->target_count; t++)
+        if (strcmp(lora->targets[t], name) == 0)
+            return true;
+    return false;
+}
+
+static inlay_result add_target(inl_lora *lora, const char *name)
+{
+    lora->targets[lora->target_count] = inl_strdup(&lora->env, name);
+    return lora->targets[lora->target_count++] ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+// A suffix names all modules that end in it: enough when each of those has a pair; else whole
+// paths. The pairs are in the order of the modules.
+static bool targets_suffice(const inl_lora *lora, const inl_module_list *modules)
+{
+    uint32_t pair = 0;
     for (uint32_t i = 0; i < modules->count; i++) {
-        const char *suffix = inl_targets_suffix(modules->items[i].path);
-        bool named = false, paired = false;
-        for (uint32_t p = 0; p < lora->pair_count; p++) {
-            named |= strcmp(inl_targets_suffix(lora->pairs[p].path), suffix) == 0;
-            paired |= lora->pairs[p].module == i;
-        }
-        if (named != paired)
+        bool paired = pair < lora->pair_count && lora->pairs[pair].module == i;
+        pair += paired;
+        if (paired != is_target(lora, inl_targets_suffix(modules->items[i].path)))
             return false;
     }
     return true;
+}
+
+static inlay_result set_targets(inl_lora *lora, const inl_module_list *modules)
+{
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const char *suffix = inl_targets_suffix(lora->pairs[i].path);
+        if (!is_target(lora, suffix))
+            INL_TRY(add_target(lora, suffix));
+    }
+    if (targets_suffice(lora, modules))
+        return INLAY_OK;
+    for (uint32_t t = 0; t < lora->target_count; t++)
+        inl_free(&lora->env, lora->targets[t]);
+    lora->target_count = 0;
+    for (uint32_t i = 0; i < lora->pair_count; i++)
+        INL_TRY(add_target(lora, lora->pairs[i].path));
+    return INLAY_OK;
 }
 
 static int by_module(const void *x, const void *y)
@@ -204,22 +247,8 @@ inlay_result inl_lora_finish(inl_lora *lora, const inl_module_list *modules)
     if (!modules)
         return INLAY_OK;
     qsort(lora->pairs, lora->pair_count, sizeof(*lora->pairs), by_module);
-    bool suffixes = suffixes_suffice(lora, modules);
     lora->targets = inl_alloc(&lora->env, (size_t)lora->pair_count + 1, sizeof(*lora->targets));
-    if (!lora->targets)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < lora->pair_count; i++) {
-        const char *name = suffixes ? inl_targets_suffix(lora->pairs[i].path) : lora->pairs[i].path;
-        bool known = false;
-        for (uint32_t t = 0; t < lora->target_count; t++)
-            known |= strcmp(lora->targets[t], name) == 0;
-        if (known)
-            continue;
-        lora->targets[lora->target_count] = inl_strdup(&lora->env, name);
-        if (!lora->targets[lora->target_count++])
-            return INLAY_ERROR_OUT_OF_MEMORY;
-    }
-    return INLAY_OK;
+    return lora->targets ? set_targets(lora, modules) : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
 inlay_result inl_lora_check_finite(const inl_env *env, const char *file, const char *tensor,

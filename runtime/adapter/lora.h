@@ -13,13 +13,16 @@ typedef struct inl_module {
     // Heads whose rows of W (so of B) GGUF stores in interleaved-pair order and Hugging Face in
     // half-split order: head count for q and k of llama, 0 for no permutation.
     uint32_t permuted_heads;
-    bool is_head; // the output layer: not in "all-linear"
+    uint32_t expert, experts; // which of a layer's experts it is; they share a tensor. 0, 0: none
+    bool is_head;             // the output layer
+    bool only_by_name;        // not in "all-linear": the output layer, a router
 } inl_module;
 
 typedef struct inl_module_list {
     const char *architecture; // general.architecture of the base
     const inl_module *items;
     uint32_t count;
+    const uint32_t *by_path; // [count] indices in the order of paths; NULL: not sorted
 } inl_module_list;
 
 typedef struct inl_lora_pair {

@@ -14,6 +14,7 @@ typedef struct inl_lora_halves {
     const char *file, *a, *b; // names, for messages
     const char *base;         // what is adapted: a module's path, or its tensor's name in GGUF
     uint64_t a_rank, in, out, b_rank;
+    uint32_t expert, experts; // of a tensor in GGUF that has them all: which, of how many; 0: none
 } inl_lora_halves;
 
 // An adapter with room for `pairs`, none yet.

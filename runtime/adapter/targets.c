@@ -213,7 +213,7 @@ inlay_result inl_targets_match(const inl_env *env, const inl_module_list *module
         selected[i] = false;
     if (strcmp(targets, "all-linear") == 0) {
         for (uint32_t i = 0; i < modules->count; i++)
-            selected[i] = !modules->items[i].is_head;
+            selected[i] = !modules->items[i].only_by_name;
     } else if (is_regex(targets)) {
         INL_TRY(select_regex(env, modules, targets, selected));
     } else {

@@ -60,6 +60,8 @@ void inlay_model_get_info(const inlay_model *handle, inlay_model_info *info)
                                .layers = c->layers,
                                .dim = c->dim,
                                .ffn_dim = c->ffn_dim,
+                               .experts = c->experts,
+                               .experts_used = c->experts_used,
                                .heads = c->heads,
                                .kv_heads = c->kv_heads,
                                .head_dim = c->head_dim,

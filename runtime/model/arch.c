@@ -30,6 +30,7 @@ static const inl_arch architectures[] = {
      .wide_query_layers = 62},
     {.name = "phi3", .fused_qkv = true, .fused_gate_up = true},
     {.name = "smollm3", .interleaved_rope = true, .nope_period = 4},
+    {.name = "qwen3moe", .qk_norm = true, .experts = true},
 };
 
 const inl_arch *inl_arch_find(const char *name)

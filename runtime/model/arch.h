@@ -18,6 +18,7 @@ typedef struct inl_arch {
     bool post_norms;       // RMSNorm of what attention and feed-forward give, before they are added
     bool gelu;             // the gate goes through the tanh form of GELU, not through SiLU
     bool scaled_embedding; // times sqrt(dim)
+    bool experts;          // the feed-forward of every layer is a mixture of experts
     uint32_t window; // where the file gives no sliding window; 0: none
     // Where the file gives no pattern for its sliding window: of so many layers the last sees
     // everything; 0: every layer has the window.

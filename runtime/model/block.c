@@ -7,17 +7,21 @@
 //
 // and, where the architecture has them (model/arch.h): a norm of each head of q and k before rope,
 // a norm around linear(o) and around down(act), gelu for silu, q, k and v or gate and up as rows of
-// one matrix, layers with a sliding window, layers without rope.
+// one matrix, layers with a sliding window, layers without rope. With experts, act and down are
+// those of the rows that the router sends to each:
+//
+//   p = softmax(router(xn2))    y = x2 + sum_k p_k down_k(silu(gate_k(xn2)) up_k(xn2))
 //
 // Every linear layer is base + adapter: y = x W^T + bias + scale (x A^T) B^T.
 #include "model/network.h"
 
-typedef enum group { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN } group;
+typedef enum group { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN, GROUP_ROUTER } group;
 
 static const struct {
     inl_role first;
     uint32_t count;
-} members[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1}};
+} members[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1},
+               {INL_ROLE_ROUTER, 1}};
 
 static const inl_lora_slot *slot_of(const inl_network *net, uint32_t layer, inl_role role)
 {
@@ -69,7 +73,8 @@ static inl_tail tail_of(const inl_network *net, uint32_t layer, group g, inl_rol
     return tail;
 }
 
-static const char *const role_tags[INL_ROLE_COUNT] = {"q", "k", "v", "o", "gate", "up", "down"};
+static const char *const role_tags[INL_ROLE_COUNT] = {"q",  "k",    "v",     "o", "gate",
+                                                        "up", "down", "router"};
 
 static inl_tensor linear(const inl_network *net, uint32_t layer, group g, inl_role role,
                          inl_tensor x, inl_tensor h, inl_buf residual)
@@ -84,6 +89,7 @@ static inl_tensor linear(const inl_network *net, uint32_t layer, group g, inl_ro
                                  .bias = bias,
                                  .residual = residual,
                                  .tail = tail_of(net, layer, g, role, h),
+                                 .routing = net->routing,
                                  .tag = role_tags[role]});
     return y;
 }
@@ -222,6 +228,50 @@ static inl_activation activation_of(const inl_network *net)
     return net->weights->model->config.arch.gelu ? INL_GELU_TANH : INL_SILU;
 }
 
+// The network as experts' layers see it: T are their rows.
+typedef struct expert_view {
+    inl_network net;
+    inl_lora_arena arena;
+} expert_view;
+
+static const inl_network *see_rows(const inl_network *net, const inl_routing *r, expert_view *view)
+{
+    view->net = *net;
+    view->net.tokens = r->rows;
+    view->net.routing = r;
+    if (net->arena) {
+        view->arena = *net->arena;
+        view->arena.routing = r;
+        view->net.arena = &view->arena;
+    }
+    return &view->net;
+}
+
+static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_block *b)
+{
+    const inl_config *c = &net->weights->model->config;
+    inl_tensor h = b->h[GROUP_ROUTER] = group_down(net, layer, GROUP_ROUTER, b->xn2);
+    inl_tensor logits =
+        linear(net, layer, GROUP_ROUTER, INL_ROLE_ROUTER, b->xn2, h, INL_BUF_NONE);
+    b->routing =
+        inl_routing_create(net->plan, logits, c->experts_used, c->normalized_experts);
+    inl_op_route(net->plan, &b->routing);
+    expert_view view;
+    const inl_network *all = see_rows(net, &b->routing, &view);
+    b->rows = inl_plan_tensor(net->plan, all->tokens, c->dim);
+    inl_op_moe_gather(net->plan, &b->routing, b->xn2, b->rows);
+    h = b->h[GROUP_GATE_UP] = group_down(all, layer, GROUP_GATE_UP, b->rows);
+    b->gate = linear(all, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->rows, h, INL_BUF_NONE);
+    b->up = linear(all, layer, GROUP_GATE_UP, INL_ROLE_UP, b->rows, h, INL_BUF_NONE);
+    b->act = like(net, b->gate);
+    inl_op_moe_swiglu(net->plan, &b->routing, b->gate, b->up, b->act);
+    h = b->h[GROUP_DOWN] = group_down(all, layer, GROUP_DOWN, b->act);
+    inl_tensor down = linear(all, layer, GROUP_DOWN, INL_ROLE_DOWN, b->act, h, INL_BUF_NONE);
+    inl_tensor y = like(net, b->x2);
+    inl_op_moe_combine(net->plan, &b->routing, down, b->x2.buf, y);
+    return y;
+}
+
 inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
@@ -234,6 +284,8 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
                   &b->attended, &b->rstd_attended);
 
     b->xn2 = normed(net, &l->norm[INL_NORM_FFN], b->x2, INL_BUF_NONE, &b->rstd2);
+    if (c->experts > 0)
+        return experts_forward(net, layer, b);
     inl_tensor h = b->h[GROUP_GATE_UP] = group_down(net, layer, GROUP_GATE_UP, b->xn2);
     b->gate = linear(net, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE);
     b->up = (inl_tensor){.buf = INL_BUF_NONE};
@@ -273,6 +325,7 @@ static void group_backward(const inl_network *net, uint32_t layer, group g, inl_
                                             .bias = INL_BUF_NONE,
                                             .residual = i == 0 ? INL_BUF_NONE : dx.buf,
                                             .tail = tail,
+                                            .routing = net->routing,
                                             .tag = role_tags[role]});
     }
     if (count > 0)
@@ -288,12 +341,38 @@ static inl_tensor norm_backward(const inl_network *net, const inl_norm *norm, in
     return dx;
 }
 
+// The gradient of xn2: through the experts' layers, and through the weights that the router gave
+// them.
+static inl_tensor experts_backward(const inl_network *net, uint32_t layer, const inl_block *b,
+                                   inl_tensor dy)
+{
+    expert_view view;
+    const inl_network *all = see_rows(net, &b->routing, &view);
+    inl_tensor ddown = like(net, b->rows), dact = like(net, b->act);
+    inl_tensor halves[2] = {like(net, b->gate), like(net, b->up)};
+    inl_tensor drows = like(net, b->rows);
+    inl_tensor dlogits = like(net, b->routing.probs), dxn2 = like(net, b->xn2);
+    inl_buf dweights = inl_plan_scratch(net->plan, INL_ACTIVATION, 4ull * b->routing.rows);
+    inl_op_moe_gather(net->plan, &b->routing, dy, ddown);
+    group_backward(all, layer, GROUP_DOWN, b->act, b->h[GROUP_DOWN], &ddown, dact);
+    inl_op_moe_swiglu_bwd(net->plan, &b->routing, b->gate, b->up, dact, halves[0], halves[1],
+                          dweights);
+    group_backward(all, layer, GROUP_GATE_UP, b->rows, b->h[GROUP_GATE_UP], halves, drows);
+    inl_op_route_bwd(net->plan, &b->routing, dweights, dlogits);
+    group_backward(net, layer, GROUP_ROUTER, b->xn2, b->h[GROUP_ROUTER], &dlogits, dxn2);
+    inl_op_moe_combine(net->plan, &b->routing, drows, dxn2.buf, dxn2);
+    return dxn2;
+}
+
 // The gradient of x2 from that of the block's output.
 static inl_tensor feed_forward_backward(const inl_network *net, uint32_t layer, const inl_block *b,
                                         inl_tensor dy)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
     const inl_arch *arch = &net->weights->model->config.arch;
+    if (arch->experts)
+        return norm_backward(net, &l->norm[INL_NORM_FFN], b->x2, b->rstd2,
+                             experts_backward(net, layer, b, dy), dy.buf);
     inl_tensor dfed = dy, dact = like(net, b->act), halves[2] = {like(net, b->gate)};
     if (arch->post_norms)
         dfed = norm_backward(net, &l->norm[INL_NORM_POST_FFN], b->fed, b->rstd_fed, dy,

@@ -4,9 +4,12 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MOST_LAYERS 10000u
+#define MOST_EXPERTS 4096u
+#define GATING_SOFTMAX 1u // expert_gating_func
 
 typedef struct role_names {
     const char *gguf, *module;
@@ -20,12 +23,22 @@ static const role_names roles[INL_ROLE_COUNT] = {
     [INL_ROLE_GATE] = {"ffn_gate", "mlp.gate_proj"},
     [INL_ROLE_UP] = {"ffn_up", "mlp.up_proj"},
     [INL_ROLE_DOWN] = {"ffn_down", "mlp.down_proj"},
+    [INL_ROLE_ROUTER] = {"ffn_gate_inp", "mlp.gate"},
 };
 static const role_names fused_qkv = {"attn_qkv", "self_attn.qkv_proj"};
 static const role_names fused_gate_up = {"ffn_up", "mlp.gate_up_proj"};
 
+// A module's path has the expert's number before its last part.
+static const role_names expert_roles[INL_ROLE_COUNT] = {
+    [INL_ROLE_GATE] = {"ffn_gate_exps", "gate_proj"},
+    [INL_ROLE_UP] = {"ffn_up_exps", "up_proj"},
+    [INL_ROLE_DOWN] = {"ffn_down_exps", "down_proj"},
+};
+
 static role_names names_of(const inl_config *c, inl_role role)
 {
+    if (inl_config_experts(c, role) > 0)
+        return expert_roles[role];
     if (role == INL_ROLE_Q && c->arch.fused_qkv)
         return fused_qkv;
     return role == INL_ROLE_GATE && c->arch.fused_gate_up ? fused_gate_up : roles[role];
@@ -79,6 +92,36 @@ static inlay_result check_heads(const inl_metadata *m, const inl_config *c)
     return INLAY_OK;
 }
 
+static inlay_result check_router(const inl_metadata *m, const inl_config *c)
+{
+    uint32_t gating, shared;
+    float scale;
+    if (c->experts > MOST_EXPERTS || c->experts_used > c->experts)
+        return inl_fail(m->env, INLAY_ERROR_BAD_FILE,
+                        "%s: a token cannot go to %u of %u experts (there may be %u)",
+                        inl_gguf_path(m->gguf), c->experts_used, c->experts, MOST_EXPERTS);
+    INL_TRY(inl_metadata_u32_or(m, "expert_gating_func", 0, GATING_SOFTMAX, &gating));
+    INL_TRY(inl_metadata_u32_or(m, "expert_shared_count", 0, 0, &shared));
+    INL_TRY(inl_metadata_f32_or(m, "expert_weights_scale", 1.0f, &scale));
+    if (gating != GATING_SOFTMAX || shared > 0 || (scale != 1.0f && scale != 0.0f))
+        return inl_fail(m->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: experts that all tokens share, or weights other than softmax's, are "
+                        "not supported",
+                        inl_gguf_path(m->gguf));
+    return INLAY_OK;
+}
+
+// llama.cpp always normalizes these architectures' weights; a file may say otherwise.
+static inlay_result read_experts(const inl_metadata *m, inl_config *c)
+{
+    INL_TRY(inl_metadata_u32(m, "expert_count", 1, &c->experts));
+    INL_TRY(inl_metadata_u32(m, "expert_used_count", 1, &c->experts_used));
+    INL_TRY(inl_metadata_u32_or(m, "expert_feed_forward_length", 1,
+                                INL_MAX(1, c->ffn_dim / c->experts_used), &c->ffn_dim));
+    INL_TRY(inl_metadata_bool_or(m, "expert_weights_norm", true, &c->normalized_experts));
+    return check_router(m, c);
+}
+
 static inlay_result read_shapes(const inl_metadata *m, inl_config *c)
 {
     INL_TRY(inl_metadata_u32(m, "block_count", 1, &c->layers));
@@ -97,6 +140,8 @@ static inlay_result read_shapes(const inl_metadata *m, inl_config *c)
     if (c->layers > MOST_LAYERS)
         return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %u layers is not believable",
                         inl_gguf_path(m->gguf), c->layers);
+    if (c->arch.experts)
+        INL_TRY(read_experts(m, c));
     return check_heads(m, c);
 }
 
@@ -206,7 +251,14 @@ bool inl_config_has_role(const inl_config *c, inl_role role)
 {
     if (role == INL_ROLE_K || role == INL_ROLE_V)
         return !c->arch.fused_qkv;
+    if (role == INL_ROLE_ROUTER)
+        return c->experts > 0;
     return role != INL_ROLE_UP || !c->arch.fused_gate_up;
+}
+
+uint32_t inl_config_experts(const inl_config *c, inl_role role)
+{
+    return role >= INL_ROLE_GATE && role <= INL_ROLE_DOWN ? c->experts : 0;
 }
 
 void inl_config_shape(const inl_config *c, inl_role role, uint32_t *out, uint32_t *in)
@@ -222,6 +274,7 @@ void inl_config_shape(const inl_config *c, inl_role role, uint32_t *out, uint32_
     case INL_ROLE_O: *out = c->dim, *in = q; break;
     case INL_ROLE_GATE:
     case INL_ROLE_UP: *out = c->ffn_dim << c->arch.fused_gate_up, *in = c->dim; break;
+    case INL_ROLE_ROUTER: *out = c->experts, *in = c->dim; break;
     default: *out = c->dim, *in = c->ffn_dim; break;
     }
 }
@@ -277,11 +330,13 @@ inl_rope_config inl_config_rope_of(const inl_config *c, inl_rope_kind kind)
 
 // ---- modules
 
-static uint32_t roles_of_layer(const inl_config *c)
+// In a layer, of the roles before `end`.
+static uint32_t modules_before(const inl_config *c, inl_role end)
 {
     uint32_t count = 0;
-    for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
-        count += inl_config_has_role(c, role);
+    for (inl_role role = 0; role < end; role++)
+        if (inl_config_has_role(c, role))
+            count += INL_MAX(1, inl_config_experts(c, role));
     return count;
 }
 
@@ -289,15 +344,12 @@ uint32_t inl_config_module(const inl_config *c, uint32_t layer, inl_role role)
 {
     if (!inl_config_has_role(c, role))
         return UINT32_MAX;
-    uint32_t before = 0;
-    for (inl_role r = 0; r < role; r++)
-        before += inl_config_has_role(c, r);
-    return layer * roles_of_layer(c) + before;
+    return layer * modules_before(c, INL_ROLE_COUNT) + modules_before(c, role);
 }
 
 uint32_t inl_config_module_count(const inl_config *c)
 {
-    return c->layers * roles_of_layer(c) + 1;
+    return c->layers * modules_before(c, INL_ROLE_COUNT) + 1;
 }
 
 static uint32_t permuted_heads(const inl_config *c, inl_role role)
@@ -308,14 +360,57 @@ static uint32_t permuted_heads(const inl_config *c, inl_role role)
 }
 
 static bool name_module(const inl_env *env, const inl_config *c, uint32_t layer, inl_role role,
-                        inl_module *m)
+                        uint32_t expert, inl_module *m)
 {
     role_names names = names_of(c, role);
-    *m = (inl_module){.permuted_heads = permuted_heads(c, role)};
+    *m = (inl_module){.permuted_heads = permuted_heads(c, role),
+                      .expert = expert,
+                      .experts = inl_config_experts(c, role),
+                      .only_by_name = role == INL_ROLE_ROUTER};
     inl_config_shape(c, role, &m->out, &m->in);
-    m->path = inl_sprintf(env, "model.layers.%u.%s", layer, names.module);
+    m->path = m->experts ? inl_sprintf(env, "model.layers.%u.mlp.experts.%u.%s", layer, expert,
+                                       names.module)
+                         : inl_sprintf(env, "model.layers.%u.%s", layer, names.module);
     m->gguf = inl_sprintf(env, "blk.%u.%s.weight", layer, names.gguf);
     return m->path && m->gguf;
+}
+
+static bool name_layer(const inl_env *env, const inl_config *c, uint32_t layer, inl_module *items)
+{
+    bool ok = true;
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        if (!inl_config_has_role(c, role))
+            continue;
+        inl_module *first = items + inl_config_module(c, layer, role);
+        for (uint32_t e = 0; e < INL_MAX(1, inl_config_experts(c, role)); e++)
+            ok &= name_module(env, c, layer, role, e, &first[e]);
+    }
+    return ok;
+}
+
+static int by_path(const void *x, const void *y)
+{
+    return strcmp((*(const inl_module *const *)x)->path, (*(const inl_module *const *)y)->path);
+}
+
+// The modules' indices in the order of their paths: experts make them many.
+static inlay_result sort_modules(const inl_env *env, inl_modules *out)
+{
+    uint32_t count = out->list.count;
+    const inl_module **sorted = inl_alloc(env, count, sizeof(*sorted));
+    out->by_path = inl_alloc(env, count, sizeof(*out->by_path));
+    if (!sorted || !out->by_path) {
+        inl_free(env, sorted);
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        sorted[i] = &out->items[i];
+    qsort(sorted, count, sizeof(*sorted), by_path);
+    for (uint32_t i = 0; i < count; i++)
+        out->by_path[i] = (uint32_t)(sorted[i] - out->items);
+    inl_free(env, sorted);
+    out->list.by_path = out->by_path;
+    return INLAY_OK;
 }
 
 inlay_result inl_modules_create(const inl_env *env, const inl_config *config, inl_modules *out)
@@ -325,18 +420,17 @@ inlay_result inl_modules_create(const inl_env *env, const inl_config *config, in
     out->items = inl_alloc(env, count, sizeof(*out->items));
     if (!out->items)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    out->list = (inl_module_list){config->architecture, out->items, count};
+    out->list = (inl_module_list){
+        .architecture = config->architecture, .items = out->items, .count = count};
     bool ok = true;
     for (uint32_t layer = 0; layer < config->layers; layer++)
-        for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
-            if (inl_config_has_role(config, role))
-                ok &= name_module(env, config, layer, role,
-                                  &out->items[inl_config_module(config, layer, role)]);
+        ok &= name_layer(env, config, layer, out->items);
     inl_module *head = &out->items[count - 1];
-    *head = (inl_module){.in = config->dim, .out = config->vocab, .is_head = true};
+    *head = (inl_module){
+        .in = config->dim, .out = config->vocab, .is_head = true, .only_by_name = true};
     head->path = inl_strdup(env, "lm_head");
     head->gguf = inl_strdup(env, "output.weight");
-    if (ok && head->path && head->gguf)
+    if (ok && head->path && head->gguf && sort_modules(env, out) == INLAY_OK)
         return INLAY_OK;
     inl_modules_free(env, out);
     return INLAY_ERROR_OUT_OF_MEMORY;
@@ -349,5 +443,6 @@ void inl_modules_free(const inl_env *env, inl_modules *modules)
         inl_free(env, (char *)modules->items[i].gguf);
     }
     inl_free(env, modules->items);
+    inl_free(env, modules->by_path);
     *modules = (inl_modules){0};
 }

@@ -11,7 +11,10 @@
 typedef struct inl_config {
     char architecture[32];
     inl_arch arch;
+    // ffn_dim: of an expert, where there are some.
     uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab, context_length;
+    uint32_t experts, experts_used; // of a layer, and by a token; 0: none
+    bool normalized_experts;        // the weights of a token's experts sum to 1
     float norm_eps;
     float attention_scale; // of scores
     float attention_softcap, final_softcap; // 0: none
@@ -34,6 +37,7 @@ typedef enum inl_role {
     INL_ROLE_GATE,
     INL_ROLE_UP,
     INL_ROLE_DOWN,
+    INL_ROLE_ROUTER, // where there are experts: GATE, UP and DOWN are then a matrix for each
     INL_ROLE_COUNT,
 } inl_role;
 
@@ -52,7 +56,9 @@ inlay_result inl_config_read(const inl_env *env, const inl_gguf *gguf, inl_confi
 void inl_config_free(const inl_env *env, inl_config *config);
 
 bool inl_config_has_role(const inl_config *config, inl_role role);
-// [out, in] of a role's matrix, 0 where it is absent.
+// Matrices of a role in a layer, one for each expert; 0: the role is one matrix.
+uint32_t inl_config_experts(const inl_config *config, inl_role role);
+// [out, in] of a role's matrix, or of one of them; 0 where it is absent.
 void inl_config_shape(const inl_config *config, inl_role role, uint32_t *out, uint32_t *in);
 bool inl_config_needs_bias(const inl_config *config, inl_role role);
 // Elements of a norm's weight; 0: the architecture has no such norm.
@@ -74,13 +80,14 @@ inl_rope_kind inl_config_rope(const inl_config *config, uint32_t layer);
 // Of LOCAL dim is 0 where there is none. The lists stay `config`'s.
 inl_rope_config inl_config_rope_of(const inl_config *config, inl_rope_kind kind);
 
-// The linear layers that adapters may target, layer by layer in order of roles, then the head. Owns
-// its strings.
+// The linear layers that adapters may target, layer by layer in order of roles, of experts one by
+// one, then the head. Owns its strings.
 typedef struct inl_modules {
     inl_module_list list;
     inl_module *items;
+    uint32_t *by_path;
 } inl_modules;
-// Where a layer's role is in the list; UINT32_MAX: it is absent.
+// Where a layer's role, or its first expert's, is in the list; UINT32_MAX: it is absent.
 uint32_t inl_config_module(const inl_config *config, uint32_t layer, inl_role role);
 uint32_t inl_config_module_count(const inl_config *config);
 inlay_result inl_modules_create(const inl_env *env, const inl_config *config, inl_modules *out);

@@ -67,6 +67,17 @@ inlay_result inl_metadata_u32_or(const inl_metadata *m, const char *key, uint32_
     return inl_metadata_has(m, key) ? inl_metadata_u32(m, key, least, out) : INLAY_OK;
 }
 
+inlay_result inl_metadata_bool_or(const inl_metadata *m, const char *key, bool fallback, bool *out)
+{
+    char name[KEY_SIZE];
+    full_key(m, key, name);
+    *out = fallback;
+    if (!inl_gguf_has(m->gguf, name) || inl_gguf_get_bool(m->gguf, name, out))
+        return INLAY_OK;
+    return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %s is not a bool", inl_gguf_path(m->gguf),
+                    name);
+}
+
 inlay_result inl_metadata_f32_or(const inl_metadata *m, const char *key, float fallback, float *out)
 {
     char name[KEY_SIZE];

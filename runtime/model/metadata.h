@@ -22,6 +22,7 @@ inlay_result inl_metadata_u32_or(const inl_metadata *m, const char *key, uint32_
 // 0, or a number from 1e-30 to 1e30.
 inlay_result inl_metadata_f32_or(const inl_metadata *m, const char *key, float fallback,
                                  float *out);
+inlay_result inl_metadata_bool_or(const inl_metadata *m, const char *key, bool fallback, bool *out);
 bool inl_metadata_has(const inl_metadata *m, const char *key);
 // A copy of a tensor of `count` numbers of type F32, or *out NULL where the file has none.
 inlay_result inl_metadata_vector(const inl_metadata *m, const char *tensor, uint32_t count,

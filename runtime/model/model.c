@@ -50,6 +50,73 @@ static inlay_result find_source(inl_model *m, const char *name, uint32_t rows, u
     return INLAY_OK;
 }
 
+const uint8_t *inl_source_row(const inl_source *s, uint32_t expert, uint32_t row)
+{
+    uint64_t row_bytes = (uint64_t)s->cols / s->stored->block_elements * s->stored->block_bytes;
+    const inl_gguf_tensor *t = s->each ? s->each[expert] : s->tensor;
+    uint64_t rows = s->each ? row : (uint64_t)expert * s->rows + row;
+    return (const uint8_t *)t->data + rows * row_bytes;
+}
+
+static inlay_result find_each_expert(inl_model *m, const char *base, uint32_t rows, uint32_t cols,
+                                     uint32_t experts, inl_source *out)
+{
+    const inl_gguf_tensor **each = inl_alloc(&m->env, experts, sizeof(*each));
+    inlay_result result = each ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t e = 0; result == INLAY_OK && e < experts; e++) {
+        char name[96];
+        inl_source one;
+        snprintf(name, sizeof(name), "%s.%u.weight", base, e);
+        result = find_source(m, name, rows, cols, false, &one);
+        if (result == INLAY_OK && e > 0 && one.stored != out->stored)
+            result = inl_fail(&m->env, INLAY_ERROR_UNSUPPORTED,
+                              "%s: tensor %s is %s and that of expert 0 is %s",
+                              inl_gguf_path(m->gguf), name, one.stored->name, out->stored->name);
+        if (result == INLAY_OK && e == 0)
+            *out = one;
+        if (result == INLAY_OK)
+            each[e] = one.tensor;
+    }
+    out->each = each; // freed with the model
+    out->experts = experts;
+    return result;
+}
+
+// All experts of a role: GGUF has them in one tensor, a Hugging Face folder one by one.
+static inlay_result find_experts(inl_model *m, const char *base, uint32_t rows, uint32_t cols,
+                                 uint32_t experts, inl_source *out)
+{
+    char name[80];
+    snprintf(name, sizeof(name), "%s.weight", base);
+    const inl_gguf_tensor *t = inl_gguf_find_tensor(m->gguf, name);
+    *out = (inl_source){0};
+    if (!t) {
+        char first[80];
+        snprintf(first, sizeof(first), "%s.0.weight", base);
+        if (inl_gguf_find_tensor(m->gguf, first))
+            return find_each_expert(m, base, rows, cols, experts, out);
+        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE, "%s: there is no tensor %s",
+                        inl_gguf_path(m->gguf), name);
+    }
+    uint64_t have[3] = {t->shape[0], t->dims > 1 ? t->shape[1] : 0, t->dims > 2 ? t->shape[2] : 1};
+    if (t->dims > 3 || have[0] != cols || have[1] != rows || have[2] != experts)
+        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
+                        "%s: tensor %s is %llu x %llu x %llu, the metadata ask for %u x %u x %u",
+                        inl_gguf_path(m->gguf), name, (unsigned long long)have[0],
+                        (unsigned long long)have[1], (unsigned long long)have[2], cols, rows,
+                        experts);
+    const inl_format *format = supported_format(m, t);
+    if (!format)
+        return INLAY_ERROR_UNSUPPORTED;
+    *out = (inl_source){.tensor = t,
+                        .stored = format,
+                        .format = format,
+                        .rows = rows,
+                        .cols = cols,
+                        .experts = experts};
+    return INLAY_OK;
+}
+
 // A matrix that the wanted format's blocks do not divide keeps its own.
 static void requantize(inl_model *m, inl_source *s)
 {
@@ -70,11 +137,18 @@ static inlay_result find_linear(inl_model *m, uint32_t layer, inl_role role)
     inl_layer_sources *l = &m->layers[layer];
     const char *base = inl_role_gguf_name(c, role);
     char name[64];
-    uint32_t rows, cols;
+    uint32_t rows, cols, experts = inl_config_experts(c, role);
     inl_config_shape(c, role, &rows, &cols);
+    snprintf(name, sizeof(name), "blk.%u.%s", layer, base);
+    if (experts > 0) {
+        INL_TRY(find_experts(m, name, rows, cols, experts, &l->linear[role]));
+        requantize(m, &l->linear[role]);
+        return INLAY_OK;
+    }
     snprintf(name, sizeof(name), "blk.%u.%s.weight", layer, base);
     INL_TRY(find_source(m, name, rows, cols, false, &l->linear[role]));
-    requantize(m, &l->linear[role]);
+    if (role != INL_ROLE_ROUTER) // small, and what it decides is not to change
+        requantize(m, &l->linear[role]);
     snprintf(name, sizeof(name), "blk.%u.%s.bias", layer, base);
     return find_source(m, name, 0, rows, !inl_config_needs_bias(c, role), &l->bias[role]);
 }
@@ -169,8 +243,11 @@ void inl_model_close(inl_model **handle)
     *handle = NULL;
     inl_tokenizer_destroy(&m->tokenizer);
     inl_modules_free(&m->env, &m->modules);
-    inl_config_free(&m->env, &m->config);
+    for (uint32_t i = 0; m->layers && i < m->config.layers; i++)
+        for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
+            inl_free(&m->env, m->layers[i].linear[role].each);
     inl_free(&m->env, m->layers);
+    inl_config_free(&m->env, &m->config);
     inl_gguf_close(&m->gguf);
     inl_env env = m->env;
     inl_free(&env, m);

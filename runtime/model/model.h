@@ -10,10 +10,17 @@
 // A matrix or vector of the file and the format it will have on the device.
 typedef struct inl_source {
     const inl_gguf_tensor *tensor; // NULL: the model does not have it
+    // Of experts, `experts` matrices of [rows, cols] each: all in `tensor`, or each its own, of
+    // which `tensor` is the first.
+    const inl_gguf_tensor **each;
+    uint32_t experts;
     const inl_format *stored;      // in the file
     const inl_format *format;      // on the device
     uint32_t rows, cols;
 } inl_source;
+
+// Where row `row` of a matrix lies, or of an expert's.
+const uint8_t *inl_source_row(const inl_source *source, uint32_t expert, uint32_t row);
 
 typedef struct inl_layer_sources {
     inl_source linear[INL_ROLE_COUNT], bias[INL_ROLE_COUNT], norm[INL_NORM_COUNT];

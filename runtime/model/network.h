@@ -14,6 +14,8 @@ typedef struct inl_network {
     const inl_lora_arena *arena; // NULL with no adapter
     inl_inputs in;
     uint32_t tokens; // T
+    // Of an expert's layers, whose T rows these are; NULL: all layers see all tokens.
+    const inl_routing *routing;
     // With a key-value cache: one tensor a layer, [context, kv_heads * head_dim]; NULL without.
     const inl_tensor *cache_k, *cache_v;
 } inl_network;
@@ -24,10 +26,13 @@ typedef struct inl_block {
     inl_tensor xn, q, k, v, o;         // normed; [T, heads * head_dim], kv; attention's output
     inl_tensor x2, xn2, gate, up, act; // after attention [T, dim]; [T, ffn], or gate [T, 2 ffn]
     inl_buf rstd1, rstd2, lse;         // [T], [T], [T, heads]
-    inl_tensor h[4];                   // X A^T of each group of linear layers, [T, ranks]
+    inl_tensor h[5];                   // X A^T of each group of linear layers, [T, ranks]
     // Inputs of the norms that not every architecture has: of heads, of what is added to x and x2.
     inl_tensor q_raw, k_raw, attended, fed;
     inl_buf rstd_q, rstd_k, rstd_attended, rstd_fed; // [T, heads], [T, kv_heads], [T], [T]
+    // Of experts: where xn2's rows went, and they; gate, up, act and their h have so many rows.
+    inl_routing routing;
+    inl_tensor rows;
 } inl_block;
 
 // Emits layer `layer` on x and returns its output [T, dim].

@@ -7,21 +7,76 @@
 static const struct {
     inl_role first;
     uint32_t count;
-} groups[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1}};
+} groups[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1},
+              {INL_ROLE_ROUTER, 1}};
 
 static void place(inl_slots *slots, uint32_t first, uint32_t count)
 {
     slots->floats = inl_lora_place(&slots->of_module[first], count, slots->floats);
 }
 
-// Those of a group that the architecture has lie side by side, from the group's first on.
+// Those of a group that the architecture has lie side by side, from the group's first on; experts'
+// are for rows of their own, and lie one after the other.
 static void place_group(inl_slots *slots, const inl_config *config, uint32_t layer, size_t group)
 {
     inl_role first = groups[group].first;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < groups[group].count; i++)
-        count += inl_config_has_role(config, first + i);
-    place(slots, inl_config_module(config, layer, first), count);
+    for (uint32_t i = 0; i < groups[group].count; i++) {
+        if (inl_config_experts(config, first + i) > 0)
+            place(slots, inl_config_module(config, layer, first + i), 1);
+        else
+            count += inl_config_has_role(config, first + i);
+    }
+    if (count > 0)
+        place(slots, inl_config_module(config, layer, first), count);
+}
+
+static void find_firsts(inl_slots *slots, const inl_config *config)
+{
+    for (uint32_t i = 0; i < slots->module_count; i++)
+        slots->first_of_module[i] = i;
+    for (uint32_t layer = 0; layer < config->layers; layer++)
+        for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+            uint32_t first = inl_config_module(config, layer, role);
+            for (uint32_t e = 1; e < inl_config_experts(config, role); e++)
+                slots->first_of_module[first + e] = first;
+        }
+}
+
+// The slot of experts is as wide as the largest of their ranks.
+static inlay_result add_pair(inl_slots *slots, const inl_env *env, const inl_lora_pair *p,
+                             uint32_t experts)
+{
+    uint32_t first = slots->first_of_module[p->module];
+    inl_lora_slot *s = &slots->of_module[first];
+    if (s->rank > 0 && s->scale != p->scale)
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                        "%s is scaled by %g, other experts' by %g: that is not supported", p->path,
+                        (double)p->scale, (double)s->scale);
+    uint32_t rank = INL_MAX(s->rank, p->r);
+    slots->pair_of_module[p->module] = p;
+    *s = (inl_lora_slot){.in = p->in,
+                         .out = p->out,
+                         .rank = rank,
+                         .rank4 = inl_div_up(rank, 4),
+                         .experts = experts,
+                         .scale = p->scale,
+                         .stream = first};
+    return INLAY_OK;
+}
+
+static inlay_result add_pairs(inl_slots *slots, const inl_env *env, const inl_config *config)
+{
+    const inl_lora *lora = slots->lora;
+    uint32_t of_layer = (slots->module_count - 1) / config->layers;
+    uint32_t experts_from = inl_config_module(config, 0, INL_ROLE_GATE);
+    for (uint32_t i = 0; lora && i < lora->pair_count; i++) {
+        uint32_t module = lora->pairs[i].module, within = module % of_layer;
+        bool expert = module + 1 < slots->module_count && within >= experts_from &&
+                      within < experts_from + 3 * config->experts;
+        INL_TRY(add_pair(slots, env, &lora->pairs[i], expert ? config->experts : 0));
+    }
+    return INLAY_OK;
 }
 
 inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
@@ -32,20 +87,16 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
         return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "DoRA adapters cannot be run yet");
     *out = (inl_slots){.lora = lora, .layers = config->layers, .module_count = count};
     out->of_module = inl_alloc(env, count, sizeof(*out->of_module));
+    out->first_of_module = inl_alloc(env, count, sizeof(*out->first_of_module));
     out->pair_of_module = inl_alloc(env, count, sizeof(*out->pair_of_module));
-    if (!out->of_module || !out->pair_of_module) {
-        inl_slots_free(env, out);
-        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (out->of_module && out->first_of_module && out->pair_of_module) {
+        find_firsts(out, config);
+        result = add_pairs(out, env, config);
     }
-    for (uint32_t i = 0; lora && i < lora->pair_count; i++) {
-        const inl_lora_pair *p = &lora->pairs[i];
-        out->pair_of_module[p->module] = p;
-        out->of_module[p->module] = (inl_lora_slot){.in = p->in,
-                                                    .out = p->out,
-                                                    .rank = p->r,
-                                                    .rank4 = inl_div_up(p->r, 4),
-                                                    .scale = p->scale,
-                                                    .stream = p->module};
+    if (result != INLAY_OK) {
+        inl_slots_free(env, out);
+        return result;
     }
     for (uint32_t layer = 0; layer < config->layers; layer++)
         for (size_t g = 0; g < INL_COUNT(groups); g++)
@@ -57,8 +108,21 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
 void inl_slots_free(const inl_env *env, inl_slots *slots)
 {
     inl_free(env, slots->of_module);
+    inl_free(env, slots->first_of_module);
     inl_free(env, slots->pair_of_module);
     *slots = (inl_slots){0};
+}
+
+inl_lora_slot inl_slots_of_pair(const inl_slots *slots, const inl_lora_pair *p)
+{
+    uint32_t first = slots->first_of_module[p->module];
+    inl_lora_slot s = slots->of_module[first];
+    if (s.experts > 0) {
+        s.a += inl_lora_a_floats(&s) / s.experts * (p->module - first);
+        s.b += inl_lora_b_floats(&s) / s.experts * (p->module - first);
+        s.experts = 0;
+    }
+    return s;
 }
 
 uint32_t inl_slots_first_layer(const inl_slots *slots)
@@ -74,12 +138,12 @@ void inl_slots_pack(const inl_slots *slots, float *arena)
 {
     for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
         const inl_lora_pair *p = &slots->lora->pairs[i];
-        const inl_lora_slot *s = &slots->of_module[p->module];
+        const inl_lora_slot s = inl_slots_of_pair(slots, p);
         for (uint32_t r = 0; r < p->r; r++)
-            memcpy(arena + s->a + r * inl_round_up(p->in, 8), p->a + (size_t)r * p->in,
+            memcpy(arena + s.a + r * inl_round_up(p->in, 8), p->a + (size_t)r * p->in,
                    p->in * sizeof(float));
         for (uint32_t n = 0; n < p->out; n++)
-            memcpy(arena + s->b + (uint64_t)n * s->rank4 * 4, p->b + (size_t)n * p->r,
+            memcpy(arena + s.b + (uint64_t)n * s.rank4 * 4, p->b + (size_t)n * p->r,
                    p->r * sizeof(float));
     }
 }
@@ -88,12 +152,12 @@ void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora
 {
     for (uint32_t i = 0; i < lora->pair_count; i++) {
         inl_lora_pair *p = &lora->pairs[i];
-        const inl_lora_slot *s = &slots->of_module[p->module];
+        const inl_lora_slot s = inl_slots_of_pair(slots, p);
         for (uint32_t r = 0; r < p->r; r++)
-            memcpy(p->a + (size_t)r * p->in, arena + s->a + r * inl_round_up(p->in, 8),
+            memcpy(p->a + (size_t)r * p->in, arena + s.a + r * inl_round_up(p->in, 8),
                    p->in * sizeof(float));
         for (uint32_t n = 0; n < p->out; n++)
-            memcpy(p->b + (size_t)n * p->r, arena + s->b + (uint64_t)n * s->rank4 * 4,
+            memcpy(p->b + (size_t)n * p->r, arena + s.b + (uint64_t)n * s.rank4 * 4,
                    p->r * sizeof(float));
     }
 }
@@ -114,9 +178,9 @@ bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const
 {
     for (uint32_t i = slots->lora->pair_count; i-- > 0;) {
         const inl_lora_pair *p = &slots->lora->pairs[i];
-        const inl_lora_slot *s = &slots->of_module[p->module];
-        bool b = inl_all_finite(arena + s->b, inl_lora_b_floats(s));
-        if (b && inl_all_finite(arena + s->a, inl_lora_a_floats(s)))
+        const inl_lora_slot s = inl_slots_of_pair(slots, p);
+        bool b = inl_all_finite(arena + s.b, inl_lora_b_floats(&s));
+        if (b && inl_all_finite(arena + s.a, inl_lora_a_floats(&s)))
             continue;
         *module = p->path;
         *side = b ? 'A' : 'B';

@@ -10,7 +10,10 @@
 typedef struct inl_slots {
     const inl_lora *lora;
     uint32_t layers, module_count;
-    inl_lora_slot *of_module; // [module_count], the last is the head; rank 0: no adapter there
+    // [module_count], the last is the head; rank 0: no adapter there. That of experts is the first
+    // one's.
+    inl_lora_slot *of_module;
+    uint32_t *first_of_module; // [module_count]: of an expert's module the first expert's
     const inl_lora_pair **pair_of_module;
     uint64_t floats; // of one arena
 } inl_slots;
@@ -18,6 +21,9 @@ typedef struct inl_slots {
 inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
                               inl_slots *out);
 void inl_slots_free(const inl_env *env, inl_slots *slots);
+// Where a pair lies: its module's slot, or its expert's part of it. What pads an expert's is zero,
+// and so is all of an expert without a pair.
+inl_lora_slot inl_slots_of_pair(const inl_slots *slots, const inl_lora_pair *pair);
 // First layer with an adapter; the layer count when there is one on the head alone or none.
 uint32_t inl_slots_first_layer(const inl_slots *slots);
 // The adapter's values into an arena image of `floats` (zeroed by the caller), and back.

@@ -59,8 +59,43 @@ static uint32_t rows_per_part(const builder *b, const inl_source *s)
     return (uint32_t)INL_MIN((uint64_t)s->rows, tile_rows * 8);
 }
 
+// Whole experts, as many as one binding holds.
+static uint32_t experts_per_part(const builder *b, const inl_source *s)
+{
+    bool nf4 = s->format->id == INL_FORMAT_NF4;
+    const inl_format *bound = nf4 ? inl_format_by_id(INL_FORMAT_F32) : s->format;
+    uint64_t most = INL_MIN(b->max_range, nf4 ? DECODED_BYTES : b->max_block);
+    most = INL_MAX(1, most / inl_tile_quant_bytes(bound, s->rows, s->cols));
+    return (uint32_t)INL_MIN(most, s->experts);
+}
+
+static inlay_result layout_experts(builder *b, const inl_source *s, inl_weight *w)
+{
+    uint32_t most = experts_per_part(b, s);
+    *w = (inl_weight){
+        .format = s->format, .rows = s->rows, .cols = s->cols, .experts = s->experts};
+    w->part_count = inl_div_up(s->experts, most);
+    w->parts = inl_alloc(b->env, w->part_count, sizeof(*w->parts));
+    if (!w->parts)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    uint64_t quants = inl_tile_quant_bytes(s->format, s->rows, s->cols);
+    uint64_t scales = inl_tile_scale_bytes(s->format, s->rows, s->cols);
+    for (uint32_t i = 0; i < w->part_count; i++) {
+        inl_weight_part *part = &w->parts[i];
+        part->rows = s->rows;
+        part->expert0 = i * most;
+        part->experts = INL_MIN(most, s->experts - part->expert0);
+        INL_TRY(place(b, part->experts * quants, &part->quants));
+        if (scales > 0)
+            INL_TRY(place(b, part->experts * scales, &part->scales));
+    }
+    return INLAY_OK;
+}
+
 static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
 {
+    if (s->experts > 0)
+        return layout_experts(b, s, w);
     uint32_t most = rows_per_part(b, s);
     *w = (inl_weight){.format = s->format, .rows = s->rows, .cols = s->cols};
     w->part_count = inl_div_up(s->rows, most);
@@ -182,10 +217,10 @@ static uint64_t row_bytes(const inl_format *format, uint32_t cols)
 
 // Rows [row0, row0 + rows) as the device's format stores them; `scratch` is used when they must be
 // converted and is as large as inl_source's rows need.
-static const void *rows_in_format(const inl_source *s, uint32_t row0, uint32_t rows, float *floats,
-                                  void *converted)
+static const void *rows_in_format(const inl_source *s, uint32_t expert, uint32_t row0,
+                                  uint32_t rows, float *floats, void *converted)
 {
-    const uint8_t *stored = s->tensor->data + row0 * row_bytes(s->stored, s->cols);
+    const uint8_t *stored = inl_source_row(s, expert, row0);
     if (s->stored == s->format)
         return stored;
     s->stored->decode(stored, floats, (uint64_t)rows * s->cols);
@@ -193,7 +228,9 @@ static const void *rows_in_format(const inl_source *s, uint32_t row0, uint32_t r
     return converted;
 }
 
-static inlay_result upload_part(const builder *b, const inl_source *s, const inl_weight_part *part)
+// Rows of a matrix, or of an expert's, to where their planes lie.
+static inlay_result upload_rows(const builder *b, const inl_source *s, uint32_t expert,
+                                const inl_weight_part *part)
 {
     bool convert = s->stored != s->format;
     uint64_t count = (uint64_t)part->rows * s->cols;
@@ -204,7 +241,7 @@ static inlay_result upload_part(const builder *b, const inl_source *s, const inl
         convert ? inl_alloc(b->env, part->rows, row_bytes(s->format, s->cols)) : NULL;
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
     if (quants && scales && (!convert || (floats && converted))) {
-        const void *rows = rows_in_format(s, part->row0, part->rows, floats, converted);
+        const void *rows = rows_in_format(s, expert, part->row0, part->rows, floats, converted);
         inl_tile_pack(s->format, rows, part->rows, s->cols, quants, scales);
         result = put(b->w->gpu, &part->quants, quants);
         if (result == INLAY_OK && part->scales.size > 0)
@@ -238,13 +275,14 @@ static inlay_result upload_nf4_parts(const builder *b, const inl_nf4 *nf4, const
     return INLAY_OK;
 }
 
-static inlay_result upload_nf4(const builder *b, const inl_source *s, const inl_weight *w)
+static inlay_result upload_nf4(const builder *b, const inl_source *s, uint32_t expert,
+                               const inl_weight *w)
 {
     uint64_t count = (uint64_t)s->rows * s->cols;
     float *floats = inl_alloc(b->env, count, sizeof(float));
     if (!floats)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    s->stored->decode(s->tensor->data, floats, count);
+    s->stored->decode(inl_source_row(s, expert, 0), floats, count);
     inl_nf4 nf4;
     inlay_result result = inl_nf4_encode(b->env, floats, count, &nf4);
     inl_free(b->env, floats);
@@ -255,12 +293,38 @@ static inlay_result upload_nf4(const builder *b, const inl_source *s, const inl_
     return result;
 }
 
+// One by one: each is encoded and packed for itself.
+static inlay_result upload_experts(const builder *b, const inl_source *s, const inl_weight *w)
+{
+    uint64_t quants = inl_tile_quant_bytes(s->format, s->rows, s->cols);
+    uint64_t scales = inl_tile_scale_bytes(s->format, s->rows, s->cols);
+    for (uint32_t i = 0; i < w->part_count; i++)
+        for (uint32_t e = 0; e < w->parts[i].experts; e++) {
+            inl_weight_part one = w->parts[i];
+            one.quants.offset += e * quants;
+            one.quants.size = quants;
+            one.scales.offset += e * scales;
+            one.scales.size = scales;
+            inl_weight alone = {.format = w->format,
+                                .rows = w->rows,
+                                .cols = w->cols,
+                                .part_count = 1,
+                                .parts = &one};
+            uint32_t expert = one.expert0 + e;
+            INL_TRY(s->format->id == INL_FORMAT_NF4 ? upload_nf4(b, s, expert, &alone)
+                                                    : upload_rows(b, s, expert, &one));
+        }
+    return INLAY_OK;
+}
+
 static inlay_result upload_matrix(const builder *b, const inl_source *s, const inl_weight *w)
 {
+    if (s->experts > 0)
+        return upload_experts(b, s, w);
     if (s->format->id == INL_FORMAT_NF4)
-        return upload_nf4(b, s, w);
+        return upload_nf4(b, s, 0, w);
     for (uint32_t i = 0; i < w->part_count; i++)
-        INL_TRY(upload_part(b, s, &w->parts[i]));
+        INL_TRY(upload_rows(b, s, 0, &w->parts[i]));
     return INLAY_OK;
 }
 

@@ -27,9 +27,13 @@ static uint64_t check_source(const inl_source *s, uint64_t rows, uint64_t cols)
 {
     fuzz_require(s->rows == rows && s->cols == cols && rows > 0 && cols > 0);
     fuzz_require(s->format && s->stored->ggml_type == s->tensor->type);
-    fuzz_require(s->tensor->bytes ==
-                 rows * cols / s->stored->block_elements * s->stored->block_bytes);
-    return fuzz_touch(s->tensor->data, s->tensor->bytes);
+    uint64_t bytes = rows * cols / s->stored->block_elements * s->stored->block_bytes, sum = 0;
+    for (uint32_t e = 0; s->each && e < s->experts; e++) {
+        fuzz_require(s->each[e]->type == s->tensor->type && s->each[e]->bytes == bytes);
+        sum += fuzz_touch(s->each[e]->data, bytes);
+    }
+    fuzz_require(s->each || s->tensor->bytes == bytes * (s->experts ? s->experts : 1));
+    return sum + fuzz_touch(s->tensor->data, s->tensor->bytes);
 }
 
 static uint64_t check_layer(const inl_model *m, uint32_t layer)
@@ -47,6 +51,8 @@ static uint64_t check_layer(const inl_model *m, uint32_t layer)
         inl_config_shape(c, role, &out, &in);
         const inl_module *module = &m->modules.list.items[inl_config_module(c, layer, role)];
         fuzz_require(module->out == out && module->in == in);
+        fuzz_require(module->experts == inl_config_experts(c, role) &&
+                     l->linear[role].experts == module->experts);
         fuzz_require(module->permuted_heads == 0 || module->out % module->permuted_heads == 0);
         sum += check_source(&l->linear[role], out, in);
         if (l->bias[role].tensor)

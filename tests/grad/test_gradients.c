@@ -149,9 +149,9 @@ static uint32_t list_tensors(const run *r, tensor *out)
     uint32_t count = 0;
     for (uint32_t i = 0; i < r->lora->pair_count; i++) {
         const inl_lora_pair *p = &r->lora->pairs[i];
-        const inl_lora_slot *s = &r->trainer->slots.of_module[p->module];
-        out[count++] = (tensor){p->path, 'A', s->a, p->r, p->in, (uint32_t)inl_round_up(p->in, 8)};
-        out[count++] = (tensor){p->path, 'B', s->b, p->out, p->r, s->rank4 * 4};
+        const inl_lora_slot s = inl_slots_of_pair(&r->trainer->slots, p);
+        out[count++] = (tensor){p->path, 'A', s.a, p->r, p->in, (uint32_t)inl_round_up(p->in, 8)};
+        out[count++] = (tensor){p->path, 'B', s.b, p->out, p->r, s.rank4 * 4};
     }
     return count;
 }

@@ -13,7 +13,7 @@ import numpy as np
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3",
                  "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3", "phi3": "phi3",
-                 "smollm3": "smollm3"}
+                 "smollm3": "smollm3", "qwen3_moe": "qwen3moe"}
 
 
 def head_dim(config):
@@ -61,6 +61,10 @@ def add_shape(writer, config, arch):
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if arch == "qwen3moe":
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
     size = head_dim(config)
     if arch == "phi3":
         writer.add_rope_dimension_count(int(rope_of(config).get("partial_rotary_factor", 1.0) *
@@ -94,21 +98,33 @@ def converted(config, arch, name, array):
     return array
 
 
+def parts_of(model):
+    """(name, values) as transformers saves them: gate and up of the experts are two."""
+    for name, p in model.named_parameters():  # a tied head is not among them
+        if not name.endswith("experts.gate_up_proj"):
+            yield name, p.detach().numpy()
+            continue
+        for part, values in zip(("gate", "up"), p.detach().chunk(2, dim=1), strict=True):
+            yield name.replace("gate_up", part) + ".weight", values.contiguous().numpy()
+
+
 def write(path, model, vocabulary, extra=()):
-    """`extra`: (key, value) pairs of numbers that the converter does not write."""
+    """`extra`: (key, value) pairs that the converter does not write."""
     config = model.config
     arch = ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(path, arch)
     add_shape(writer, config, arch)
     for key, value in extra:
-        add = writer.add_uint32 if isinstance(value, int) else writer.add_float32
-        add(f"{arch}.{key}", value)
+        adders = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
+        adders[type(value)](f"{arch}.{key}", value)
     vocabulary(writer, config.vocab_size)
     names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, arch.upper()),
                                      config.num_hidden_layers)
-    for name, p in model.named_parameters():  # a tied head is not among them
+    for name, values in parts_of(model):
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        writer.add_tensor(stored, converted(config, arch, name, p.detach().numpy()))
+        if name.endswith("experts.down_proj"):
+            stored = names.get_name(name) + ".weight"
+        writer.add_tensor(stored, converted(config, arch, name, values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -380,7 +380,8 @@ static void test_fresh_refused(void **state)
     const inl_lora_params none = {.target_modules = "wq"};
     assert_int_equal(inl_lora_create(&env, &modules.list, &none, &lora), INLAY_ERROR_NOT_FOUND);
     assert_null(lora);
-    assert_int_equal(inl_lora_create(&env, &(inl_module_list){"llama", NULL, 0}, &none, &lora),
+    inl_module_list empty = {.architecture = "llama"};
+    assert_int_equal(inl_lora_create(&env, &empty, &none, &lora),
                      INLAY_ERROR_NOT_FOUND);
     assert_true(e.errors == 3 && e.live == 0);
 }

@@ -319,7 +319,9 @@ static void test_refused_shapes(void **state)
 {
     temp_folder *f = *state;
     check_a(f, 0, 3, (uint64_t[]){20, 2, 2}, 320, INLAY_ERROR_BAD_FILE,
-            "tensor " V A " has 3 dimensions, not 2");
+            "are no pair: they are of 2 and 1 experts");
+    check_a(f, 0, 4, (uint64_t[]){20, 2, 1, 2}, 320, INLAY_ERROR_BAD_FILE,
+            "tensor " V A " has 4 dimensions, not 2");
     check_a(f, 0, 1, (uint64_t[]){80}, 320, INLAY_ERROR_BAD_FILE, V A " (1 x 80)");
     check_a(f, K_QUANT, 2, (uint64_t[]){256, 4}, 576, INLAY_ERROR_UNSUPPORTED,
             "tensor " V A " has the type Q4_K, which is not supported");

@@ -103,6 +103,10 @@ static json_t *model_json(const inlay_model *model, const inlay_model_info *m)
     json_put(o, "layers", json_count(m->layers));
     json_put(o, "dim", json_count(m->dim));
     json_put(o, "ffn_dim", json_count(m->ffn_dim));
+    if (m->experts > 0) {
+        json_put(o, "experts", json_count(m->experts));
+        json_put(o, "experts_used", json_count(m->experts_used));
+    }
     json_put(o, "heads", json_count(m->heads));
     json_put(o, "kv_heads", json_count(m->kv_heads));
     json_put(o, "head_dim", json_count(m->head_dim));
@@ -153,6 +157,8 @@ static void print_model(const inlay_model *model, const inlay_model_info *m, boo
            m->tensor_count, text_bytes(&bytes, m->file_bytes));
     printf("shapes         %u layers, dim %u, ffn %u, %u heads over %u key-value heads of %u\n",
            m->layers, m->dim, m->ffn_dim, m->heads, m->kv_heads, m->head_dim);
+    if (m->experts > 0)
+        printf("experts        %u in each layer, %u for a token\n", m->experts, m->experts_used);
     printf("context        %u tokens, rope base %g, norm eps %g, %s head\n", m->context_length,
            (double)m->rope_base, (double)m->norm_eps, m->tied_head ? "tied" : "separate");
     print_tokenizer(m);
