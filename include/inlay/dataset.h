@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Training text: read, tokenized, packed into rows.
 //
-// .txt: one stream of tokens cut into rows of max_length. .jsonl, one object a line, by the keys of
-// the first record: {"text"}; {"prompt","completion"}, loss on the completion alone; {"messages":
-// [{"role","content"}]} through a chat template, loss on the assistant's turns alone.
+// .txt: one stream of tokens cut into rows of max_length. Records come from .jsonl (an object a
+// line), .json (an array of objects, or objects in a row), .csv (columns named in the first row),
+// each also compressed, with .zst behind it. The first one's keys tell what they are:
+// - "text"
+// - "prompt" and "completion", strings: loss on the completion alone
+// - "messages" as OpenAI writes them, also with "tools"; "conversations" as ShareGPT does ("from",
+//   "value"); "prompt" and "completion" as lists of messages: through a chat template, loss on what
+//   the assistant says (in the completion)
+// - "instruction", "input", "output": a question and an answer through the chat template, or
+//   Alpaca's where the model has none
+// - "input_ids" and "labels": tokens, and the same tokens or -100 where there is no loss
 #ifndef INLAY_DATASET_H
 #define INLAY_DATASET_H
 
@@ -16,15 +24,15 @@ typedef struct inlay_dataset inlay_dataset;
 
 typedef struct inlay_dataset_params {
     uint32_t max_length;  // tokens in a row; 0: the model's context, at most 512
-    const char *chat_template; // : "chatml", "llama2", "llama3", "zephyr"; NULL: recognised
+    const char *chat_template; // "chatml", "llama3", ...; NULL: the model's own, recognised
     bool no_packing;      // one sequence a row
     bool no_eos;          // do not end text and completions with the end-of-sequence token
 } inlay_dataset_params;
 
 typedef struct inlay_dataset_info {
-    char format[32]; // "txt", "text", "prompt-completion", "messages"
+    char format[32]; // "txt", "text", "prompt-completion", "messages", ...
     uint32_t max_length;
-    uint64_t records;           // lines, or 1 for a .txt
+    uint64_t records;           // or 1 for a .txt
     uint64_t sequences;         // pieces that were packed
     uint64_t rows;              // packed rows of max_length tokens
     uint64_t tokens;            // all, after truncation
@@ -32,7 +40,8 @@ typedef struct inlay_dataset_info {
     uint64_t truncated_sequences, truncated_tokens; // cut off at max_length
 } inlay_dataset_info;
 
-// Errors: NOT_FOUND, IO, BAD_FILE (names file and line), UNSUPPORTED (unknown template).
+// Errors: NOT_FOUND, IO, BAD_FILE (names file and line or record), UNSUPPORTED (unknown template, a
+// file of another kind).
 INLAY_API inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *env,
                                           const inlay_model *model, const char *path,
                                           const inlay_dataset_params *params);

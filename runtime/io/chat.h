@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: MIT
 // Chat templates: messages to one text in spans, each marked as the template's or a speaker's
 // words, and as supervised (what the assistant says and the marker that ends its turn) or not.
-// The names and markers are those of the models' own Jinja templates; what these do beyond turns
-// (dates, tools, a default system message) is left out.
 #ifndef INL_IO_CHAT_H
 #define INL_IO_CHAT_H
 
-#include "io/gguf.h"
+#include "io/source.h"
+#include "io/tokenizer.h"
 
 typedef struct inl_chat inl_chat;
 
-typedef struct inl_chat_message {
-    inl_slice role; // "system", "user", "assistant"
-    inl_slice content;
-} inl_chat_message;
+typedef struct inl_chat_input {
+    const json_t *messages; // objects with a string "role"
+    const json_t *tools;    // a list, or NULL
+    const json_t *options;  // an object of more names for the template, or NULL
+    size_t learn_from;      // answers among the messages from here on are supervised
+    bool prompt;            // the text ends where the assistant's next answer begins
+    const inl_source *source; // whose record it is, for messages
+} inl_chat_input;
 
 typedef struct inl_chat_span {
     size_t start, size; // in the text
@@ -31,19 +34,25 @@ typedef struct inl_chat_text {
     size_t count, span_cap;
 } inl_chat_text;
 
-// `name`, or if NULL the one the model's Jinja text is recognised as. An unknown name, an
-// unrecognised or missing Jinja is INLAY_ERROR_UNSUPPORTED, listing what can be chosen.
-inlay_result inl_chat_choose(const inl_env *env, const char *name, const char *jinja,
-                             const inl_chat **out);
+// The template called `name`, or if NULL the model's own. An unknown name, and a template that is
+// missing or not known, is INLAY_ERROR_UNSUPPORTED, listing what can be chosen. The tokenizer must
+// outlive the chat.
+inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, const char *name,
+                           inl_chat **out);
+void inl_chat_close(inl_chat **chat);
+// The name, or that of the known template the model's own is like.
 const char *inl_chat_name(const inl_chat *chat);
 // A token the vocabulary should have if it is to work as the model's makers meant; NULL: none.
 const char *inl_chat_marker(const inl_chat *chat);
+// Whether a BOS that the model wants and the text does not begin with is to be put before it.
+bool inl_chat_wants_bos(const inl_chat *chat);
 
-// Replaces what is in `text`. bos, eos: token ids, -1 for none. `file` and `line` are for messages:
-// an unknown role or a system message without a place is INLAY_ERROR_BAD_FILE.
-inlay_result inl_chat_render(const inl_env *env, const inl_chat *chat, int32_t bos, int32_t eos,
-                             const inl_chat_message *messages, size_t count, const char *file,
-                             uint64_t line, inl_chat_text *text);
+// Replaces what is in `text`. What the template does not take is INLAY_ERROR_BAD_FILE.
+inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_chat_text *text);
 void inl_chat_text_free(const inl_env *env, inl_chat_text *text);
+inlay_result inl_chat_text_add(const inl_env *env, inl_chat_text *text, const char *data,
+                               size_t size, bool marker, bool supervised);
+inlay_result inl_chat_text_add_token(const inl_env *env, inl_chat_text *text, int32_t token,
+                                     bool supervised);
 
 #endif

@@ -61,7 +61,7 @@ static inlay_result create(const inl_env *env, inl_corpus *corpus, bool no_packi
 
 inlay_result inl_dataset_open_memory(const inl_env *env, const inl_tokenizer *tokenizer,
                                      const char *name, const uint8_t *data, uint64_t size,
-                                     bool is_jsonl, const inl_dataset_params *params,
+                                     inl_data_kind kind, const inl_dataset_params *params,
                                      inl_dataset **out)
 {
     *out = NULL;
@@ -70,7 +70,7 @@ inlay_result inl_dataset_open_memory(const inl_env *env, const inl_tokenizer *to
                         "max_length is %u, but rows have 2 to %u tokens", params->max_length,
                         MAX_LENGTH);
     inl_corpus corpus;
-    INL_TRY(inl_corpus_read(env, tokenizer, name, (const char *)data, size, is_jsonl, params,
+    INL_TRY(inl_corpus_read(env, tokenizer, name, (const char *)data, size, kind, params,
                             &corpus));
     return create(env, &corpus, params->no_packing, out);
 }
@@ -89,18 +89,42 @@ static bool ends_with(const char *path, const char *suffix)
     return true;
 }
 
+// False: no ending that is known.
+static bool kind_of(const char *path, inl_data_kind *kind)
+{
+    static const struct {
+        const char *ending;
+        inl_data_kind kind;
+    } endings[] = {
+        {".txt", INL_DATA_TXT},
+        {".jsonl", INL_DATA_JSONL},
+        {".json", INL_DATA_JSON},
+        {".csv", INL_DATA_CSV},
+        {".jsonl.zst", INL_DATA_JSONL | INL_DATA_ZSTD},
+        {".json.zst", INL_DATA_JSON | INL_DATA_ZSTD},
+        {".csv.zst", INL_DATA_CSV | INL_DATA_ZSTD},
+    };
+    for (size_t i = 0; i < INL_COUNT(endings); i++)
+        if (ends_with(path, endings[i].ending)) {
+            *kind = endings[i].kind;
+            return true;
+        }
+    return false;
+}
+
 inlay_result inl_dataset_open(const inl_env *env, const inl_tokenizer *tokenizer, const char *path,
                               const inl_dataset_params *params, inl_dataset **out)
 {
     *out = NULL;
-    bool is_jsonl = ends_with(path, ".jsonl");
-    if (!is_jsonl && !ends_with(path, ".txt"))
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "%s: training data is a .txt or .jsonl file",
-                        path);
+    inl_data_kind kind;
+    if (!kind_of(path, &kind))
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: training data is a .txt, .jsonl, .json or .csv file (the last three "
+                        "also .zst)", path);
     inl_map map;
     INL_TRY(inl_map_open(env, path, &map));
-    inlay_result result = inl_dataset_open_memory(env, tokenizer, path, map.data, map.size,
-                                                  is_jsonl, params, out);
+    inlay_result result =
+        inl_dataset_open_memory(env, tokenizer, path, map.data, map.size, kind, params, out);
     inl_map_close(&map);
     return result;
 }

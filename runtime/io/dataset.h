@@ -8,6 +8,15 @@
 
 typedef struct inl_dataset inl_dataset;
 
+// How a file holds its records; INL_DATA_ZSTD is added to one that is compressed.
+typedef enum inl_data_kind {
+    INL_DATA_TXT, // no records: one text
+    INL_DATA_JSONL,
+    INL_DATA_JSON, // an array of records, or records in a row
+    INL_DATA_CSV,
+    INL_DATA_ZSTD = 8,
+} inl_data_kind;
+
 typedef struct inl_dataset_params {
     uint32_t max_length; // > 0
     const char *chat_template; // a name, or NULL: recognised from the model's Jinja
@@ -37,7 +46,7 @@ inlay_result inl_dataset_open(const inl_env *env, const inl_tokenizer *tokenizer
 // The same over bytes in memory, which are not needed afterwards. `name` is for messages.
 inlay_result inl_dataset_open_memory(const inl_env *env, const inl_tokenizer *tokenizer,
                                      const char *name, const uint8_t *data, uint64_t size,
-                                     bool is_jsonl, const inl_dataset_params *params,
+                                     inl_data_kind kind, const inl_dataset_params *params,
                                      inl_dataset **out);
 inlay_result inl_dataset_split(inl_dataset *source, double fraction, uint32_t seed,
                                inl_dataset **held_out);

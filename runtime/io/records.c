@@ -2,112 +2,43 @@
 #include "io/records.h"
 
 #include "io/chat.h"
+#include "io/conversation.h"
 #include "io/encode.h"
+#include "io/source.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef enum record_format {
-    FORMAT_UNKNOWN,
-    FORMAT_TEXT,
-    FORMAT_PAIR,
-    FORMAT_MESSAGES,
+typedef struct reader reader;
+
+// One way to write records.
+typedef struct record_format {
+    const char *name;
+    const char *keys[2]; // a record of this kind has them
+    bool lists;          // the first key's value is a list
+    bool chat;           // a chat template is needed
+    inlay_result (*read)(reader *r, const json_t *object);
 } record_format;
 
-static const char *const format_names[] = {"", "text", "prompt-completion", "messages"};
-static const char *const format_keys[] = {"", "\"text\"", "\"prompt\" and \"completion\"",
-                                          "\"messages\""};
-
 // One reading of a file.
-typedef struct reader {
+struct reader {
     const inl_env *env;
     const inl_tokenizer *tokenizer;
     const inl_tokenizer_info *model;
     const inl_dataset_params *params;
     const char *name;
-    uint64_t line; // counted from 1
-    record_format format;
+    inl_source source;
+    const record_format *format;
     inl_corpus *corpus;
     uint64_t dropped; // records without a supervised token
-    // Messages alone.
-    const inl_chat *chat;
+    // Conversations alone.
+    inl_chat *chat;
     inl_chat_text chat_text;
-    inl_chat_message *messages;
-    size_t message_cap;
     inl_text_part *parts;
     size_t part_cap;
-} reader;
-
-static inlay_result bad_record(const reader *r, const char *what)
-{
-    return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s line %llu: %s", r->name,
-                    (unsigned long long)r->line, what);
-}
-
-void inl_corpus_free(const inl_env *env, inl_corpus *corpus)
-{
-    inl_free(env, corpus->tokens.data);
-    inl_free(env, corpus->supervised);
-    inl_free(env, corpus->sequences);
-    inl_free(env, corpus->pairs);
-    inl_free(env, corpus->texts);
-    *corpus = (inl_corpus){0};
-}
-
-static inlay_result add_string(const inl_env *env, inl_corpus *corpus, const char *text,
-                               size_t *offset)
-{
-    size_t size = strlen(text) + 1;
-    INL_TRY(inl_grow(env, (void **)&corpus->texts, &corpus->text_cap, corpus->text_size + size, 1));
-    memcpy(corpus->texts + corpus->text_size, text, size);
-    *offset = corpus->text_size;
-    corpus->text_size += size;
-    return INLAY_OK;
-}
-
-inlay_result inl_corpus_add_pair(const inl_env *env, inl_corpus *corpus, const char *prompt,
-                                 const char *completion)
-{
-    inl_text_pair pair;
-    INL_TRY(add_string(env, corpus, prompt, &pair.prompt));
-    INL_TRY(add_string(env, corpus, completion, &pair.completion));
-    INL_TRY(inl_grow(env, (void **)&corpus->pairs, &corpus->pair_cap, corpus->pair_count + 1,
-                     sizeof(*corpus->pairs)));
-    corpus->pairs[corpus->pair_count++] = pair;
-    return INLAY_OK;
-}
-
-static inlay_result push_sequence(const inl_env *env, inl_corpus *corpus, inl_sequence sequence)
-{
-    INL_TRY(inl_grow(env, (void **)&corpus->sequences, &corpus->cap, corpus->count + 1,
-                     sizeof(*corpus->sequences)));
-    corpus->sequences[corpus->count++] = sequence;
-    return INLAY_OK;
-}
-
-// Marks the tokens from `marked` on that have no mark yet.
-static inlay_result mark_tokens(const inl_env *env, inl_corpus *corpus, size_t marked,
-                                bool supervised)
-{
-    size_t count = corpus->tokens.count;
-    INL_TRY(inl_grow(env, (void **)&corpus->supervised, &corpus->supervised_cap, count, 1));
-    if (count > marked)
-        memset(corpus->supervised + marked, supervised, count - marked);
-    return INLAY_OK;
-}
-
-inlay_result inl_corpus_add(const inl_env *env, inl_corpus *corpus, const inl_sequence *sequence,
-                            const int32_t *tokens, const uint8_t *supervised)
-{
-    inl_sequence copy = *sequence;
-    copy.start = corpus->tokens.count;
-    for (uint32_t i = 0; i < sequence->count; i++)
-        INL_TRY(inl_ids_push(env, &corpus->tokens, tokens[i]));
-    INL_TRY(mark_tokens(env, corpus, copy.start, false));
-    memcpy(corpus->supervised + copy.start, supervised, sequence->count);
-    return push_sequence(env, corpus, copy);
-}
+    inl_ids whole;
+};
 
 static inlay_result push_token(reader *r, int32_t token, bool supervised)
 {
@@ -115,7 +46,7 @@ static inlay_result push_token(reader *r, int32_t token, bool supervised)
     if (token < 0)
         return INLAY_OK;
     INL_TRY(inl_ids_push(r->env, &r->corpus->tokens, token));
-    return mark_tokens(r->env, r->corpus, marked, supervised);
+    return inl_corpus_mark(r->env, r->corpus, marked, supervised);
 }
 
 static inlay_result push_bos(reader *r)
@@ -129,7 +60,7 @@ static inlay_result push_parts(reader *r, const inl_text_part *parts, size_t cou
     size_t marked = r->corpus->tokens.count;
     INL_TRY(inl_encode_parts(r->env, r->tokenizer, parts, count, after_special,
                              &r->corpus->tokens));
-    return mark_tokens(r->env, r->corpus, marked, supervised);
+    return inl_corpus_mark(r->env, r->corpus, marked, supervised);
 }
 
 static inlay_result push_text(reader *r, const char *text, size_t size, bool supervised,
@@ -151,7 +82,7 @@ static inlay_result end_sequence(reader *r, size_t start)
         s.supervised += c->supervised[start + i];
     c->tokens.count = start + s.count;
     if (s.supervised > 0)
-        return push_sequence(r->env, c, s);
+        return inl_corpus_push(r->env, c, s);
     c->tokens.count = start;
     r->dropped++;
     return INLAY_OK;
@@ -164,8 +95,7 @@ static inlay_result get_string(const reader *r, const json_t *object, const char
     *out = json_object_get(object, key);
     if (json_is_string(*out))
         return INLAY_OK;
-    return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s line %llu: \"%s\" is not a string", r->name,
-                    (unsigned long long)r->line, key);
+    return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE, "\"%s\" is not a string", key);
 }
 
 static inlay_result read_text(reader *r, const json_t *object)
@@ -197,29 +127,7 @@ static inlay_result read_pair(reader *r, const json_t *object)
                                json_string_value(completion));
 }
 
-static inlay_result get_message(reader *r, const json_t *message, size_t index,
-                                inl_chat_message *out)
-{
-    const json_t *role = json_object_get(message, "role"); // NULL if it is no object
-    const json_t *content = json_object_get(message, "content");
-    if (!json_is_string(role) || !json_is_string(content))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
-                        "%s line %llu: message %zu has no string \"role\" or \"content\"", r->name,
-                        (unsigned long long)r->line, index + 1);
-    out->role = (inl_slice){json_string_value(role), json_string_length(role)};
-    out->content = (inl_slice){json_string_value(content), json_string_length(content)};
-    return INLAY_OK;
-}
-
-static inlay_result render_messages(reader *r, const json_t *messages)
-{
-    size_t count = json_array_size(messages);
-    INL_TRY(inl_grow(r->env, (void **)&r->messages, &r->message_cap, count, sizeof(*r->messages)));
-    for (size_t i = 0; i < count; i++)
-        INL_TRY(get_message(r, json_array_get(messages, i), i, &r->messages[i]));
-    return inl_chat_render(r->env, r->chat, r->model->bos, r->model->eos, r->messages, count,
-                           r->name, r->line, &r->chat_text);
-}
+// ---- conversations
 
 static inl_text_part part_of(const inl_chat_text *text, const inl_chat_span *span)
 {
@@ -228,57 +136,194 @@ static inl_text_part part_of(const inl_chat_text *text, const inl_chat_span *spa
                            .is_token = span->is_token, .token = span->token};
 }
 
-// Spans of one kind in a row are read as one text, or tokens would end where the template's do.
+// Spans of one kind in a row are read as one text.
 static inlay_result push_spans(reader *r)
 {
     const inl_chat_text *text = &r->chat_text;
     bool after_special = true;
-    INL_TRY(inl_grow(r->env, (void **)&r->parts, &r->part_cap, text->count, sizeof(*r->parts)));
-    for (size_t i = 0; i < text->count;) {
+    for (size_t i = 0, start = 0; i < text->count; i++) {
         bool supervised = text->spans[i].supervised;
-        size_t count = 0;
-        for (; i < text->count && text->spans[i].supervised == supervised; i++)
-            r->parts[count++] = part_of(text, &text->spans[i]);
-        INL_TRY(push_parts(r, r->parts, count, supervised, &after_special));
+        if (i + 1 < text->count && text->spans[i + 1].supervised == supervised)
+            continue;
+        INL_TRY(push_parts(r, r->parts + start, i + 1 - start, supervised, &after_special));
+        start = i + 1;
     }
     return INLAY_OK;
 }
 
+// Tokens that the first `count` parts make on their own and as the beginning of the whole.
+static inlay_result shared_tokens(reader *r, size_t count, inl_ids *scratch, size_t *shared)
+{
+    bool after_special = true;
+    scratch->count = 0;
+    INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, count, &after_special, scratch));
+    size_t most = INL_MIN(scratch->count, r->whole.count);
+    for (*shared = 0; *shared < most; ++*shared)
+        if (scratch->data[*shared] != r->whole.data[*shared])
+            break;
+    return INLAY_OK;
+}
+
+// The whole's tokens in place of the pieces'. A token across a seam is learned.
+static inlay_result take_whole(reader *r, size_t first, inl_ids *scratch)
+{
+    const inl_chat_text *text = &r->chat_text;
+    size_t done = 0;
+    r->corpus->tokens.count = first;
+    for (size_t i = 0; i < text->count; i++) {
+        bool supervised = text->spans[i].supervised;
+        size_t end = r->whole.count;
+        if (i + 1 < text->count && text->spans[i + 1].supervised == supervised)
+            continue;
+        if (i + 1 < text->count)
+            INL_TRY(shared_tokens(r, i + 1, scratch, &end));
+        end += supervised && end < r->whole.count && i + 1 < text->count &&
+               end < scratch->count; // the whole goes on differently: a token across the seam
+        for (; done < end; done++)
+            INL_TRY(push_token(r, r->whole.data[done], supervised));
+    }
+    return INLAY_OK;
+}
+
+// The tokens are those of the whole text. Where they end at each seam between what is learned and
+// what is not, as they nearly always do, the pieces say which is which.
+static inlay_result push_chat(reader *r)
+{
+    const inl_chat_text *text = &r->chat_text;
+    size_t first = r->corpus->tokens.count;
+    bool after_special = true;
+    INL_TRY(inl_grow(r->env, (void **)&r->parts, &r->part_cap, text->count, sizeof(*r->parts)));
+    for (size_t i = 0; i < text->count; i++)
+        r->parts[i] = part_of(text, &text->spans[i]);
+    INL_TRY(push_spans(r));
+    r->whole.count = 0;
+    INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, text->count, &after_special,
+                             &r->whole));
+    size_t count = r->corpus->tokens.count - first;
+    if (count == r->whole.count &&
+        (count == 0 || memcmp(r->corpus->tokens.data + first, r->whole.data,
+                              count * sizeof(*r->whole.data)) == 0))
+        return INLAY_OK;
+    inl_ids scratch = {0};
+    inlay_result result = take_whole(r, first, &scratch);
+    inl_free(r->env, scratch.data);
+    return result;
+}
+
+// A conversation through the chat template. Takes what is in `c`.
+static inlay_result push_conversation(reader *r, inl_conversation *c, inlay_result result)
+{
+    if (result == INLAY_OK) {
+        const inl_chat_input input = {.messages = c->messages, .tools = c->tools,
+                                      .options = c->options, .learn_from = c->learn_from,
+                                      .source = &r->source};
+        result = inl_chat_render(r->chat, &input, &r->chat_text);
+    }
+    inl_conversation_free(c);
+    INL_TRY(result);
+    const inl_chat_text *text = &r->chat_text;
+    if (inl_chat_wants_bos(r->chat) &&
+        !(text->count > 0 && text->spans[0].is_token && text->spans[0].token == r->model->bos))
+        INL_TRY(push_bos(r));
+    return push_chat(r);
+}
+
 static inlay_result read_messages(reader *r, const json_t *object)
 {
-    const json_t *messages = json_object_get(object, "messages");
-    if (!json_is_array(messages) || json_array_size(messages) == 0)
-        return bad_record(r, "\"messages\" is not a list of messages");
-    INL_TRY(render_messages(r, messages));
-    const inl_chat_text *text = &r->chat_text;
-    bool has_bos = text->count > 0 && text->spans[0].is_token &&
-                   text->spans[0].token == r->model->bos;
-    if (!has_bos)
-        INL_TRY(push_bos(r));
-    return push_spans(r);
+    inl_conversation c;
+    inlay_result result = inl_conversation_read(&r->source, object, r->format->keys[0], &c);
+    return push_conversation(r, &c, result);
 }
 
-static bool has_keys(const json_t *object, record_format format)
+static inlay_result read_message_pair(reader *r, const json_t *object)
 {
-    if (format == FORMAT_MESSAGES)
-        return json_object_get(object, "messages");
-    if (format == FORMAT_PAIR)
-        return json_object_get(object, "prompt") && json_object_get(object, "completion");
-    return json_object_get(object, "text");
+    inl_conversation c;
+    inlay_result result = inl_conversation_read_pair(&r->source, object, &c);
+    return push_conversation(r, &c, result);
 }
 
-static record_format recognise(const json_t *object)
+static inlay_result read_alpaca(reader *r, const json_t *object)
 {
-    static const record_format formats[] = {FORMAT_MESSAGES, FORMAT_PAIR, FORMAT_TEXT};
-    for (size_t i = 0; i < INL_COUNT(formats); i++)
-        if (has_keys(object, formats[i]))
-            return formats[i];
-    return FORMAT_UNKNOWN;
+    inl_conversation c;
+    bool is_alpaca = strcmp(inl_chat_name(r->chat), "alpaca") == 0;
+    inlay_result result = inl_conversation_read_alpaca(&r->source, object, is_alpaca, &c);
+    return push_conversation(r, &c, result);
+}
+
+// ---- tokens
+
+// An item of a list of integers as long as the ids; `otherwise` where there is no list.
+static bool get_integer(const json_t *list, size_t index, json_int_t otherwise, json_int_t *out)
+{
+    const json_t *item = json_array_get(list, index);
+    *out = list ? json_integer_value(item) : otherwise;
+    return !list || json_is_integer(item);
+}
+
+static inlay_result read_id(reader *r, const json_t *object, size_t index)
+{
+    json_int_t id, label, mask;
+    if (!get_integer(json_object_get(object, "input_ids"), index, 0, &id) ||
+        !get_integer(json_object_get(object, "labels"), index, id, &label) ||
+        !get_integer(json_object_get(object, "attention_mask"), index, 1, &mask))
+        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                               "entry %zu of the token lists is no integer", index + 1);
+    if (mask == 0) // padding
+        return INLAY_OK;
+    if (id < 0 || id >= r->model->vocab)
+        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                               "token %zu is %lld, but there are %u tokens", index + 1,
+                               (long long)id, r->model->vocab);
+    if (label != -100 && label != id)
+        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                               "label %zu is %lld, but the token there is %lld (labels repeat the "
+                               "tokens, or are -100)",
+                               index + 1, (long long)label, (long long)id);
+    return push_token(r, (int32_t)id, label != -100);
+}
+
+static inlay_result read_ids(reader *r, const json_t *object)
+{
+    static const char *const keys[] = {"input_ids", "labels", "attention_mask"};
+    size_t count = json_array_size(json_object_get(object, "input_ids"));
+    for (size_t i = 0; i < INL_COUNT(keys); i++) {
+        const json_t *list = json_object_get(object, keys[i]);
+        if (list && (!json_is_array(list) || json_array_size(list) != count))
+            return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                                   "\"%s\" is not a list of %zu integers", keys[i], count);
+    }
+    for (size_t i = 0; i < count; i++)
+        INL_TRY(read_id(r, object, i));
+    return INLAY_OK;
+}
+
+// ---- any record
+
+// From special to general.
+static const record_format formats[] = {
+    {"tokens", {"input_ids"}, true, false, read_ids},
+    {"messages", {"messages"}, false, true, read_messages},
+    {"conversations", {"conversations"}, false, true, read_messages},
+    {"prompt-completion messages", {"prompt", "completion"}, true, true, read_message_pair},
+    {"prompt-completion", {"prompt", "completion"}, false, false, read_pair},
+    {"instruction-output", {"instruction", "output"}, false, true, read_alpaca},
+    {"text", {"text"}, false, false, read_text},
+};
+
+static bool is_format(const json_t *object, const record_format *format)
+{
+    for (size_t i = 0; i < INL_COUNT(format->keys); i++)
+        if (format->keys[i] && !json_object_get(object, format->keys[i]))
+            return false;
+    return !format->lists || json_is_array(json_object_get(object, format->keys[0]));
 }
 
 static inlay_result choose_chat(reader *r)
 {
-    INL_TRY(inl_chat_choose(r->env, r->params->chat_template, r->model->chat_template, &r->chat));
+    const char *name = r->params->chat_template;
+    if (!name && !r->model->chat_template && strcmp(r->format->name, "instruction-output") == 0)
+        name = "alpaca"; // what such records were made for
+    INL_TRY(inl_chat_open(r->env, r->tokenizer, name, &r->chat));
     const char *marker = inl_chat_marker(r->chat);
     if (marker && inl_tokenizer_find(r->tokenizer, marker) < 0)
         inl_logf(r->env, INLAY_LOG_WARN,
@@ -287,72 +332,73 @@ static inlay_result choose_chat(reader *r)
     return INLAY_OK;
 }
 
+// The record's keys, for a message.
+static void list_keys(const json_t *object, char *out, size_t room)
+{
+    const char *key;
+    json_t *value;
+    out[0] = '\0';
+    json_object_foreach((json_t *)object, key, value) {
+        size_t size = strlen(out);
+        snprintf(out + size, room - size, "%s\"%.24s\"", size ? ", " : "", key);
+    }
+}
+
 static inlay_result choose_format(reader *r, const json_t *object)
 {
-    r->format = recognise(object);
-    if (r->format == FORMAT_UNKNOWN)
-        return bad_record(r, "the record has neither \"text\" nor \"prompt\" and \"completion\" "
-                             "nor \"messages\"");
-    snprintf(r->corpus->format, sizeof(r->corpus->format), "%s", format_names[r->format]);
-    if (r->format == FORMAT_MESSAGES)
+    for (size_t i = 0; i < INL_COUNT(formats) && !r->format; i++)
+        if (is_format(object, &formats[i]))
+            r->format = &formats[i];
+    if (!r->format) {
+        char keys[160];
+        list_keys(object, keys, sizeof(keys));
+        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                               "the record has neither \"text\" nor \"prompt\" and "
+                               "\"completion\" nor \"messages\" nor \"conversations\" nor "
+                               "\"instruction\" and \"output\" nor \"input_ids\"; it has %s",
+                               keys[0] ? keys : "nothing");
+    }
+    snprintf(r->corpus->format, sizeof(r->corpus->format), "%s", r->format->name);
+    if (r->format->chat)
         return choose_chat(r);
-    if (!r->params->no_eos && r->model->eos < 0)
+    if (!r->params->no_eos && r->model->eos < 0 && r->format->read != read_ids)
         inl_logf(r->env, INLAY_LOG_WARN,
                  "%s: the model has no end-of-sequence token, so none is added", r->name);
     return INLAY_OK;
 }
 
+static inlay_result other_format(reader *r)
+{
+    const char *second = r->format->keys[1];
+    return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                           "the record is not like the first one, which has \"%s\"%s%s%s%s",
+                           r->format->keys[0], second ? " and \"" : "", second ? second : "",
+                           second ? "\"" : "", r->format->lists ? " as lists" : "");
+}
+
 static inlay_result read_object(reader *r, const json_t *object)
 {
-    if (!json_is_object(object))
-        return bad_record(r, "the record is not a JSON object");
-    if (r->format == FORMAT_UNKNOWN)
+    if (!r->format)
         INL_TRY(choose_format(r, object));
-    if (!has_keys(object, r->format))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
-                        "%s line %llu: the record is not like the first one, which has %s", r->name,
-                        (unsigned long long)r->line, format_keys[r->format]);
+    if (!is_format(object, r->format))
+        return other_format(r);
     size_t start = r->corpus->tokens.count;
     r->corpus->records++;
-    if (r->format == FORMAT_TEXT)
-        INL_TRY(read_text(r, object));
-    else if (r->format == FORMAT_PAIR)
-        INL_TRY(read_pair(r, object));
-    else
-        INL_TRY(read_messages(r, object));
+    INL_TRY(r->format->read(r, object));
     return end_sequence(r, start);
 }
 
-static inlay_result read_line(reader *r, const char *line, size_t size)
+static inlay_result read_records(reader *r, const char *data, uint64_t size, inl_data_kind kind)
 {
-    json_error_t error;
-    json_t *object = json_loadb(line, size, JSON_REJECT_DUPLICATES, &error);
-    if (!object)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s line %llu: invalid JSON at byte %d: %s",
-                        r->name, (unsigned long long)r->line, error.position, error.text);
-    inlay_result result = read_object(r, object);
-    json_decref(object);
-    return result;
-}
-
-static bool is_blank_line(const char *line, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r')
-            return false;
-    return true;
-}
-
-static inlay_result read_jsonl(reader *r, const char *data, uint64_t size)
-{
-    for (uint64_t at = 0; at < size;) {
-        const char *line = data + at;
-        const char *end = memchr(line, '\n', size - at);
-        size_t length = end ? (size_t)(end - line) : size - at;
-        r->line++;
-        if (!is_blank_line(line, length))
-            INL_TRY(read_line(r, line, length));
-        at += length + 1;
+    INL_TRY(inl_source_open(r->env, r->name, data, size, kind, &r->source));
+    for (;;) {
+        json_t *object;
+        INL_TRY(inl_source_next(&r->source, &object));
+        if (!object)
+            break;
+        inlay_result result = read_object(r, object);
+        json_decref(object);
+        INL_TRY(result);
     }
     if (r->corpus->records == 0)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s holds no record", r->name);
@@ -372,7 +418,7 @@ static inlay_result read_txt(reader *r, const char *data, uint64_t size)
         inl_sequence s = {.start = start};
         s.count = (uint32_t)INL_MIN(c->tokens.count - start, r->params->max_length);
         s.supervised = s.count - 1;
-        INL_TRY(push_sequence(r->env, c, s));
+        INL_TRY(inl_corpus_push(r->env, c, s));
         start += s.count;
     }
     if (c->count == 0)
@@ -406,23 +452,28 @@ static inlay_result report(const reader *r)
     return INLAY_OK;
 }
 
+static inlay_result read_stream(reader *r, const char *data, uint64_t size)
+{
+    bool marked = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0; // byte order mark
+    return read_txt(r, data + (marked ? 3 : 0), size - (marked ? 3 : 0));
+}
+
 inlay_result inl_corpus_read(const inl_env *env, const inl_tokenizer *tokenizer, const char *name,
-                             const char *data, uint64_t size, bool is_jsonl,
+                             const char *data, uint64_t size, inl_data_kind kind,
                              const inl_dataset_params *params, inl_corpus *out)
 {
     reader r = {.env = env, .tokenizer = tokenizer, .params = params, .name = name, .corpus = out};
     r.model = inl_tokenizer_get_info(tokenizer);
     *out = (inl_corpus){.max_length = params->max_length};
-    if (size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0) { // byte order mark
-        data += 3;
-        size -= 3;
-    }
-    inlay_result result = is_jsonl ? read_jsonl(&r, data, size) : read_txt(&r, data, size);
+    inlay_result result = kind == INL_DATA_TXT ? read_stream(&r, data, size)
+                                               : read_records(&r, data, size, kind);
     if (result == INLAY_OK)
         result = report(&r);
+    inl_source_close(&r.source);
+    inl_chat_close(&r.chat);
     inl_chat_text_free(env, &r.chat_text);
-    inl_free(env, r.messages);
     inl_free(env, r.parts);
+    inl_free(env, r.whole.data);
     if (result != INLAY_OK)
         inl_corpus_free(env, out);
     return result;

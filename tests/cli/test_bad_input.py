@@ -149,7 +149,7 @@ class Data(CliTest):
         self.refuse(2, [self.folder], "eval", "-m", self.model, "-d", self.folder)
 
     def test_unknown_kind(self):
-        self.refuse_data("data.csv", "a,b\n", ".jsonl")
+        self.refuse_data("data.tsv", "a\tb\n", ".jsonl")
 
     def test_lines(self):
         for line in ("{", '{"prompt": "a", "completion": "b"', '{"prompt": "a" "completion": "b"}',

@@ -62,6 +62,8 @@ static void check_dataset(const inl_dataset *d)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const inl_data_kind kinds[] = {INL_DATA_JSONL, INL_DATA_JSON, INL_DATA_CSV,
+                                          INL_DATA_JSONL | INL_DATA_ZSTD};
     static const char *const templates[] = {NULL, "llama2", "gemma", "zephyr"};
     if (size < 2)
         return 0;
@@ -73,7 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const inl_tokenizer *t = toy_tokenizer(&env, mode & 32);
     inl_dataset *d;
     inl_dataset *held;
-    inlay_result result = inl_dataset_open_memory(&env, t, "fuzz", data + 2, size - 2, mode & 1,
+    inl_data_kind kind = mode & 1 ? kinds[mode >> 6] : INL_DATA_TXT;
+    inlay_result result = inl_dataset_open_memory(&env, t, "fuzz", data + 2, size - 2, kind,
                                                   &params, &d);
     fuzz_require((result == INLAY_OK) == (d != NULL) && errors == (result != INLAY_OK));
     if (!d)
@@ -105,6 +108,12 @@ void fuzz_seeds(fuzz_put *put, void *user)
                                 "{\"role\": \"assistant\", \"content\": \"world\"}]}\n"},
         {"gemma", "\x25\x40", "{\"messages\": [{\"role\": \"user\", \"content\": \"hello\"}, "
                              "{\"role\": \"assistant\", \"content\": \"<bos>\"}]}\n"},
+        {"array", "\x41\x40", "[{\"instruction\": \"hello\", \"input\": \"w\", \"output\": \"1\"},"
+                              " {\"instruction\": \"\", \"output\": \"]\"}]"},
+        {"csv", "\x81\x40", "prompt,completion\r\n\"he\"\"llo\",\" wor\nld\"\r\nab,c\r\n"},
+        {"tokens", "\x01\x40", "{\"input_ids\": [104, 101, 12], \"labels\": [-100, 101, 12]}"},
+        {"sharegpt", "\x05\x40", "{\"conversations\": [{\"from\": \"human\", \"value\": \"hi\"}, "
+                                "{\"from\": \"gpt\", \"value\": \"hello\"}]}"},
     };
     for (size_t i = 0; i < INL_COUNT(seeds); i++)
         fuzz_put_with(put, user, seeds[i].name, seeds[i].head, 2, seeds[i].text,

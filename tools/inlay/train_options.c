@@ -54,7 +54,7 @@ static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = AT(model), .value = "MODEL",
      .help = "the base model, a GGUF file", .heading = "What"},
     {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = AT(data), .value = "DATA",
-     .help = "a .txt, or a .jsonl of text, prompt and completion, or messages"},
+     .help = "a .txt, .jsonl, .json or .csv file, the last three also .zst"},
     {.name = "output", .letter = 'o', .type = ARG_STRING, .offset = AT(output), .value = "OUTDIR",
      .help = "folder for adapter, log and checkpoints"},
     {.name = "config", .letter = 'c', .type = ARG_STRING, .offset = AT(config_path),

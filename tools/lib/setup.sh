@@ -8,7 +8,7 @@ venv=$root/.venv
 
 build_packages="gcc pkg-config python3 meson ninja-build glslc spirv-tools libvulkan-dev
 libvulkan-volk-dev libvulkan1 libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libyaml-dev
-libstb-dev"
+libstb-dev libzstd-dev"
 test_packages="git libcmocka-dev vulkan-validationlayers binutils g++ clang libclang-rt-dev
 python3-venv"
 

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT
+// The forms records come in: what each file and each kind of record becomes token by token, and
+// what is said about those that are wrong.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "harness/toy_vocab.h"
+#include "io/dataset.h"
+#if INL_HAVE_ZSTD
+#include <zstd.h>
+#endif
+
+static char all_messages[8192];
+
+static void keep_message(void *user, inlay_log_level level, const char *message)
+{
+    (void)user;
+    (void)level;
+    strncat(all_messages, message, sizeof(all_messages) - strlen(all_messages) - 2);
+    strcat(all_messages, "\n");
+}
+
+static inl_env env;
+static inl_tokenizer *tokenizer; // byte b is token b
+
+static int start(void **state)
+{
+    (void)state;
+    gguf_bytes g;
+    inl_gguf *gguf;
+    env = inl_env_resolve(&(inlay_env){.log = keep_message});
+    toy_bpe(&g, &(toy_options){0});
+    assert_int_equal(inl_gguf_open_memory(&env, "toy", g.data, g.size, &gguf), INLAY_OK);
+    assert_int_equal(inl_tokenizer_create(&env, gguf, &tokenizer), INLAY_OK);
+    inl_gguf_close(&gguf);
+    gguf_bytes_free(&g);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    inl_tokenizer_destroy(&tokenizer);
+    return 0;
+}
+
+// The first sequence as text, {} around what is learned.
+static void show(const inl_dataset *d, char *out)
+{
+    inl_row row;
+    bool open = false;
+    inl_dataset_get_row(d, 0, &row);
+    for (uint32_t i = 0; i < row.count && row.starts[i] == 0; i++) {
+        bool learned = i > 0 && row.labels[i - 1] >= 0;
+        inl_slice text = inl_tokenizer_decode(tokenizer, row.tokens[i], false);
+        if (learned != open)
+            out += sprintf(out, "%s", learned ? "{" : "}");
+        open = learned;
+        if (text.size > 0)
+            out += sprintf(out, "%.*s", (int)text.size, text.data);
+        else
+            out += sprintf(out, "~");
+    }
+    sprintf(out, "%s", open ? "}" : "");
+}
+
+static inlay_result read_data(inl_data_kind kind, const char *data, size_t size,
+                              const char *chat_template, inl_dataset **out)
+{
+    inl_dataset_params params = {.max_length = 400, .chat_template = chat_template,
+                                 .no_packing = true};
+    uint8_t *exact = malloc(size ? size : 1); // a read beyond is seen
+    memcpy(exact, data, size);
+    all_messages[0] = '\0';
+    inlay_result result =
+        inl_dataset_open_memory(&env, tokenizer, "f", exact, size, kind, &params, out);
+    free(exact);
+    return result;
+}
+
+static void check(inl_data_kind kind, const char *data, const char *chat_template,
+                  const char *format, uint64_t records, const char *expected)
+{
+    inl_dataset *d;
+    char got[4096] = "";
+    if (read_data(kind, data, strlen(data), chat_template, &d) != INLAY_OK)
+        fail_msg("%s: %s", data, all_messages);
+    assert_string_equal(inl_dataset_get_info(d)->format, format);
+    assert_int_equal(inl_dataset_get_info(d)->records, records);
+    show(d, got);
+    assert_string_equal(got, expected);
+    inl_dataset_close(&d);
+}
+
+static void refuse(inl_data_kind kind, const char *data, const char *expected)
+{
+    inl_dataset *d;
+    inlay_result result = read_data(kind, data, strlen(data), "chatml", &d);
+    if (result == INLAY_OK || !strstr(all_messages, expected))
+        fail_msg("%s: no \"%s\" in \"%s\"", data, expected, all_messages);
+    assert_null(d);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    check(INL_DATA_JSON, " [ {\"text\": \"a]\\\"}\"} ,\n{\"text\":\"b\"}\n]\n", NULL, "text", 2,
+          "a{]\"}~}");
+    check(INL_DATA_JSON, "\xef\xbb\xbf{\n\"text\": \"abc\"\n}\n{\"text\":\"b\"}", NULL, "text", 2,
+          "a{bc~}");
+    refuse(INL_DATA_JSON, "", "f holds no record");
+    refuse(INL_DATA_JSON, "[]", "f holds no record");
+    refuse(INL_DATA_JSON, "[", "f record 1: invalid JSON: the array has no end");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"}", "f record 2: invalid JSON: the array has no end");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"},", "f record 2: invalid JSON: the array has no end");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"} {}]", "record 2: invalid JSON: a comma or ]");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"}, ]", "f record 2: invalid JSON");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"}] 3", "record 2: invalid JSON: something stands");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"}, 3]", "f record 2: the record is not a JSON object");
+    refuse(INL_DATA_JSON, "[[{\"text\":\"ab\"}]]", "f record 1: the record is not a JSON object");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab]", "f record 1: invalid JSON");
+    refuse(INL_DATA_JSON, "[{\"text\":\"ab\"}, {\"text\":}]", "f record 2: invalid JSON at byte");
+}
+
+static void test_csv(void **state)
+{
+    (void)state;
+    check(INL_DATA_CSV, "id,text\r\n1,\"b,\"\"c\"\"\r\nd\"\r\n\r\n2,x y\r\n", NULL, "text", 2,
+          "b{,\"c\"\r\nd~}");
+    check(INL_DATA_CSV, "\xef\xbb\xbfprompt,completion\nab,cd", NULL, "prompt-completion", 1,
+          "ab{cd~}");
+    check(INL_DATA_CSV, "text,\"a b\"\na\"\"b,\n", NULL, "text", 1, "a{\"\"b~}");
+    refuse(INL_DATA_CSV, "", "f holds no record");
+    refuse(INL_DATA_CSV, "text\n", "f holds no record");
+    refuse(INL_DATA_CSV, "a,b\n1,2\n", "f line 2: the record has neither \"text\"");
+    refuse(INL_DATA_CSV, "text,b\n\"1\n2\",2\nx\n", "f line 4: the row has 1 fields, but the");
+    refuse(INL_DATA_CSV, "text,b\n1,2\n\"x", "f line 3: a quoted field has no end");
+    refuse(INL_DATA_CSV, "text,b\n1,2\n\"x\"y,3\n", "f line 3: text stands behind a field's");
+    refuse(INL_DATA_CSV, "text,text\n1,2\n", "f line 1: two columns are called \"text\"");
+    refuse(INL_DATA_CSV, "text,b\n1,\xff\n", "f line 2: field 2 is not UTF-8");
+}
+
+static void test_conversations(void **state)
+{
+    (void)state;
+    check(INL_DATA_JSONL,
+          "{\"system\":\"S\",\"conversations\":[{\"from\":\"human\",\"value\":\"q\"},"
+          "{\"from\":\"gpt\",\"value\":\"r\"}]}\n"
+          "{\"conversations\":[{\"role\":\"user\",\"content\":\"q\"},"
+          "{\"role\":\"assistant\",\"content\":\"r\"}]}",
+          "phi4", "conversations", 2,
+          "~system<|im_sep|>S~~user<|im_sep|>q~~assistant<|im_sep|>{r~}");
+    refuse(INL_DATA_JSONL, "{\"conversations\":[{\"from\":\"dog\",\"value\":\"q\"}]}",
+           "f line 1: turn 1 is from \"dog\" (known: human, gpt,");
+    refuse(INL_DATA_JSONL, "{\"conversations\":[{\"from\":\"gpt\"}]}",
+           "f line 1: turn 1 has no string \"from\" or \"value\"");
+    refuse(INL_DATA_JSONL, "{\"conversations\":[{\"from\":\"function_call\",\"value\":\"x\"}]}",
+           "f line 1: turn 1 is a call, but its value is not the JSON of");
+    refuse(INL_DATA_JSONL, "{\"conversations\":[]}", "\"conversations\" is not a list of messages");
+    refuse(INL_DATA_JSONL, "{\"tools\":\"x\",\"messages\":[]}", "line 1: \"tools\" is not a list");
+    refuse(INL_DATA_JSONL,
+           "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]}",
+           "line 1: message 1 has tool calls, which the template chatml does not write");
+}
+
+static void test_prompt_messages(void **state)
+{
+    (void)state;
+    // The answer in the prompt is not learned.
+    check(INL_DATA_JSONL,
+          "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":"
+          "\"r\"},{\"role\":\"user\",\"content\":\"s\"}],"
+          "\"completion\":[{\"role\":\"assistant\",\"content\":\"t\"}]}",
+          "chatml", "prompt-completion messages", 1,
+          "~user\nq~\n~assistant\nr~\n~user\ns~\n~assistant\n{t~}\n");
+    refuse(INL_DATA_JSONL, "{\"prompt\":[],\"completion\":[]}", "\"prompt\" is not a list of");
+    refuse(INL_DATA_JSONL,
+           "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],\"completion\":\"r\"}",
+           "f line 1: \"completion\" is not a list of messages");
+}
+
+static void test_alpaca(void **state)
+{
+    (void)state;
+    check(INL_DATA_JSON,
+          "[{\"instruction\":\"I\",\"input\":\"\",\"output\":\"O\"},"
+          "{\"instruction\":\"I\",\"output\":\"O\"}]",
+          NULL, "instruction-output", 2,
+          "Below is an instruction that describes a task. Write a response that appropriately "
+          "completes the request.\n\n### Instruction:\nI\n\n### Response:\n{O~}\n\n");
+    check(INL_DATA_JSON, "[{\"instruction\":\"I\",\"input\":\"J\",\"output\":\"O\"}]", NULL,
+          "instruction-output", 1,
+          "Below is an instruction that describes a task, paired with an input that provides "
+          "further context. Write a response that appropriately completes the request.\n\n"
+          "### Instruction:\nI\n\n### Input:\nJ\n\n### Response:\n{O~}\n\n");
+    check(INL_DATA_CSV, "instruction,input,output\nI,J,O\n", "chatml", "instruction-output", 1,
+          "~user\nI\nJ~\n~assistant\n{O~}\n");
+    check(INL_DATA_JSON,
+          "[{\"instruction\":\"I\",\"output\":\"O\",\"system\":\"S\",\"history\":[[\"a\",\"b\"]]}]",
+          "chatml", "instruction-output", 1,
+          "~system\nS~\n~user\na~\n~assistant\n{b~}\n~user\nI~\n~assistant\n{O~}\n");
+    refuse(INL_DATA_JSON, "[{\"instruction\":\"I\",\"output\":3}]", "\"output\" is not a string");
+    refuse(INL_DATA_JSON, "[{\"instruction\":\"I\",\"input\":3,\"output\":\"O\"}]",
+           "\"input\" is not a string");
+    refuse(INL_DATA_JSON, "[{\"instruction\":\"I\",\"output\":\"O\",\"history\":[[\"a\"]]}]",
+           "\"history\" entry 1 is not");
+}
+
+static void test_tokens(void **state)
+{
+    (void)state;
+    check(INL_DATA_JSONL, "{\"input_ids\":[97,98,99,100],\"labels\":[-100,-100,99,-100]}", NULL,
+          "tokens", 1, "ab{c}d");
+    check(INL_DATA_JSONL, "{\"input_ids\":[0,97,98,0],\"attention_mask\":[0,1,1,0]}", NULL,
+          "tokens", 1, "a{b}");
+    refuse(INL_DATA_JSONL, "{\"input_ids\":[97,98],\"labels\":[97]}",
+           "line 1: \"labels\" is not a list of 2 integers");
+    refuse(INL_DATA_JSONL, "{\"input_ids\":[97,98],\"labels\":[97,99]}",
+           "line 1: label 2 is 99, but the token there is 98");
+    refuse(INL_DATA_JSONL, "{\"input_ids\":[97,100000]}", "token 2 is 100000, but there are");
+    refuse(INL_DATA_JSONL, "{\"input_ids\":[97,-1]}", "token 2 is -1, but there are");
+    refuse(INL_DATA_JSONL, "{\"input_ids\":[97,1.5]}", "entry 2 of the token lists is no integer");
+}
+
+static void test_mixed(void **state)
+{
+    (void)state;
+    refuse(INL_DATA_JSONL, "{\"text\":\"ab\"}\n{\"input_ids\":[1,2]}",
+           "f line 2: the record is not like the first one, which has \"text\"");
+    refuse(INL_DATA_JSONL,
+           "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],\"completion\":[{\"role\":"
+           "\"assistant\",\"content\":\"q\"}]}\n{\"prompt\":\"a\",\"completion\":\"b\"}",
+           "line 2: the record is not like the first one, which has \"prompt\" and \"completion\" "
+           "as lists");
+    refuse(INL_DATA_JSONL, "{\"question\":\"a\",\"answer\":\"b\"}",
+           "nor \"input_ids\"; it has \"question\", \"answer\"");
+}
+
+static void test_zstd(void **state)
+{
+    (void)state;
+#if INL_HAVE_ZSTD
+    // Longer than what is unpacked at a time, in two frames.
+    enum { LINES = 40000 };
+    char *text = malloc(LINES * 24);
+    size_t size = 0;
+    for (int i = 0; i < LINES; i++)
+        size += (size_t)sprintf(text + size, "{\"text\":\"%d\"}\n", i + 100);
+    size_t room = ZSTD_compressBound(size);
+    char *packed = malloc(2 * room);
+    size_t first = ZSTD_compress(packed, room, text, size / 2, 3);
+    size_t all = first + ZSTD_compress(packed + first, room, text + size / 2, size - size / 2, 3);
+    inl_dataset *d;
+    char got[64];
+    if (read_data(INL_DATA_JSONL | INL_DATA_ZSTD, packed, all, NULL, &d) != INLAY_OK)
+        fail_msg("%s", all_messages);
+    assert_int_equal(inl_dataset_get_info(d)->records, LINES);
+    show(d, got);
+    assert_string_equal(got, "1{00~}");
+    inl_dataset_close(&d);
+    assert_int_not_equal(read_data(INL_DATA_JSONL | INL_DATA_ZSTD, packed, all - 1, NULL, &d), 0);
+    assert_non_null(strstr(all_messages, "f: the zstd stream ends early"));
+    packed[0] ^= 1;
+    assert_int_not_equal(read_data(INL_DATA_JSONL | INL_DATA_ZSTD, packed, all, NULL, &d), 0);
+    assert_non_null(strstr(all_messages, "f: zstd at byte 0: Unknown frame descriptor"));
+    free(packed);
+    free(text);
+#else
+    refuse(INL_DATA_JSONL | INL_DATA_ZSTD, "x", "made without libzstd");
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_json),          cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_conversations), cmocka_unit_test(test_prompt_messages),
+        cmocka_unit_test(test_alpaca),        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_mixed),         cmocka_unit_test(test_zstd),
+    };
+    return cmocka_run_group_tests(tests, start, end);
+}
