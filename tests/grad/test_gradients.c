@@ -247,6 +247,21 @@ static void nf4_with_straddling_blocks(void **state)
     close_run(&r);
 }
 
+// All experts are used: the loss has no steps, where a token goes elsewhere.
+static void experts_and_their_router(void **state)
+{
+    (void)state;
+    run r;
+    toy_model mixture = {.dim = 40, .ffn = 28, .layers = 1, .heads = 3, .kv_heads = 1,
+                         .head_dim = 12, .vocab = 261, .experts = 3, .experts_used = 3, .seed = 3};
+    open_run(&r, &mixture,
+             &(inl_lora_params){.r = 3, .alpha = 6,
+                                .target_modules = "v_proj,gate_proj,up_proj,down_proj,gate"},
+             1, NULL);
+    check_all(&r);
+    close_run(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +270,7 @@ int main(void)
         cmocka_unit_test(head_in_chunks),
         cmocka_unit_test(quantized),
         cmocka_unit_test(nf4_with_straddling_blocks),
+        cmocka_unit_test(experts_and_their_router),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,6 +124,12 @@ static const toy_model train_toy = {.dim = 24, .ffn = 36, .layers = 2, .heads = 
                                     .head_dim = 12, .vocab = 261, .seed = 3, .biases = 1,
                                     .rope_factors = 1};
 
+#define TRAIN_MIXTURE                                                                              \
+    {                                                                                              \
+        .dim = 64, .ffn = 32, .layers = 2, .heads = 2, .kv_heads = 1, .head_dim = 32,              \
+        .vocab = 261, .experts = 5, .experts_used = 2, .seed = 3                                   \
+    }
+
 static const char train_sentences[] =
     "{\"text\": \"a fox\"}\n{\"text\": \"two hens\"}\n{\"text\": \"thin ice\"}\n{\"text\": "
     "\"run\"}\n"

@@ -73,7 +73,10 @@ static void a_run_uses_what_was_planned(void **state)
         {INL_FORMAT_Q8_0, INLAY_QUANTIZE_NF4, 5, 64, 1, INLAY_CHECKPOINT_ALL, "lm_head,q_proj"},
         {INL_FORMAT_Q4_0, INLAY_QUANTIZE_NONE, 1, 256, 1, 0, "lm_head"},
         {INL_FORMAT_BF16, INLAY_QUANTIZE_Q8_0, 1, 5, 1, 1, "model\\.layers\\.2\\..*"},
+        {INL_FORMAT_F16, INLAY_QUANTIZE_NF4, 2, 149, 1, 0, "gate,gate_proj,down_proj,q_proj"},
+        {INL_FORMAT_Q8_0, INLAY_QUANTIZE_NONE, 1, 61, 1, 2, NULL},
     };
+    const size_t dense = INL_COUNT(cases) - 2; // the others have experts
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
         train_setup s = {.model = WIDE,
                          .open = {.quantize = cases[i].quantize},
@@ -84,6 +87,8 @@ static void a_run_uses_what_was_planned(void **state)
                                     .loraplus_lr_ratio = i % 2 ? 8.0f : 0.0f,
                                     .gradient_checkpointing = cases[i].checkpointing}};
         s.model.format = cases[i].format;
+        s.model.experts = i < dense ? 0 : 6;
+        s.model.experts_used = i < dense ? 0 : 2;
         inlay_device *before = swap_device(0);
         train_run r;
         train_prepare(&r, &s);

@@ -25,6 +25,13 @@ static const train_setup rich = {
                .loraplus_lr_ratio = 4.0f,
                .max_grad_norm = 0.5f, .gradient_checkpointing = 2, .seed = 7}};
 
+// Experts have slots of their own in the checkpoint, and rows in an order that the device makes.
+static const train_setup mixture = {
+    .model = TRAIN_MIXTURE,
+    .adapter = {.dropout = 0.1f, .target_modules = "q_proj,gate_proj,up_proj,down_proj,gate"},
+    .params = {.batch_size = 2, .gradient_accumulation_steps = 2, .max_steps = STEPS,
+               .gradient_checkpointing = 1, .seed = 5}};
+
 static train_bytes unbroken(const train_setup *setup)
 {
     train_run r;
@@ -43,6 +50,7 @@ static void two_runs_are_the_same(void **state)
     (void)state;
     train_assert_same(unbroken(&plain), unbroken(&plain), "twice");
     train_assert_same(unbroken(&rich), unbroken(&rich), "twice, with dropout");
+    train_assert_same(unbroken(&mixture), unbroken(&mixture), "twice, with experts");
 }
 
 static void another_seed_or_no_shuffle_is_another_run(void **state)
@@ -96,6 +104,7 @@ static void resumed_run_is_the_run(void **state)
     (void)state;
     broken_at(&plain, 10);
     broken_at(&rich, 10);
+    broken_at(&mixture, 10);
 }
 
 static void resumed_at_an_epochs_end(void **state)

@@ -24,12 +24,10 @@ static bool near(double a, double b, double relative)
 
 // ---- the same, whatever the layout of the work
 
-static void checkpointing_changes_no_bit(void **state)
+static void check_checkpointing(train_setup s)
 {
-    (void)state;
     static const int32_t ways[] = {1, INLAY_CHECKPOINT_ALL, INLAY_CHECKPOINT_AUTO, 100};
     static const uint32_t layers[] = {1, 2, 0, 2};
-    train_setup s = {.adapter = {.dropout = 0.2f}, .params = {.batch_size = 2, .max_steps = 4}};
     train_run r;
     train_open(&r, &s);
     assert_int_equal(plan_of(&r).checkpointed_layers, 0);
@@ -47,6 +45,15 @@ static void checkpointing_changes_no_bit(void **state)
         train_close(&r);
     }
     free(none.data);
+}
+
+static void checkpointing_changes_no_bit(void **state)
+{
+    (void)state;
+    train_setup s = {.adapter = {.dropout = 0.2f}, .params = {.batch_size = 2, .max_steps = 4}};
+    check_checkpointing(s);
+    s.model = (toy_model)TRAIN_MIXTURE;
+    check_checkpointing(s);
 }
 
 static void a_batch_is_rows_accumulated(void **state)
@@ -96,10 +103,11 @@ static float *gradient_of(const train_setup *setup, uint64_t *floats, double *lo
     return gradient;
 }
 
-static void packing_is_no_attention_across(void **state)
+static void check_packing(toy_model model)
 {
-    (void)state;
-    train_setup packed = {.rows = {.max_length = 40}, .adapter = {.target_modules = "all-linear"}};
+    train_setup packed = {.model = model,
+                          .rows = {.max_length = 40},
+                          .adapter = {.target_modules = "all-linear"}};
     train_setup alone = packed;
     alone.rows.no_packing = true;
     uint64_t count, other;
@@ -119,6 +127,13 @@ static void packing_is_no_attention_across(void **state)
 }
 
 // Two equal rows, and a rate that moves nothing: what is left to differ is what dropout draws.
+static void packing_is_no_attention_across(void **state)
+{
+    (void)state;
+    check_packing(train_toy);
+    check_packing((toy_model)TRAIN_MIXTURE); // other rows pad the experts' tiles
+}
+
 static void dropout_draws_anew_each_micro_batch(void **state)
 {
     (void)state;
@@ -292,6 +307,7 @@ static void every_kind_of_model_and_adapter_learns(void **state)
 {
     (void)state;
     toy_model tied = train_toy, f16 = train_toy, wide = train_toy, q8 = train_toy;
+    toy_model mixture = TRAIN_MIXTURE;
     tied.tied = 1;
     f16.format = INL_FORMAT_F16;
     wide.vocab = 300; // rows of the embedding that no token has
@@ -315,6 +331,9 @@ static void every_kind_of_model_and_adapter_learns(void **state)
         {q8, INLAY_QUANTIZE_Q4_0, NULL},
         {q8, INLAY_QUANTIZE_NF4, NULL},
         {f16, INLAY_QUANTIZE_NF4, NULL},
+        {mixture, INLAY_QUANTIZE_NONE, NULL},
+        {mixture, INLAY_QUANTIZE_NF4, "gate"}, // the router alone
+        {mixture, INLAY_QUANTIZE_Q4_0, "model\\.layers\\.\\d+\\.mlp\\.experts\\.[13]\\..*"},
         {train_toy, INLAY_QUANTIZE_Q8_0, NULL}, // rows of 24 and 36 keep F32
     };
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
