@@ -97,7 +97,7 @@ def stored_type(array, kind):
     if array.ndim == 1:
         return gguf.GGMLQuantizationType.F32
     block, _ = gguf.GGML_QUANT_SIZES[wanted]
-    return wanted if array.shape[1] % block == 0 else gguf.GGMLQuantizationType.F16
+    return wanted if array.shape[-1] % block == 0 else gguf.GGMLQuantizationType.F16
 
 
 def llama3_divisors(config):

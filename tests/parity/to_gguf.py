@@ -10,6 +10,7 @@ import math
 import gguf
 import llamas
 import numpy as np
+import torch
 
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3",
                  "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3", "phi3": "phi3",
@@ -108,8 +109,22 @@ def parts_of(model):
             yield name.replace("gate_up", part) + ".weight", values.contiguous().numpy()
 
 
-def write(path, model, vocabulary, extra=()):
-    """`extra`: (key, value) pairs that the converter does not write."""
+@torch.no_grad()
+def keep(model, name, values):
+    """Gives the model the values that its file has."""
+    if name.endswith("gate_proj.weight") or name.endswith("up_proj.weight"):
+        module = model.get_submodule(name.rsplit(".", 2)[0])
+        half = module.gate_up_proj.chunk(2, dim=1)["up_proj" in name]
+        half.copy_(torch.from_numpy(values))
+    else:
+        model.get_parameter(name).copy_(torch.from_numpy(values))
+
+
+def write(path, model, vocabulary, extra=(), kind="f32"):
+    """`extra`: (key, value) pairs that the converter does not write.
+
+    `kind`: matrices are stored in this type, and the model gets the values they then have.
+    """
     config = model.config
     arch = ARCHITECTURES[config.model_type]
     writer = gguf.GGUFWriter(path, arch)
@@ -124,7 +139,15 @@ def write(path, model, vocabulary, extra=()):
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if name.endswith("experts.down_proj"):
             stored = names.get_name(name) + ".weight"
-        writer.add_tensor(stored, converted(config, arch, name, values))
+        array = converted(config, arch, name, values)
+        if kind == "f32" or "ffn_gate_inp" in stored:
+            writer.add_tensor(stored, array)
+            continue
+        assert arch == "qwen3moe"  # others' values may have changed their order
+        ggml = llamas.stored_type(array, kind)
+        data = gguf.quants.quantize(array, ggml)
+        writer.add_tensor(stored, data, raw_dtype=ggml)
+        keep(model, name, gguf.quants.dequantize(data, ggml))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

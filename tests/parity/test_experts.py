@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""A mixture of experts in every weight format: gradients, and PEFT loads what inlay has trained."""
+import dataclasses
+
+import compare
+import corpus
+import driver
+import experts
+import gguf
+import llamas
+import measured
+import nf4
+import pytest
+import reference
+import test_architectures
+import to_gguf
+import torch
+import vocabularies
+
+BOUND = 1e-5  # of a tensor's norm
+QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
+SEQUENCES = [[1, 5, 77, 130, 200, 9], [40], list(range(3, 103))]
+ROUND = dict(hidden_size=64, head_dim=16, moe_intermediate_size=32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    shape: dict = dataclasses.field(default_factory=lambda: dict(ROUND))
+    stored: str = "f32"
+    quantize: str = None
+    router: bool = False
+    rank: int = 3
+    train: dict = dataclasses.field(default_factory=dict)
+
+
+CASES = [
+    Case("many experts, few tokens", dict(ROUND, num_experts=40, num_experts_per_tok=8),
+         train=dict(batch_size=2, checkpointing=1), rank=1),
+    Case("f16", stored="f16", train=dict(checkpointing=2)),
+    Case("bf16", stored="bf16", train=dict(batch_size=3)),
+    Case("q8_0, a router", stored="q8_0", router=True),
+    Case("q4_0", stored="q4_0", rank=8, train=dict(accumulation=2)),
+    Case("nf4", quantize="nf4"),
+    Case("nf4 of f16, odd blocks", dict(hidden_size=60, head_dim=20, moe_intermediate_size=44),
+         stored="f16", quantize="nf4", router=True),
+    Case("requantized to q8_0", stored="bf16", quantize="q8_0"),
+    Case("requantized to q4_0", quantize="q4_0", rank=5),
+]
+
+
+def make_model(case, seed):
+    shape = {**dict(num_experts=6, num_experts_per_tok=2, norm_topk_prob=True), **case.shape}
+    return test_architectures.random_model(
+        test_architectures.Case(case.name, "Qwen3Moe", shape), seed)
+
+
+def round_trip(array, kind):
+    """The values that a format has in place of these."""
+    if kind == "nf4":
+        return nf4.round_trip(array)
+    wanted = llamas.TYPES[kind]
+    if array.shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0]:
+        return array
+    return gguf.quants.dequantize(gguf.quants.quantize(array, wanted), wanted)
+
+
+@torch.no_grad()
+def change(model, kind):
+    """--quantize: the layers' matrices, each expert's by itself; not the router."""
+    for name, p in model.named_parameters():
+        if p.dim() < 2 or not name.startswith("model.layers.") or name.endswith("mlp.gate.weight"):
+            continue
+        matrices = p.flatten(0, p.dim() - 3) if p.dim() > 2 else p[None]
+        for matrix in matrices:
+            parts = matrix.chunk(2) if name.endswith("gate_up_proj") else [matrix]
+            for part in parts:
+                part.copy_(torch.from_numpy(round_trip(part.numpy(), kind)))
+
+
+class Result:
+    def __init__(self, case, seed, folder):
+        self.case, self.folder, self.seed = case, folder, seed
+        self.model = make_model(case, seed)
+        to_gguf.write(folder / "model.gguf", self.model, vocabularies.bytes_alone,
+                      kind=case.stored)
+        if case.quantize:
+            change(self.model, case.quantize)
+        self.weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        experts.write(folder / "made", self.model.config, case.rank, 2 * case.rank + 1, seed,
+                      case.router)
+        self.inlay = driver.run(folder / "out", model=folder / "model.gguf",
+                                adapter=folder / "made",
+                                quantize=QUANTIZE.get(case.quantize, 0), steps=6,
+                                train={"seed": seed, "learning_rate": 1e-2, **case.train},
+                                data=corpus.make(folder, "text", seed), max_length=61,
+                                sequences=SEQUENCES)
+
+    def peft(self, folder):
+        model = make_model(self.case, self.seed)
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(self.weights[name])
+        return experts.load(model, folder)
+
+
+@pytest.fixture(params=range(len(CASES)), ids=[c.name for c in CASES], scope="module")
+def result(request, tmp_path_factory):
+    return Result(CASES[request.param], 700 + request.param, tmp_path_factory.mktemp("experts"))
+
+
+def test_gradients(result):
+    model = result.peft(result.folder / "made").train()
+    rows = result.inlay.report["rows"][:result.case.train.get("batch_size", 1)]
+    want = experts.unfused(reference.gradients(model, rows), result.model.config.num_experts)
+    got = result.inlay.tensors("gradients")
+    assert got.keys() == want.keys()
+    live = {name: w for name, w in want.items() if float(w.norm()) > 1e-4}
+    assert len(live) >= len(want) / 2
+    assert all(float(got[name].norm()) < 2e-4 for name in want.keys() - live.keys())
+    errors = {name: compare.relative(got[name], w) for name, w in live.items()}
+    measured.note(result.case.name, "gradient", max(errors.values()))
+    assert max(errors.values()) < BOUND, {n: e for n, e in errors.items() if e >= BOUND}
+
+
+def test_peft_has_the_trained_model(result):
+    folder = result.folder / "out/trained"
+    moved = result.inlay.tensors("trained")
+    made = result.inlay.tensors("initial")
+    assert max(compare.relative(moved[n], made[n]) for n in made) > 1e-2
+    want = reference.logits(result.peft(folder), SEQUENCES)
+    for mine, theirs in zip(result.inlay.logits(), want, strict=True):
+        measured.note(result.case.name, "logits", compare.relative(mine, theirs))
+    assert measured.ROWS[result.case.name]["logits"] < BOUND
