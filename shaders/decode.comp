@@ -28,7 +28,7 @@ vec4 scales_at(uint first)
 void main()
 {
     uint column = gl_GlobalInvocationID.x, row = gl_WorkGroupID.y;
-    nf4_begin();
+    table16_begin();
     nf4_first = gl_WorkGroupID.z * p.expert_scales;
     if (column >= p.k_tiles)
         return;
@@ -38,8 +38,8 @@ void main()
         [[unroll]] for (uint j = 0; j < 4; j++) {
             uint first = (p.row0 + row * 8u + 4u * i + j) * p.cols + column * 8u;
             uint at = tile * 16u + 2u * (4u * i + j);
-            y[at] = nf4_values(v[j]) * scales_at(first);
-            y[at + 1] = nf4_values(v[j] >> 4) * scales_at(first + 4u);
+            y[at] = table16_values(v[j]) * scales_at(first);
+            y[at + 1] = table16_values(v[j] >> 4) * scales_at(first + 4u);
         }
     }
 }

@@ -19,10 +19,11 @@ layout(binding = 3) writeonly buffer Y { vec4 y[]; };
 void main()
 {
     uint column = gl_GlobalInvocationID.x, t = gl_WorkGroupID.y;
+    begin_tiles();
     uint row = tokens[t] - p.row0;
     if (column >= p.k_tiles || row >= p.rows)
         return;
-    float s[8];
+    float s[TILE_SCALES];
     vec4 w[8][2];
     load_scales(row / 8, column, s);
     load_tile(row / 8, column, s, w);

@@ -156,7 +156,7 @@ void main()
     vec4 acc[ROWS][2];
     [[unroll]] for (uint t = 0; t < ROWS; t++)
         acc[t][0] = acc[t][1] = vec4(0.0);
-    float s[8];
+    float s[TILE_SCALES];
     vec4 w[8][2];
     begin_tiles();
 #ifdef DX

@@ -30,7 +30,8 @@ ALLOWED = {
     "api": ["base", "gpu", "quant", "io", "op", "adapter", "model", "train"],
 }
 GENERATED = {"op_kernels.h": "op"}  # by the build: the layer it belongs to; it includes gpu/gpu.h
-SHARED_WITH_SHADERS = ("runtime/op/params.h", "../../shaders/lib/params.h")
+SHARED_WITH_SHADERS = {("runtime/op/params.h", "../../shaders/lib/params.h"),
+                       ("runtime/quant/packed.h", "../../shaders/lib/packing.h")}
 BASE_SEES = {"inlay/config.h", "inlay/error.h", "inlay/log.h"}
 SEES_VULKAN = re.compile(r"runtime/gpu/|runtime/api/device\.c$|include/inlay/vulkan\.h$")
 STANDARD = {f"{name}.h" for name in ("stdbool", "stddef", "stdint")}
@@ -62,7 +63,7 @@ def check_runtime(path, quote, name):
         if layer == "api" or (layer == "base" and name in BASE_SEES):
             return None
         return f"{layer}/ must not see <{name}>"
-    if quote == "<" or (path, name) == SHARED_WITH_SHADERS:
+    if quote == "<" or (path, name) in SHARED_WITH_SHADERS:
         return None
     target = GENERATED.get(name, name.split("/")[0])
     if target not in ALLOWED:

@@ -14,10 +14,11 @@ static const inl_format *supported_format(const inl_model *m, const inl_gguf_ten
     const inl_format *format = inl_format_by_ggml(t->type);
     if (!format) {
         const char *name = inl_ggml_type_info(t->type, NULL, NULL);
+        char names[256];
         inl_logf(&m->env, INLAY_LOG_ERROR,
-                 "%s: tensor %s has type %s (%u), which is not supported "
-                 "(F32, F16, BF16, Q8_0 and Q4_0 are)",
-                 inl_gguf_path(m->gguf), t->name, name ? name : "unknown", t->type);
+                 "%s: tensor %s has type %s (%u), which is not supported (%s are)",
+                 inl_gguf_path(m->gguf), t->name, name ? name : "unknown", t->type,
+                 inl_format_names(names, sizeof(names)));
     }
     return format;
 }

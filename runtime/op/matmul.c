@@ -12,19 +12,6 @@
 #define BINDING_FLOATS (INL_BINDING_ALIGNMENT / 4)
 #define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
 
-static inl_kernel by_format(inl_format_id format, bool dx)
-{
-    static const inl_kernel kernels[INL_FORMAT_COUNT][2] = {
-        [INL_FORMAT_F32] = {INL_KERNEL_GEMM_F32, INL_KERNEL_GEMM_DX_F32},
-        [INL_FORMAT_F16] = {INL_KERNEL_GEMM_F16, INL_KERNEL_GEMM_DX_F16},
-        [INL_FORMAT_BF16] = {INL_KERNEL_GEMM_BF16, INL_KERNEL_GEMM_DX_BF16},
-        [INL_FORMAT_Q8_0] = {INL_KERNEL_GEMM_Q8_0, INL_KERNEL_GEMM_DX_Q8_0},
-        [INL_FORMAT_Q4_0] = {INL_KERNEL_GEMM_Q4_0, INL_KERNEL_GEMM_DX_Q4_0},
-        [INL_FORMAT_NF4] = {INL_KERNEL_GEMM_NF4, INL_KERNEL_GEMM_DX_NF4},
-    };
-    return kernels[format][dx];
-}
-
 inl_buf inl_op_external(inl_plan *plan, inl_range range)
 {
     return inl_plan_external(plan, range.buffer, range.offset, range.size);
@@ -161,7 +148,8 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
                                dx ? inl_lora_a_floats(slot) : inl_lora_b_floats(slot));
     inl_node node = {
-        .kernel = by_format(read.decoded ? INL_FORMAT_F32 : w->format->id, dx),
+        .kernel = inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX : INL_KERNELS_GEMM]
+                                        [read.decoded ? INL_TILING_F32 : w->format->tiling],
         .tag = args->tag,
         .uses = {{read.quants, INL_READ},
                  {read.scales, INL_READ},
@@ -181,6 +169,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         .rounds = (dx ? push.n_tiles : push.k_tiles) + (tail ? slot->rank4 : 0),
         .flops = 2ull * live * part->rows * w->cols +
                  (tail ? 2ull * live * slot->rank * (dx ? slot->in : part->rows) : 0)};
+    inl_node_packing(&node, w->format);
     push.ldx4 = inl_ld4(args->x);
     push.ldy4 = inl_ld4(args->y);
     push.ldh4 = tail ? inl_ld4(args->tail.h) : 0;
@@ -371,16 +360,12 @@ void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_a
 void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table, float scale,
                   inl_tensor y)
 {
-    static const inl_kernel kernels[INL_FORMAT_COUNT] = {
-        [INL_FORMAT_F32] = INL_KERNEL_EMBED_F32,   [INL_FORMAT_F16] = INL_KERNEL_EMBED_F16,
-        [INL_FORMAT_BF16] = INL_KERNEL_EMBED_BF16, [INL_FORMAT_Q8_0] = INL_KERNEL_EMBED_Q8_0,
-        [INL_FORMAT_Q4_0] = INL_KERNEL_EMBED_Q4_0,
-    };
+    inl_kernel kernel = inl_kernels_by_tiling[INL_KERNELS_EMBED][table->format->tiling];
     for (uint32_t i = 0; i < table->part_count; i++) {
         const inl_weight_part *part = &table->parts[i];
         inl_buf quants = inl_op_external(plan, part->quants);
         inl_buf scales = part->scales.size ? inl_op_external(plan, part->scales) : quants;
-        inl_node node = {.kernel = kernels[table->format->id],
+        inl_node node = {.kernel = kernel,
                          .tag = "embed",
                          .uses = {{quants, INL_READ},
                                   {scales, INL_READ},
@@ -395,6 +380,7 @@ void inl_op_embed(inl_plan *plan, const inl_inputs *in, const inl_weight *table,
                                   .rows = part->rows,
                                   .ldy4 = inl_ld4(y),
                                   .scale = scale};
+        inl_node_packing(&node, table->format);
         inl_node_push(&node, &push, sizeof(push));
         inl_plan_add(plan, &node);
     }

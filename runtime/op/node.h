@@ -31,6 +31,15 @@ static inline uint32_t inl_node_lanes(const inl_plan *plan, uint32_t lanes)
     return caps && caps->simd_lanes ? caps->simd_lanes : lanes;
 }
 
+// The constant of lib/dequant_packed.glsl, where the weights are packed.
+static inline void inl_node_packing(inl_node *node, const inl_format *format)
+{
+    if (format->packing == 0)
+        return;
+    node->spec[INL_NODE_SPECS - 1] = format->packing;
+    node->spec_count = INL_NODE_SPECS;
+}
+
 // For a kernel that takes its element from linear_index(): `count` of them.
 static inline void inl_node_linear(inl_node *node, uint32_t count, uint32_t lanes)
 {

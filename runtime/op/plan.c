@@ -11,7 +11,7 @@
 #define FIRST_PIECE_FLOPS (2ull << 30)
 #define FIRST_PIECES_MAX 256
 #define PIECES_MAX 8192
-#define SPEC_SPREAD 8 // shaders/lib/inputs.glsl: the last specialization constant
+#define SPEC_SPREAD 8 // shaders/lib/inputs.glsl
 
 typedef enum node_kind { NODE_DISPATCH, NODE_COPY, NODE_ZERO } node_kind;
 
@@ -253,7 +253,7 @@ void inl_plan_add(inl_plan *plan, const inl_node *node)
     if (caps && caps->simd_lanes && inl_simd_kernels[node->kernel] != node->kernel) {
         added.node.kernel = inl_simd_kernels[node->kernel];
         added.node.spec[SPEC_SPREAD] = caps->simd_lanes;
-        added.node.spec_count = SPEC_SPREAD + 1;
+        added.node.spec_count = INL_MAX(node->spec_count, SPEC_SPREAD + 1);
     }
     add_node(plan, &added);
 }

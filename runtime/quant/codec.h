@@ -5,23 +5,38 @@
 
 #include <stdint.h>
 
+#define INL_CODEC(name)                                                                            \
+    void inl_##name##_decode(const void *blocks, float *out, uint64_t count);                      \
+    void inl_##name##_encode(const float *in, void *blocks, uint64_t count);                       \
+    uint64_t inl_##name##_find_not_finite(const void *blocks, uint64_t count);                     \
+    void inl_##name##_pack_row(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,       \
+                               uint32_t *scales)
+
 // float.c
-void inl_f32_decode(const void *blocks, float *out, uint64_t count);
-void inl_f32_encode(const float *in, void *blocks, uint64_t count);
-uint64_t inl_f32_find_not_finite(const void *blocks, uint64_t count);
-void inl_f16_decode(const void *blocks, float *out, uint64_t count);
-void inl_f16_encode(const float *in, void *blocks, uint64_t count);
-uint64_t inl_f16_find_not_finite(const void *blocks, uint64_t count);
-void inl_bf16_decode(const void *blocks, float *out, uint64_t count);
-void inl_bf16_encode(const float *in, void *blocks, uint64_t count);
-uint64_t inl_bf16_find_not_finite(const void *blocks, uint64_t count);
+INL_CODEC(f32);
+INL_CODEC(f16);
+INL_CODEC(bf16);
 
 // legacy.c
-void inl_q8_0_decode(const void *blocks, float *out, uint64_t count);
-void inl_q8_0_encode(const float *in, void *blocks, uint64_t count);
-uint64_t inl_q8_0_find_not_finite(const void *blocks, uint64_t count);
-void inl_q4_0_decode(const void *blocks, float *out, uint64_t count);
-void inl_q4_0_encode(const float *in, void *blocks, uint64_t count);
-uint64_t inl_q4_0_find_not_finite(const void *blocks, uint64_t count);
+INL_CODEC(q8_0);
+INL_CODEC(q4_0);
+INL_CODEC(q4_1);
+INL_CODEC(q5_0);
+INL_CODEC(q5_1);
+INL_CODEC(iq4_nl);
+INL_CODEC(mxfp4);
+
+// kquant.c
+INL_CODEC(q2_k);
+INL_CODEC(q3_k);
+INL_CODEC(q4_k);
+INL_CODEC(q5_k);
+INL_CODEC(q6_k);
+INL_CODEC(iq4_xs);
+
+// tile.c, for pack_row: places the codes of columns [column, column + count), multiples of 8, of
+// row `i` of 8. Tiles hold codes of 4, 2 and 1 bits in planes, see shaders/lib/dequant_packed.glsl.
+void inl_tile_put_codes(uint32_t *quants, uint32_t column, uint32_t i, const uint8_t *codes,
+                        uint32_t count, uint32_t bits);
 
 #endif

@@ -78,3 +78,26 @@ uint64_t inl_bf16_find_not_finite(const void *blocks, uint64_t count)
 {
     return find_exponent_16(blocks, count, 0x7f80u);
 }
+
+void inl_f32_pack_row(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
+                      uint32_t *scales)
+{
+    (void)scales;
+    for (uint32_t c = 0; c < cols; c++)
+        memcpy(&quants[c / 8 * 64 + i * 8 + c % 8], (const uint8_t *)row + 4ull * c, 4);
+}
+
+void inl_f16_pack_row(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
+                      uint32_t *scales)
+{
+    (void)scales;
+    uint16_t *halves = (uint16_t *)quants; // little-endian, as Vulkan's memory is
+    for (uint32_t c = 0; c < cols; c++)
+        halves[c / 8 * 64 + i * 8 + c % 8] = load_16(row, c);
+}
+
+void inl_bf16_pack_row(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
+                       uint32_t *scales)
+{
+    inl_f16_pack_row(row, i, cols, quants, scales);
+}

@@ -3,20 +3,47 @@
 
 #include "quant/codec.h"
 #include "quant/nf4.h"
+#include "quant/packed.h"
 
+#include <stdio.h>
+
+#define DECODER(name) inl_##name##_find_not_finite, inl_##name##_pack_row
+#define CODEC(name) inl_##name##_decode, inl_##name##_encode, DECODER(name)
+#define READ_ONLY(name) inl_##name##_decode, NULL, DECODER(name)
+
+// How codes lie on the device and become numbers, and the bytes of 8 rows of a block's scales.
+#define PACKED(bits, zero, table, group, flags, scale_bytes)                                       \
+    INL_TILING_PACKED, bits, scale_bytes, PACKING(bits, zero, table, group, flags)
+#define OFFSETS PACKING_OFFSETS
+#define INTEGERS PACKING_INTEGERS
+
+// id, name, ggml's type, block in elements and bytes; tiling, tile_bits, tile_scale_bytes, packing;
+// codec
 static const inl_format formats[INL_FORMAT_COUNT] = {
-    [INL_FORMAT_F32] = {INL_FORMAT_F32, "F32", "f32", 0, 1, 4, inl_f32_decode, inl_f32_encode,
-                        inl_f32_find_not_finite},
-    [INL_FORMAT_F16] = {INL_FORMAT_F16, "F16", "f16", 1, 1, 2, inl_f16_decode, inl_f16_encode,
-                        inl_f16_find_not_finite},
-    [INL_FORMAT_BF16] = {INL_FORMAT_BF16, "BF16", "bf16", 30, 1, 2, inl_bf16_decode,
-                         inl_bf16_encode, inl_bf16_find_not_finite},
-    [INL_FORMAT_Q8_0] = {INL_FORMAT_Q8_0, "Q8_0", "q8_0", 8, 32, 34, inl_q8_0_decode,
-                         inl_q8_0_encode, inl_q8_0_find_not_finite},
-    [INL_FORMAT_Q4_0] = {INL_FORMAT_Q4_0, "Q4_0", "q4_0", 2, 32, 18, inl_q4_0_decode,
-                         inl_q4_0_encode, inl_q4_0_find_not_finite},
-    [INL_FORMAT_NF4] = {INL_FORMAT_NF4, "NF4", "nf4", INL_GGML_TYPE_NONE, INL_NF4_BLOCK, 0, NULL,
-                        NULL, NULL},
+    {INL_FORMAT_F32, "F32", 0, 1, 4, INL_TILING_F32, 32, 0, 0, CODEC(f32)},
+    {INL_FORMAT_F16, "F16", 1, 1, 2, INL_TILING_F16, 16, 0, 0, CODEC(f16)},
+    {INL_FORMAT_BF16, "BF16", 30, 1, 2, INL_TILING_BF16, 16, 0, 0, CODEC(bf16)},
+    {INL_FORMAT_Q8_0, "Q8_0", 8, 32, 34, INL_TILING_Q8_0, 8, 16, 0, CODEC(q8_0)},
+    {INL_FORMAT_Q4_0, "Q4_0", 2, 32, 18, INL_TILING_Q4_0, 4, 16, 0, CODEC(q4_0)},
+    {INL_FORMAT_Q4_1, "Q4_1", 3, 32, 20, PACKED(4, 0, 0, 4, OFFSETS, 32), CODEC(q4_1)},
+    {INL_FORMAT_Q5_0, "Q5_0", 6, 32, 22, PACKED(5, 16, 0, 4, 0, 16), CODEC(q5_0)},
+    {INL_FORMAT_Q5_1, "Q5_1", 7, 32, 24, PACKED(5, 0, 0, 4, OFFSETS, 32), CODEC(q5_1)},
+    {INL_FORMAT_Q2_K, "Q2_K", 10, 256, 84, PACKED(2, 0, 0, 2, OFFSETS | INTEGERS, 288),
+     READ_ONLY(q2_k)},
+    {INL_FORMAT_Q3_K, "Q3_K", 11, 256, 110, PACKED(3, 4, 0, 2, INTEGERS, 144), READ_ONLY(q3_k)},
+    {INL_FORMAT_Q4_K, "Q4_K", 12, 256, 144, PACKED(4, 0, 0, 4, OFFSETS | INTEGERS, 160),
+     READ_ONLY(q4_k)},
+    {INL_FORMAT_Q5_K, "Q5_K", 13, 256, 176, PACKED(5, 0, 0, 4, OFFSETS | INTEGERS, 160),
+     READ_ONLY(q5_k)},
+    {INL_FORMAT_Q6_K, "Q6_K", 14, 256, 210, PACKED(6, 32, 0, 2, INTEGERS, 144), READ_ONLY(q6_k)},
+    {INL_FORMAT_IQ4_NL, "IQ4_NL", 20, 32, 18, PACKED(4, 0, TABLE_IQ4, 4, 0, 16),
+     READ_ONLY(iq4_nl)},
+    {INL_FORMAT_IQ4_XS, "IQ4_XS", 23, 256, 136, PACKED(4, 0, TABLE_IQ4, 4, INTEGERS, 80),
+     READ_ONLY(iq4_xs)},
+    {INL_FORMAT_MXFP4, "MXFP4", 39, 32, 17, PACKED(4, 0, TABLE_MXFP4, 4, PACKING_BF16, 16),
+     READ_ONLY(mxfp4)},
+    {INL_FORMAT_NF4, "NF4", INL_GGML_TYPE_NONE, INL_NF4_BLOCK, 0, INL_TILING_NF4, 4, 0, 0, NULL,
+     NULL, NULL, NULL},
 };
 
 // ggml's types by id; ids without a name were removed from ggml.
@@ -92,6 +119,21 @@ const inl_format *inl_format_by_name(const char *name)
         if (same_word(formats[i].name, name))
             return &formats[i];
     return NULL;
+}
+
+const char *inl_format_names(char *text, size_t size)
+{
+    size_t at = 0, left = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < INL_COUNT(formats); i++)
+        left += formats[i].ggml_type != INL_GGML_TYPE_NONE;
+    for (size_t i = 0; i < INL_COUNT(formats) && at < size; i++)
+        if (formats[i].ggml_type != INL_GGML_TYPE_NONE) {
+            left--;
+            at += (size_t)snprintf(text + at, size - at, "%s%s", formats[i].name,
+                                   left > 1 ? ", " : left == 1 ? " and " : "");
+        }
+    return text;
 }
 
 const char *inl_ggml_type_info(uint32_t type, uint32_t *block_elements, uint32_t *block_bytes)

@@ -4,12 +4,16 @@
 // without extensions), so that the bytes are the same on every machine.
 #include "base/half.h"
 #include "quant/codec.h"
+#include "quant/packed.h"
 
 #include <math.h>
 
 #define BLOCK 32
 #define Q8_0_BYTES 34 // f16 d, i8 q[32]: q * d
 #define Q4_0_BYTES 18 // f16 d, u8 q[16]: (q - 8) * d; element j in low nibbles, j + 16 in high ones
+#define Q4_1_BYTES 20
+#define Q5_0_BYTES 22
+#define Q5_1_BYTES 24
 
 static float load_scale(const uint8_t *block)
 {
@@ -53,6 +57,12 @@ static float clamp(float x, float low, float high)
     return x > low ? (x < high ? x : high) : low;
 }
 
+// On the device: eight f16 of a row tile for each block.
+static void put_scale(uint32_t *scales, uint32_t block, uint32_t i, const uint8_t *half)
+{
+    memcpy((uint8_t *)scales + 16ull * block + 2 * i, half, 2);
+}
+
 void inl_q8_0_decode(const void *blocks, float *out, uint64_t count)
 {
     const uint8_t *block = blocks;
@@ -80,6 +90,17 @@ uint64_t inl_q8_0_find_not_finite(const void *blocks, uint64_t count)
     return find_scale(blocks, count, Q8_0_BYTES);
 }
 
+void inl_q8_0_pack_row(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
+                       uint32_t *scales)
+{
+    const uint8_t *block = row;
+    for (uint32_t b = 0; b < cols / BLOCK; b++, block += Q8_0_BYTES) {
+        put_scale(scales, b, i, block);
+        for (uint32_t c = 0; c < 4; c++)
+            memcpy(&quants[(b * 4 + c) * 16 + i * 2], block + 2 + 8 * c, 8);
+    }
+}
+
 void inl_q4_0_decode(const void *blocks, float *out, uint64_t count)
 {
     const uint8_t *block = blocks;
@@ -92,28 +113,156 @@ void inl_q4_0_decode(const void *blocks, float *out, uint64_t count)
     }
 }
 
-static uint8_t q4_0_code(float x, float id)
+uint64_t inl_q4_0_find_not_finite(const void *blocks, uint64_t count)
 {
-    float scaled = x * id;
-    float shifted = scaled + 8.5f;
-    return (uint8_t)clamp(shifted, 0.0f, 15.0f);
+    return find_scale(blocks, count, Q4_0_BYTES);
+}
+
+void inl_q4_0_pack_row(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
+                       uint32_t *scales)
+{
+    const uint8_t *block = row;
+    for (uint32_t b = 0; b < cols / BLOCK; b++, block += Q4_0_BYTES) {
+        put_scale(scales, b, i, block);
+        uint8_t codes[BLOCK];
+        for (uint32_t j = 0; j < BLOCK / 2; j++) {
+            codes[j] = block[2 + j] & 15u;
+            codes[j + BLOCK / 2] = block[2 + j] >> 4;
+        }
+        inl_tile_put_codes(quants, b * BLOCK, i, codes, BLOCK, 4);
+    }
+}
+
+// ---- the packed ones
+
+// Element j of 16 bytes: in the low nibbles the first 16.
+static uint32_t nibble(const uint8_t *bytes, uint32_t j)
+{
+    return (uint32_t)bytes[j % 16] >> (j / 16 * 4) & 15u;
+}
+
+static uint32_t bit(const uint8_t *bytes, uint32_t j)
+{
+    return (uint32_t)bytes[j / 8] >> (j % 8) & 1u;
+}
+
+// f16 d, f16 m, u8 q[16]: q * d + m
+static void q4_1(const uint8_t *in, inl_block *out)
+{
+    for (uint32_t j = 0; j < BLOCK; j++)
+        out->codes[j] = (uint8_t)nibble(in + 4, j);
+}
+
+// f16 d, u8 high[4], u8 q[16]: (q - 16) * d
+static void q5_0(const uint8_t *in, inl_block *out)
+{
+    for (uint32_t j = 0; j < BLOCK; j++)
+        out->codes[j] = (uint8_t)(nibble(in + 6, j) | bit(in + 2, j) << 4);
+}
+
+// f16 d, f16 m, u8 high[4], u8 q[16]: q * d + m
+static void q5_1(const uint8_t *in, inl_block *out)
+{
+    for (uint32_t j = 0; j < BLOCK; j++)
+        out->codes[j] = (uint8_t)(nibble(in + 8, j) | bit(in + 4, j) << 4);
+}
+
+// f16 d, u8 q[16]: table[q] * d
+static void iq4_nl(const uint8_t *in, inl_block *out)
+{
+    for (uint32_t j = 0; j < BLOCK; j++)
+        out->codes[j] = (uint8_t)nibble(in + 2, j);
+}
+
+// u8 e, u8 q[16]: table[q] * 2^(e - 128), the table being twice that of the standard. As BF16 the
+// power's exponent is e - 1; below the least normal number its one bit lies in the fraction.
+static void mxfp4(const uint8_t *in, inl_block *out)
+{
+    out->scale = (uint16_t)(in[0] < 2 ? 0x20u << in[0] : (in[0] - 1u) << 7);
+    for (uint32_t j = 0; j < BLOCK; j++)
+        out->codes[j] = (uint8_t)nibble(in + 1, j);
+}
+
+INL_PACKED_CODEC(q4_1, INL_FORMAT_Q4_1, 0, 2)
+INL_PACKED_CODEC(q5_0, INL_FORMAT_Q5_0, 0, -1)
+INL_PACKED_CODEC(q5_1, INL_FORMAT_Q5_1, 0, 2)
+INL_PACKED_CODEC(iq4_nl, INL_FORMAT_IQ4_NL, 0, -1)
+INL_PACKED_CODEC(mxfp4, INL_FORMAT_MXFP4, -1, -1)
+
+static void put_codes(uint8_t *high, uint8_t *low, const uint8_t *codes)
+{
+    for (uint32_t j = 0; j < 16; j++)
+        low[j] = (uint8_t)((codes[j] & 15u) | (uint32_t)codes[j + 16] << 4);
+    if (high)
+        memset(high, 0, 4);
+    for (uint32_t j = 0; high && j < BLOCK; j++)
+        high[j / 8] |= (uint8_t)((uint32_t)codes[j] >> 4 << j % 8);
+}
+
+// The extreme becomes code 0; `levels` is half of the codes there are.
+static void symmetric_codes(const float *in, float levels, uint8_t *block, uint8_t *codes)
+{
+    float d = extreme(in) / -levels;
+    float id = inverse(d);
+    store_scale(block, d);
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        float scaled = in[j] * id;
+        float shifted = scaled + (levels + 0.5f);
+        codes[j] = (uint8_t)clamp(shifted, 0.0f, 2.0f * levels - 1.0f);
+    }
+}
+
+// From the least to the largest value in `steps` steps.
+static void affine_codes(const float *in, float steps, uint8_t *block, uint8_t *codes)
+{
+    float least = in[0], most = in[0];
+    for (uint32_t j = 1; j < BLOCK; j++) {
+        least = in[j] < least ? in[j] : least;
+        most = in[j] > most ? in[j] : most;
+    }
+    float d = (most - least) / steps;
+    float id = inverse(d);
+    store_scale(block, d);
+    store_scale(block + 2, least);
+    for (uint32_t j = 0; j < BLOCK; j++) {
+        float scaled = (in[j] - least) * id;
+        float shifted = scaled + 0.5f;
+        codes[j] = (uint8_t)clamp(shifted, 0.0f, steps);
+    }
 }
 
 void inl_q4_0_encode(const float *in, void *blocks, uint64_t count)
 {
-    uint8_t *block = blocks;
+    uint8_t *block = blocks, codes[BLOCK];
     for (uint64_t b = 0; b < count / BLOCK; b++, block += Q4_0_BYTES, in += BLOCK) {
-        float d = extreme(in) / -8.0f;
-        float id = inverse(d);
-        store_scale(block, d);
-        for (uint32_t j = 0; j < BLOCK / 2; j++) {
-            uint32_t low = q4_0_code(in[j], id), high = q4_0_code(in[j + BLOCK / 2], id);
-            block[2 + j] = (uint8_t)(low | high << 4);
-        }
+        symmetric_codes(in, 8.0f, block, codes);
+        put_codes(NULL, block + 2, codes);
     }
 }
 
-uint64_t inl_q4_0_find_not_finite(const void *blocks, uint64_t count)
+void inl_q4_1_encode(const float *in, void *blocks, uint64_t count)
 {
-    return find_scale(blocks, count, Q4_0_BYTES);
+    uint8_t *block = blocks, codes[BLOCK];
+    for (uint64_t b = 0; b < count / BLOCK; b++, block += Q4_1_BYTES, in += BLOCK) {
+        affine_codes(in, 15.0f, block, codes);
+        put_codes(NULL, block + 4, codes);
+    }
+}
+
+void inl_q5_0_encode(const float *in, void *blocks, uint64_t count)
+{
+    uint8_t *block = blocks, codes[BLOCK];
+    for (uint64_t b = 0; b < count / BLOCK; b++, block += Q5_0_BYTES, in += BLOCK) {
+        symmetric_codes(in, 16.0f, block, codes);
+        put_codes(block + 2, block + 6, codes);
+    }
+}
+
+void inl_q5_1_encode(const float *in, void *blocks, uint64_t count)
+{
+    uint8_t *block = blocks, codes[BLOCK];
+    for (uint64_t b = 0; b < count / BLOCK; b++, block += Q5_1_BYTES, in += BLOCK) {
+        affine_codes(in, 31.0f, block, codes);
+        put_codes(block + 4, block + 8, codes);
+    }
 }

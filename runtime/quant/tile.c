@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "quant/tile.h"
+#include "quant/codec.h"
 
 #include <string.h>
 
@@ -9,17 +10,6 @@
 static uint32_t tiles(uint32_t count)
 {
     return inl_div_up(count, INL_TILE);
-}
-
-static uint32_t words_per_tile(inl_format_id id)
-{
-    switch (id) {
-    case INL_FORMAT_F32: return 64;
-    case INL_FORMAT_F16:
-    case INL_FORMAT_BF16: return 32;
-    case INL_FORMAT_Q8_0: return 16;
-    default: return 8;
-    }
 }
 
 // Blocks that padded rows would have too: their scales must decode to something finite.
@@ -35,73 +25,50 @@ static uint64_t nf4_nested(uint32_t rows, uint32_t cols)
 
 uint64_t inl_tile_quant_bytes(const inl_format *format, uint32_t rows, uint32_t cols)
 {
-    return 4ull * words_per_tile(format->id) * tiles(rows) * tiles(cols);
+    return 8ull * format->tile_bits * tiles(rows) * tiles(cols);
+}
+
+static uint64_t scale_bytes_of_8_rows(const inl_format *format, uint32_t cols)
+{
+    return (uint64_t)format->tile_scale_bytes * (cols / format->block_elements);
 }
 
 uint64_t inl_tile_scale_bytes(const inl_format *format, uint32_t rows, uint32_t cols)
 {
-    switch (format->id) {
-    case INL_FORMAT_Q8_0:
-    case INL_FORMAT_Q4_0: return 16ull * tiles(rows) * (cols / 32);
-    case INL_FORMAT_NF4:
-        return inl_round_up(4 * (NF4_NESTED_WORD + nf4_nested(rows, cols)) + nf4_blocks(rows, cols),
-                            16);
-    default: return 0;
+    uint64_t bytes = tiles(rows) * scale_bytes_of_8_rows(format, cols);
+    if (format->id == INL_FORMAT_NF4)
+        bytes = 4 * (NF4_NESTED_WORD + nf4_nested(rows, cols)) + nf4_blocks(rows, cols);
+    return inl_round_up(bytes, 16);
+}
+
+// Bits [shift, shift + width) of the codes of 8 columns into a tile's plane of `width` bits, where
+// a word has 4 / width rows: of each, columns 0-3 lie in its bytes, `width` bits above them 4-7.
+static void put_plane(uint32_t *words, uint32_t i, const uint8_t codes[8], uint32_t shift,
+                      uint32_t width)
+{
+    uint32_t rows = 4 / width, mask = (1u << width) - 1, word = 0;
+    for (uint32_t j = 0; j < 4; j++) {
+        uint32_t low = codes[j] >> shift & mask, high = codes[4 + j] >> shift & mask;
+        word |= (low | high << width) << 8 * j;
     }
+    words[i / rows] |= word << 2 * width * (i % rows);
 }
 
-static void pack_row_f32(const void *row, uint32_t i, uint32_t cols, uint32_t *quants)
+void inl_tile_put_codes(uint32_t *quants, uint32_t column, uint32_t i, const uint8_t *codes,
+                        uint32_t count, uint32_t bits)
 {
-    for (uint32_t c = 0; c < cols; c++)
-        memcpy(&quants[c / 8 * 64 + i * 8 + c % 8], (const uint8_t *)row + 4ull * c, 4);
-}
-
-static void pack_row_16(const void *row, uint32_t i, uint32_t cols, uint32_t *quants)
-{
-    uint16_t *halves = (uint16_t *)quants; // little-endian, as Vulkan's memory is
-    for (uint32_t c = 0; c < cols; c++)
-        memcpy(&halves[c / 8 * 64 + i * 8 + c % 8], (const uint8_t *)row + 2ull * c, 2);
-}
-
-// Scales: eight f16 of a row tile for each 32 columns.
-static void put_scale(uint32_t *scales, uint32_t block, uint32_t i, const uint8_t *half)
-{
-    memcpy((uint8_t *)scales + 16ull * block + 2 * i, half, 2);
-}
-
-static void pack_row_q8_0(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
-                          uint32_t *scales)
-{
-    const uint8_t *block = row; // f16 scale, 32 x i8
-    for (uint32_t b = 0; b < cols / 32; b++, block += 34) {
-        put_scale(scales, b, i, block);
-        for (uint32_t c = 0; c < 4; c++)
-            memcpy(&quants[(b * 4 + c) * 16 + i * 2], block + 2 + 8 * c, 8);
-    }
-}
-
-// A word holds 8 columns: 0-3 in the low nibbles of its bytes, 4-7 in the high ones.
-static uint32_t nibbles(const uint8_t code[8])
-{
-    uint32_t word = 0;
-    for (uint32_t j = 0; j < 4; j++)
-        word |= (uint32_t)(code[j] | code[4 + j] << 4) << 8 * j;
-    return word;
-}
-
-static void pack_row_q4_0(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
-                          uint32_t *scales)
-{
-    const uint8_t *block = row; // f16 scale, 16 bytes: element j low nibble, j + 16 high nibble
-    for (uint32_t b = 0; b < cols / 32; b++, block += 18) {
-        put_scale(scales, b, i, block);
-        uint8_t codes[32];
-        for (uint32_t j = 0; j < 16; j++) {
-            codes[j] = block[2 + j] & 15u;
-            codes[j + 16] = block[2 + j] >> 4;
+    uint32_t low = bits < 4 ? 2 : 4, high = bits - low;
+    for (uint32_t c = 0; c < count; c += 8) {
+        uint32_t tile = (column + c) / 8, odd = tile % 2;
+        uint32_t *low_plane = quants + tile * 2 * bits, *high_plane = low_plane + 2 * low;
+        if (high == 1) { // which two tiles share
+            uint32_t *pair = quants + tile / 2 * 4 * bits;
+            low_plane = pair + odd * 2 * low;
+            high_plane = pair + 4 * low + odd * 2;
         }
-        for (uint32_t c = 0; c < 4; c++)
-            quants[(b * 4 + c) * 8 + i] = nibbles(codes + 8 * c);
+        put_plane(low_plane, i, codes + c, 0, low);
+        if (high > 0)
+            put_plane(high_plane, i, codes + c, low, high);
     }
 }
 
@@ -109,20 +76,12 @@ void inl_tile_pack(const inl_format *format, const void *data, uint32_t rows, ui
                    uint32_t *quants, uint32_t *scales)
 {
     uint64_t row_bytes = (uint64_t)cols / format->block_elements * format->block_bytes;
-    uint64_t tile_row_words = (uint64_t)words_per_tile(format->id) * tiles(cols);
-    for (uint32_t r = 0; r < rows; r++) {
-        const uint8_t *row = (const uint8_t *)data + r * row_bytes;
-        uint32_t *q = quants + r / 8 * tile_row_words, i = r % 8;
-        uint32_t *s = scales ? scales + 4ull * (r / 8) * (cols / 32) : NULL;
-        switch (format->id) {
-        case INL_FORMAT_F32: pack_row_f32(row, i, cols, q); break;
-        case INL_FORMAT_F16:
-        case INL_FORMAT_BF16: pack_row_16(row, i, cols, q); break;
-        case INL_FORMAT_Q8_0: pack_row_q8_0(row, i, cols, q, s); break;
-        case INL_FORMAT_Q4_0: pack_row_q4_0(row, i, cols, q, s); break;
-        default: break;
-        }
-    }
+    uint64_t tile_row_words = 2ull * format->tile_bits * tiles(cols);
+    uint64_t scale_words = scale_bytes_of_8_rows(format, cols) / 4;
+    for (uint32_t r = 0; r < rows; r++)
+        format->pack_row((const uint8_t *)data + r * row_bytes, r % 8, cols,
+                         quants + r / 8 * tile_row_words,
+                         scales ? scales + r / 8 * scale_words : NULL);
 }
 
 void inl_tile_pack_nf4_quants(const inl_nf4 *nf4, uint32_t row0, uint32_t rows, uint32_t cols,
@@ -137,7 +96,8 @@ void inl_tile_pack_nf4_quants(const inl_nf4 *nf4, uint32_t row0, uint32_t rows, 
                 bool inside = r < rows && c < cols;
                 codes[j] = inside ? nf4->codes[(uint64_t)(row0 + r) * cols + c] : NF4_ZERO_CODE;
             }
-            quants[((uint64_t)(r / 8) * column_tiles + ct) * 8 + r % 8] = nibbles(codes);
+            uint32_t *tile = quants + ((uint64_t)(r / 8) * column_tiles + ct) * 8;
+            put_plane(tile, r % 8, codes, 0, 4);
         }
 }
 

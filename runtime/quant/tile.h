@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Repacking a weight matrix for the device: 8 x 8 tiles in [row tile][column tile] order, quants in
 // one plane of dwords and scales in another, padded with values that decode to zero. The layouts
-// are described in shaders/lib/dequant_<format>.glsl, which reads them.
+// are described in shaders/lib/dequant_<tiling>.glsl, which reads them.
 #ifndef INL_QUANT_TILE_H
 #define INL_QUANT_TILE_H
 

@@ -248,7 +248,7 @@ inlay_result inl_train_plan_check(const inl_env *env, inl_gpu *gpu, const inl_mo
     w.env.log = NULL; // a trial that fails is no news
     advise(&w, params->batch_size, max_length, plan, advice, sizeof(advice));
     close_walker(&w);
-    bool shrinks = !model->quantize && model->layers[0].linear[0].stored->id != INL_FORMAT_Q4_0;
+    bool shrinks = !model->quantize && model->layers[0].linear[0].stored->tile_bits > 4;
     return inl_fail(env, INLAY_ERROR_OUT_OF_DEVICE_MEMORY,
                     "the run needs %.1f MiB of device memory and %.1f MiB are free; %s%s",
                     (double)plan->total * MIB, (double)plan->available * MIB, advice,

@@ -10,6 +10,8 @@
 #include "dequant_q8_0.glsl"
 #elif defined(W_Q4_0)
 #include "dequant_q4_0.glsl"
+#elif defined(W_PACKED)
+#include "dequant_packed.glsl"
 #elif defined(W_NF4)
 #include "dequant_nf4.glsl"
 #endif

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 // F16: 8 uvec4 a tile, a row each.
 #define TILE_GROUP 1u
+#define TILE_SCALES 1
 
 void begin_tiles()
 {
 }
 
-void load_scales(uint rt, uint ct, inout float s[8])
+void load_scales(uint rt, uint ct, inout float s[TILE_SCALES])
 {
 }
 
-void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
+void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 8u;
     [[unroll]] for (uint i = 0; i < 8; i++) {

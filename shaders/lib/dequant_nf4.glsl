@@ -5,13 +5,14 @@
 #include "nf4_codes.glsl"
 
 #define TILE_GROUP 8u
+#define TILE_SCALES 8
 
 void begin_tiles()
 {
-    nf4_begin();
+    table16_begin();
 }
 
-void load_scales(uint rt, uint ct, inout float s[8])
+void load_scales(uint rt, uint ct, inout float s[TILE_SCALES])
 {
     uint at = (rt * (p.k_tiles >> 3) + (ct >> 3)) * 2u;
     vec4 a = uintBitsToFloat(scales(at)), b = uintBitsToFloat(scales(at + 1));
@@ -21,14 +22,14 @@ void load_scales(uint rt, uint ct, inout float s[8])
     }
 }
 
-void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
+void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 2u;
     [[unroll]] for (uint i = 0; i < 2; i++) {
         uvec4 v = quants(at + i);
         [[unroll]] for (uint j = 0; j < 4; j++) {
-            w[4 * i + j][0] = nf4_values(v[j]) * s[4 * i + j];
-            w[4 * i + j][1] = nf4_values(v[j] >> 4) * s[4 * i + j];
+            w[4 * i + j][0] = table16_values(v[j]) * s[4 * i + j];
+            w[4 * i + j][1] = table16_values(v[j] >> 4) * s[4 * i + j];
         }
     }
 }

@@ -2,17 +2,18 @@
 // Q4_0: 2 uvec4 a tile, a uint a row: columns 0-3 in the bytes' low nibbles, 4-7 in the high ones;
 // scales as in Q8_0.
 #define TILE_GROUP 4u
+#define TILE_SCALES 8
 
 void begin_tiles()
 {
 }
 
-void load_scales(uint rt, uint ct, inout float s[8])
+void load_scales(uint rt, uint ct, inout float s[TILE_SCALES])
 {
     unpack_scales(scales(rt * (p.k_tiles >> 2) + (ct >> 2)), s);
 }
 
-void load_tile(uint rt, uint ct, in float s[8], out vec4 w[8][2])
+void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
 {
     uint at = (rt * p.k_tiles + ct) * 2u;
     [[unroll]] for (uint i = 0; i < 2; i++) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Weights lie in tiles of 8 rows by 8 columns, ordered [row tile][column tile], so that a thread
 // reads whole tiles with 16-byte loads in both directions of a product. Padding is zero.
-// A dequant_<format>.glsl defines, over the two planes below:
+// A dequant_<tiling>.glsl defines, over the two planes below:
 //     TILE_GROUP: column tiles that share scales
+//     TILE_SCALES: how many numbers those are, with offsets, for 8 rows
 //     void begin_tiles()  by all threads of a workgroup, before the others
-//     void load_scales(uint rt, uint ct, inout scale_type s)  once a group
-//     void load_tile(uint rt, uint ct, scale_type s, out vec4 w[8][2])  w[row][column / 4]
+//     void load_scales(uint rt, uint ct, inout float s[TILE_SCALES])  once a group
+//     void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
+//                         w[row][column / 4]
 INPUT_UVEC4(0, quants)
 INPUT_UVEC4(1, scales)
 

@@ -208,27 +208,65 @@ void kt_expect_exact(kt *k, const kt_mat *m)
 
 // ---- weights
 
-static uint16_t random_half(kt *k)
+// Where a block has f16 scales; -1: nowhere.
+static void scales_at(inl_format_id id, int at[2])
 {
-    // Any sign, subnormals too, nothing near overflow after a product with 127.
-    return (uint16_t)((kt_u32(k) & 0x8000u) | (kt_below(k, 24) << 10) | (kt_u32(k) & 0x3ffu));
+    at[0] = 0, at[1] = -1;
+    switch (id) {
+    case INL_FORMAT_Q4_1:
+    case INL_FORMAT_Q5_1:
+    case INL_FORMAT_Q4_K:
+    case INL_FORMAT_Q5_K: at[1] = 2; break;
+    case INL_FORMAT_Q2_K: at[0] = 80, at[1] = 82; break;
+    case INL_FORMAT_Q3_K: at[0] = 108; break;
+    case INL_FORMAT_Q6_K: at[0] = 208; break;
+    case INL_FORMAT_MXFP4: at[0] = -1; break;
+    default: break;
+    }
+}
+
+// Any sign. `raw`: subnormals too, nothing near overflow after a product with 127; else around 1/8.
+static uint16_t random_half(kt *k, bool raw)
+{
+    uint32_t exponent = raw ? kt_below(k, 24) : 11 + kt_below(k, 2);
+    return (uint16_t)((kt_u32(k) & 0x8000u) | exponent << 10 | (kt_u32(k) & 0x3ffu));
 }
 
 // A block of the format with any bits that decode to normal, finite f32.
-static void random_block(kt *k, const inl_format *f, uint8_t *block)
+static void random_block(kt *k, const inl_format *f, bool raw, uint8_t *block)
 {
-    uint16_t half = random_half(k);
+    uint16_t half = random_half(k, raw);
     uint32_t exponent = 1 + kt_below(k, 253), word = kt_u32(k);
     word = (word & 0x807fffffu) | exponent << 23;
     switch (f->id) {
-    case INL_FORMAT_F32: memcpy(block, &word, 4); break;
-    case INL_FORMAT_F16: memcpy(block, &half, 2); break;
-    case INL_FORMAT_BF16: memcpy(block, (uint8_t *)&word + 2, 2); break;
-    default:
-        for (uint32_t i = 2; i < f->block_bytes; i++)
-            block[i] = (uint8_t)kt_u32(k);
-        memcpy(block, &half, 2);
+    case INL_FORMAT_F32: memcpy(block, &word, 4); return;
+    case INL_FORMAT_F16: memcpy(block, &half, 2); return;
+    case INL_FORMAT_BF16: memcpy(block, (uint8_t *)&word + 2, 2); return;
+    default: break;
     }
+    for (uint32_t i = 0; i < f->block_bytes; i++)
+        block[i] = (uint8_t)kt_u32(k);
+    int at[2];
+    scales_at(f->id, at);
+    for (int i = 0; i < 2; i++)
+        if (at[i] >= 0) {
+            memcpy(block + at[i], &half, 2);
+            half = random_half(k, raw);
+        }
+    if (f->id == INL_FORMAT_MXFP4) // above subnormal numbers, below overflow
+        block[0] = (uint8_t)(raw ? 2 + kt_below(k, 251) : 124 + kt_below(k, 3));
+}
+
+// Blocks of other numbers than their neighbours'; any at all where the format is only read.
+static void fill_blocks(kt *k, const inl_format *f, float *values, uint64_t count, bool raw,
+                        uint8_t *data)
+{
+    if (f->encode && !raw)
+        f->encode(values, data, count);
+    else
+        for (uint64_t i = 0; i < count / f->block_elements; i++)
+            random_block(k, f, raw, data + i * f->block_bytes);
+    f->decode(data, values, count);
 }
 
 static void set_values(kt *k, kt_weight *out, const float *decoded)
@@ -263,10 +301,7 @@ static void make_blocks(kt *k, kt_weight *out, uint32_t parts, bool raw)
         exit(1);
     for (uint64_t i = 0; i < count; i++)
         values[i] = kt_f32(k, 0.25f + (float)(i / 32 % 7)); // blocks of different scales
-    f->encode(values, data, count);
-    for (uint64_t i = 0; raw && i < blocks; i++)
-        random_block(k, f, data + i * f->block_bytes);
-    f->decode(data, values, count);
+    fill_blocks(k, f, values, count, raw, data);
     set_values(k, out, values);
     for (uint32_t i = 0; i < parts; i++) {
         uint32_t quants, scales = UINT32_MAX;
@@ -350,8 +385,7 @@ static void pack_expert(kt *k, kt_weight *out, uint32_t expert, void *quants, vo
         inl_tile_pack_nf4_scales(&nf4, rows, cols, scales);
         inl_nf4_free(&k->suite->env, &nf4);
     } else {
-        f->encode(values, data, count);
-        f->decode(data, values, count);
+        fill_blocks(k, f, values, count, false, data);
         inl_tile_pack(f, data, rows, cols, quants, scales);
     }
     for (uint64_t i = 0; i < count; i++)

@@ -13,6 +13,7 @@ static const uint32_t some_outs[] = {1, 3, 8, 9, 65, 172};
 // Multiples of 64 but for NF4 would make another pipeline of the same code.
 static const uint32_t dense_ins[] = {4, 20, 36, 37, 172, 260};
 static const uint32_t block_ins[] = {32, 96, 160};
+static const uint32_t large_ins[] = {256, 512};
 static const uint32_t nf4_ins[] = {36, 64, 100, 128, 172};
 
 typedef enum residual_kind { NO_RESIDUAL, OTHER, IN_PLACE } residual_kind;
@@ -46,8 +47,11 @@ static uint32_t ins_of(inl_format_id format, const uint32_t **ins)
 {
     if (format == INL_FORMAT_NF4)
         return *ins = nf4_ins, INL_COUNT(nf4_ins);
-    if (format == INL_FORMAT_Q8_0 || format == INL_FORMAT_Q4_0)
-        return *ins = block_ins, INL_COUNT(block_ins);
+    switch (inl_format_by_id(format)->block_elements) {
+    case 32: return *ins = block_ins, INL_COUNT(block_ins);
+    case 256: return *ins = large_ins, INL_COUNT(large_ins);
+    default: break;
+    }
     return *ins = dense_ins, INL_COUNT(dense_ins);
 }
 

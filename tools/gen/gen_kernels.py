@@ -3,9 +3,14 @@
 """Writes the C table of kernels from shaders/kernels.txt and the compiled SPIR-V.
 
 usage: gen_kernels.py names KERNELS_TXT            -> "name|source|needs|defines" lines, checked
-       gen_kernels.py header KERNELS_TXT OUT.h     -> enum of kernels
-       gen_kernels.py table KERNELS_TXT OUT.c SPV... -> table with code; bindings and push-constant
-                                                      size are read from the SPIR-V
+       gen_kernels.py header KERNELS_TXT OUT.h     -> enums of kernels and of their families
+       gen_kernels.py table KERNELS_TXT OUT.c SPV... -> table with code, families by tiling;
+                                                      bindings and push-constant size are read
+                                                      from the SPIR-V
+
+A line "list = word word ..." names a list, {list} in a later one stands for an earlier list. A row
+with {list} in its name is one kernel for each word; {LIST} in its defines is the word in capitals.
+The kernels of such a row are a family, looked up by how weights lie.
 """
 import re
 import struct
@@ -16,22 +21,52 @@ OP_NAME_TYPES = {"struct": 30, "pointer": 32, "variable": 59, "decorate": 71, "m
 BINDING, OFFSET, PUSH_CONSTANT = 33, 35, 9
 
 
+def expand(fields, lists):
+    """One (name, source, needs, defines, family, word) for each kernel of a row."""
+    found = re.search(r"\{([a-z]+)\}", fields[0])
+    if not found:
+        return [(*fields, None, None)]
+    name, slot = found.group(1), found.group(0)
+    family = None if fields[0].endswith("_simd") else fields[0].replace("_" + slot, "")
+    return [(fields[0].replace(slot, word), *fields[1:3],
+             fields[3].replace(slot.upper(), word.upper()), family, word)
+            for word in lists[name]]
+
+
 def read_kernels(path):
-    kernels = []
+    kernels, lists = [], {}
     with open(path, encoding="utf-8") as f:
         for number, line in enumerate(f, 1):
             line = line.split("#")[0].strip()
             if not line:
                 continue
-            fields = [field.strip() for field in line.split("|")]
-            if len(fields) != 4 or not re.fullmatch(r"[a-z0-9_]+", fields[0]):
-                sys.exit(f"{path}:{number}: expected name | source | needs | defines")
-            kernels.append(fields)
+            try:
+                name, _, words = line.partition("=")
+                if "|" not in name:
+                    lists[name.strip()] = words.format(**{n: " ".join(w) for n, w in
+                                                          lists.items()}).split()
+                    continue
+                rows = expand([field.strip() for field in line.split("|")], lists)
+            except KeyError as e:
+                sys.exit(f"{path}:{number}: there is no list {e}")
+            for row in rows:
+                if len(row) != 6 or not re.fullmatch(r"[a-z0-9_]+", row[0]):
+                    sys.exit(f"{path}:{number}: expected name | source | needs | defines")
+            kernels += rows
     names = [k[0] for k in kernels]
     for name in names:
         if names.count(name) > 1:
             sys.exit(f"{path}: kernel {name} is listed twice")
     return kernels
+
+
+def families_of(kernels):
+    """{family: {word: kernel}}, in the list's order."""
+    families = {}
+    for name, _, _, _, family, word in kernels:
+        if family:
+            families.setdefault(family, {})[word] = name
+    return families
 
 
 def instructions(code):
@@ -81,13 +116,20 @@ def struct_bytes(struct_id, structs, offsets):
 
 def write_header(kernels, out):
     rows = "".join(f"    INL_KERNEL_{name.upper()},\n" for name, *_ in kernels)
+    families = "".join(f"    INL_KERNELS_{name.upper()},\n" for name in families_of(kernels))
     out.write("// Generated from shaders/kernels.txt.\n#ifndef INL_OP_KERNELS_H\n"
-              "#define INL_OP_KERNELS_H\n\n#include \"gpu/gpu.h\"\n\ntypedef enum inl_kernel {\n"
-              f"{rows}    INL_KERNEL_COUNT,\n}} inl_kernel;\n\n"
+              "#define INL_OP_KERNELS_H\n\n#include \"gpu/gpu.h\"\n#include \"quant/format.h\"\n\n"
+              f"typedef enum inl_kernel {{\n{rows}    INL_KERNEL_COUNT,\n}} inl_kernel;\n\n"
+              "// Kernels of which there is one for each way that weights lie in tiles.\n"
+              f"typedef enum inl_kernel_family {{\n{families}    INL_KERNELS_COUNT,\n"
+              "} inl_kernel_family;\n\n"
               "// By inl_kernel. A kernel this build's compiler could not make has no code.\n"
               "extern const inl_shader inl_kernels[INL_KERNEL_COUNT];\n"
               "// Its variant for a CPU's vectors, or itself where there is none.\n"
-              "extern const inl_kernel inl_simd_kernels[INL_KERNEL_COUNT];\n\n#endif\n")
+              "extern const inl_kernel inl_simd_kernels[INL_KERNEL_COUNT];\n"
+              "// INL_KERNEL_COUNT where the family has none for it.\n"
+              "extern const inl_kernel "
+              "inl_kernels_by_tiling[INL_KERNELS_COUNT][INL_TILING_COUNT];\n\n#endif\n")
 
 
 def write_table(kernels, paths, out):
@@ -108,13 +150,26 @@ def write_table(kernels, paths, out):
     twins = [f"{name}_simd" if f"{name}_simd" in names else name for name in names]
     rows = "".join(f"    INL_KERNEL_{name.upper()},\n" for name in twins)
     out.write("\nconst inl_kernel inl_simd_kernels[INL_KERNEL_COUNT] = {\n" + rows + "};\n")
+    write_families(families_of(kernels), out)
+
+
+def write_families(families, out):
+    words = list(dict.fromkeys(word for kernels in families.values() for word in kernels))
+    out.write("\nconst inl_kernel inl_kernels_by_tiling[INL_KERNELS_COUNT][INL_TILING_COUNT] = {\n")
+    for family, kernels in families.items():
+        out.write(f"    [INL_KERNELS_{family.upper()}] = {{\n")
+        for word in words:
+            kernel = f"INL_KERNEL_{kernels.get(word, 'count').upper()}"
+            out.write(f"        [INL_TILING_{word.upper()}] = {kernel},\n")
+        out.write("    },\n")
+    out.write("};\n")
 
 
 def main():
     command, kernels = sys.argv[1], read_kernels(sys.argv[2])
     if command == "names":
         for kernel in kernels:
-            print("|".join(kernel))
+            print("|".join(kernel[:4]))
     elif command == "header":
         with open(sys.argv[3], "w", encoding="utf-8") as out:
             write_header(kernels, out)

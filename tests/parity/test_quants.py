@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""Block formats against the `gguf` package: random blocks decoded to the same bits, subnormal and
+extreme scales among them. That the device decodes to those bits too is for tests/kernels
+(check_matmul.c, check_moe.c: "decode through", "embed")."""
+import os
+import subprocess
+
+import gguf
+import numpy as np
+import pytest
+
+DRIVER = f"{os.environ['INLAY_BUILD']}/tests/quant_driver"
+# Where a block's f16 scales lie. MXFP4 has an exponent instead.
+SCALES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82],
+          "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0],
+          "IQ4_XS": [0], "MXFP4": []}
+BLOCKS = 4096
+SPECIAL = [0x0000, 0x8000, 0x0001, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x3c00]
+
+
+def run(command, name, data):
+    done = subprocess.run([DRIVER, command, name], input=data.tobytes(), capture_output=True,
+                          check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return np.frombuffer(done.stdout, np.float32 if command == "decode" else np.uint8)
+
+
+def random_blocks(name, seed):
+    """Any bytes, but no scale that is NaN or infinite."""
+    rng = np.random.default_rng(seed)
+    size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[name]][1]
+    blocks = rng.integers(0, 256, (BLOCKS, size), np.uint8)
+    for at in SCALES[name]:
+        scale = rng.integers(0, 0x7c00, BLOCKS).astype(np.uint16)
+        scale |= rng.integers(0, 2, BLOCKS).astype(np.uint16) << 15
+        scale[:len(SPECIAL)] = rng.permutation(SPECIAL)
+        blocks[:, at:at + 2] = scale.view(np.uint8).reshape(-1, 2)
+    if name == "MXFP4":
+        blocks[:, 0] %= 253  # from there on the largest code overflows
+        blocks[:256, 0] = np.arange(256) % 253
+    return blocks
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_decode(name):
+    blocks = random_blocks(name, 1)
+    want = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[name]).astype(np.float32)
+    got = run("decode", name, blocks).reshape(want.shape)
+    assert np.isfinite(want).all()
+    wrong = np.argwhere(got.view(np.uint32) != want.view(np.uint32))
+    assert len(wrong) == 0, f"{len(wrong)} differ, first {wrong[0]}: {got[tuple(wrong[0])]!r}"
