@@ -23,6 +23,9 @@ typedef struct inlay_adapter_params {
     float alpha;      // 0: 2 r
     float dropout;    // on the input of A, training alone; 0 to below 1
     bool use_rslora;  // scale = alpha / sqrt(r) instead of alpha / r
+    // DoRA (arXiv 2402.09353): y = m / |W + scale B A| (W + scale B A) x, with a norm and a trained
+    // magnitude m a row of W. The magnitudes begin as the norms, when a trainer is made.
+    bool use_dora;
     // "all-linear" (q, k, v, o, gate, up, down, of every expert where there are some), a
     // comma-separated list of module suffixes ("q_proj,v_proj", also "lm_head", and "gate" for the
     // router of experts), or a regular expression on the whole module path
@@ -37,9 +40,9 @@ typedef struct inlay_adapter_info {
     char format[16]; // "new", "peft", "gguf"
     uint32_t r;
     float alpha, scale, dropout;
-    bool use_rslora;
+    bool use_rslora, use_dora;
     uint64_t parameters;
-    uint32_t pair_count; // targets, each an A and a B
+    uint32_t pair_count; // targets, each an A and a B, and with DoRA a magnitude
     char architecture[32]; // of the base, may be empty
 } inlay_adapter_info;
 

@@ -171,6 +171,11 @@ inlay_result inl_lora_fail_alone(const inl_env *env, const char *file, const cha
                     tensor, missing);
 }
 
+uint64_t inl_lora_pair_parameters(const inl_lora_pair *p)
+{
+    return (uint64_t)p->r * ((uint64_t)p->in + p->out) + (p->magnitude ? p->out : 0);
+}
+
 void inl_lora_destroy(inl_lora **handle)
 {
     inl_lora *lora = *handle;

@@ -76,6 +76,8 @@ typedef struct inl_lora_params {
 inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
                              const inl_lora_params *params, inl_lora **out);
 void inl_lora_destroy(inl_lora **lora);
+// Numbers of A, B and the magnitude.
+uint64_t inl_lora_pair_parameters(const inl_lora_pair *pair);
 
 // `path`: a folder with adapter_config.json and adapter_model.safetensors (PEFT), or a .gguf.
 // `modules` NULL: read without a base; pairs then carry the file's own names, unchecked, B as

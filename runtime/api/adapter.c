@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "api/handles.h"
 #include "base/file.h"
+#include "model/dora.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +42,7 @@ inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *public_e
                               .alpha = params->alpha,
                               .dropout = params->dropout,
                               .use_rslora = params->use_rslora,
+                              .use_dora = params->use_dora,
                               .target_modules = params->target_modules,
                               .init = (inl_lora_init)params->init_lora_weights,
                               .seed = params->seed};
@@ -96,12 +98,13 @@ void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapter_info *in
                                  .alpha = (float)lora->alpha,
                                  .dropout = lora->dropout,
                                  .use_rslora = lora->use_rslora,
+                                 .use_dora = lora->use_dora,
                                  .pair_count = lora->pair_count};
     if (lora->pair_count > 0)
         info->scale = lora->pairs[0].scale;
     for (uint32_t i = 0; i < lora->pair_count; i++) {
         const inl_lora_pair *p = &lora->pairs[i];
-        info->parameters += (uint64_t)p->r * ((uint64_t)p->in + p->out);
+        info->parameters += inl_lora_pair_parameters(p);
     }
     snprintf(info->format, sizeof(info->format), "%s", lora->format);
     snprintf(info->architecture, sizeof(info->architecture), "%s", lora->architecture);
@@ -145,7 +148,17 @@ static inlay_result upload(const inl_env *env, inl_resident_adapter *r)
         result = inl_gpu_upload(r->gpu, r->buffer, 0, image, 4 * r->slots.floats);
     inl_free(env, image);
     r->arena.weights = (inl_range){.buffer = r->buffer, .size = 4 * r->slots.floats};
+    uint64_t norms = inl_dora_bytes(&r->slots);
+    if (result == INLAY_OK && norms > 0)
+        result = inl_buffer_create(r->gpu, "the norms", norms, INL_MEMORY_DEVICE, &r->norms);
+    inl_dora_bind(&r->slots, r->norms, &r->arena);
     return result;
+}
+
+inlay_result inl_resident_start(const inl_env *env, const inl_weights *weights,
+                                inl_resident_adapter *r)
+{
+    return inl_dora_start(env, r->gpu, weights, &r->slots, &r->arena, NULL);
 }
 
 inlay_result inl_resident_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
@@ -165,5 +178,7 @@ void inl_resident_destroy(const inl_env *env, inl_resident_adapter *resident)
 {
     if (resident->buffer)
         inl_buffer_destroy(resident->gpu, &resident->buffer);
+    if (resident->norms)
+        inl_buffer_destroy(resident->gpu, &resident->norms);
     inl_slots_free(env, &resident->slots);
 }

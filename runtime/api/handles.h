@@ -40,13 +40,16 @@ struct inlay_trainer {
 typedef struct inl_resident_adapter {
     inl_gpu *gpu;
     inl_slots slots;
-    inl_buffer *buffer;
+    inl_buffer *buffer, *norms; // norms: DoRA's, or NULL
     inl_lora_arena arena;
 } inl_resident_adapter;
 
 // `adapter` NULL gives slots without pairs and an arena that must not be used.
 inlay_result inl_resident_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
                                  const inlay_adapter *adapter, inl_resident_adapter *out);
+// Before the first run, when the weights are there.
+inlay_result inl_resident_start(const inl_env *env, const inl_weights *weights,
+                                inl_resident_adapter *resident);
 void inl_resident_destroy(const inl_env *env, inl_resident_adapter *resident);
 
 // INVALID_ARGUMENT when `adapter` was made for another model.

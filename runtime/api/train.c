@@ -195,6 +195,8 @@ inlay_result inlay_evaluate(const inlay_env *public_env, inlay_device *device,
     inlay_result result =
         inl_weights_create(model->model, device->gpu, 0, length, length, &weights);
     if (result == INLAY_OK)
+        result = inl_resident_start(&env, weights, &resident);
+    if (result == INLAY_OK)
         result = inl_evaluator_create(&env, device->gpu, weights, &resident.slots,
                                       adapter ? &resident.arena : NULL, length, NULL, &evaluator);
     inl_evaluation e;

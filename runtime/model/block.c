@@ -12,8 +12,10 @@
 //
 //   p = softmax(router(xn2))    y = x2 + sum_k p_k down_k(silu(gate_k(xn2)) up_k(xn2))
 //
-// Every linear layer is base + adapter: y = x W^T + bias + scale (x A^T) B^T.
+// Every linear layer is base + adapter: y = x W^T + bias + scale (x A^T) B^T, or DoRA's form of it
+// (op/dora.h).
 #include "model/network.h"
+#include "op/dora.h"
 
 typedef enum group { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN, GROUP_ROUTER } group;
 
@@ -77,20 +79,25 @@ static const char *const role_tags[INL_ROLE_COUNT] = {"q",  "k",    "v",     "o"
                                                         "up", "down", "router"};
 
 static inl_tensor linear(const inl_network *net, uint32_t layer, group g, inl_role role,
-                         inl_tensor x, inl_tensor h, inl_buf residual)
+                         inl_tensor x, inl_tensor h, inl_buf residual, inl_block *b)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
     inl_tensor y = inl_plan_tensor(net->plan, net->tokens, l->linear[role].rows);
     inl_buf bias = l->bias[role].size ? inl_op_external(net->plan, l->bias[role]) : INL_BUF_NONE;
+    inl_tail tail = tail_of(net, layer, g, role, h);
+    bool dora = tail.slot && tail.slot->dora;
+    b->u[role] = dora ? inl_plan_tensor(net->plan, y.rows, y.cols) : y;
     inl_op_gemm(net->plan, &net->in,
                 &(inl_gemm_args){.w = &l->linear[role],
                                  .x = x,
-                                 .y = y,
-                                 .bias = bias,
-                                 .residual = residual,
-                                 .tail = tail_of(net, layer, g, role, h),
+                                 .y = b->u[role],
+                                 .bias = dora ? INL_BUF_NONE : bias,
+                                 .residual = dora ? INL_BUF_NONE : residual,
+                                 .tail = tail,
                                  .routing = net->routing,
                                  .tag = role_tags[role]});
+    if (dora)
+        inl_op_dora(net->plan, net->arena, tail.slot, b->u[role], bias, residual, y);
     return y;
 }
 
@@ -164,11 +171,11 @@ static void project(const inl_network *net, uint32_t layer, inl_block *b)
     const inl_config *c = &net->weights->model->config;
     const inl_layer_weights *l = &net->weights->layers[layer];
     inl_tensor h = b->h[GROUP_QKV] = group_down(net, layer, GROUP_QKV, b->xn);
-    b->q = b->k = b->v = linear(net, layer, GROUP_QKV, INL_ROLE_Q, b->xn, h, INL_BUF_NONE);
+    b->q = b->k = b->v = linear(net, layer, GROUP_QKV, INL_ROLE_Q, b->xn, h, INL_BUF_NONE, b);
     if (c->arch.fused_qkv)
         return;
-    b->k = linear(net, layer, GROUP_QKV, INL_ROLE_K, b->xn, h, INL_BUF_NONE);
-    b->v = linear(net, layer, GROUP_QKV, INL_ROLE_V, b->xn, h, INL_BUF_NONE);
+    b->k = linear(net, layer, GROUP_QKV, INL_ROLE_K, b->xn, h, INL_BUF_NONE, b);
+    b->v = linear(net, layer, GROUP_QKV, INL_ROLE_V, b->xn, h, INL_BUF_NONE, b);
     if (!c->arch.qk_norm)
         return;
     b->q_raw = b->q;
@@ -218,8 +225,8 @@ static inl_tensor added(const inl_network *net, uint32_t layer, group g, inl_rol
     const inl_norm *norm = &net->weights->layers[layer].norm[post];
     inl_tensor h = b->h[g] = group_down(net, layer, g, y);
     if (!net->weights->model->config.arch.post_norms)
-        return linear(net, layer, g, role, y, h, x.buf);
-    *before = linear(net, layer, g, role, y, h, INL_BUF_NONE);
+        return linear(net, layer, g, role, y, h, x.buf, b);
+    *before = linear(net, layer, g, role, y, h, INL_BUF_NONE, b);
     return normed(net, norm, *before, x.buf, rstd);
 }
 
@@ -252,7 +259,7 @@ static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_bl
     const inl_config *c = &net->weights->model->config;
     inl_tensor h = b->h[GROUP_ROUTER] = group_down(net, layer, GROUP_ROUTER, b->xn2);
     inl_tensor logits =
-        linear(net, layer, GROUP_ROUTER, INL_ROLE_ROUTER, b->xn2, h, INL_BUF_NONE);
+        linear(net, layer, GROUP_ROUTER, INL_ROLE_ROUTER, b->xn2, h, INL_BUF_NONE, b);
     b->routing =
         inl_routing_create(net->plan, logits, c->experts_used, c->normalized_experts);
     inl_op_route(net->plan, &b->routing);
@@ -261,12 +268,12 @@ static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_bl
     b->rows = inl_plan_tensor(net->plan, all->tokens, c->dim);
     inl_op_moe_gather(net->plan, &b->routing, b->xn2, b->rows);
     h = b->h[GROUP_GATE_UP] = group_down(all, layer, GROUP_GATE_UP, b->rows);
-    b->gate = linear(all, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->rows, h, INL_BUF_NONE);
-    b->up = linear(all, layer, GROUP_GATE_UP, INL_ROLE_UP, b->rows, h, INL_BUF_NONE);
+    b->gate = linear(all, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->rows, h, INL_BUF_NONE, b);
+    b->up = linear(all, layer, GROUP_GATE_UP, INL_ROLE_UP, b->rows, h, INL_BUF_NONE, b);
     b->act = like(net, b->gate);
     inl_op_moe_swiglu(net->plan, &b->routing, b->gate, b->up, b->act);
     h = b->h[GROUP_DOWN] = group_down(all, layer, GROUP_DOWN, b->act);
-    inl_tensor down = linear(all, layer, GROUP_DOWN, INL_ROLE_DOWN, b->act, h, INL_BUF_NONE);
+    inl_tensor down = linear(all, layer, GROUP_DOWN, INL_ROLE_DOWN, b->act, h, INL_BUF_NONE, b);
     inl_tensor y = like(net, b->x2);
     inl_op_moe_combine(net->plan, &b->routing, down, b->x2.buf, y);
     return y;
@@ -287,10 +294,10 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
     if (c->experts > 0)
         return experts_forward(net, layer, b);
     inl_tensor h = b->h[GROUP_GATE_UP] = group_down(net, layer, GROUP_GATE_UP, b->xn2);
-    b->gate = linear(net, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE);
+    b->gate = linear(net, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE, b);
     b->up = (inl_tensor){.buf = INL_BUF_NONE};
     if (!c->arch.fused_gate_up)
-        b->up = linear(net, layer, GROUP_GATE_UP, INL_ROLE_UP, b->xn2, h, INL_BUF_NONE);
+        b->up = linear(net, layer, GROUP_GATE_UP, INL_ROLE_UP, b->xn2, h, INL_BUF_NONE, b);
     b->act = inl_plan_tensor(net->plan, net->tokens, c->ffn_dim);
     inl_op_glu(net->plan, activation_of(net), b->gate, b->up, b->act);
     return added(net, layer, GROUP_DOWN, INL_ROLE_DOWN, INL_NORM_POST_FFN, b->x2, b->act, b,
@@ -301,8 +308,8 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
 
 // Gradients of a group of linear layers on x: of their adapters always, of x when `dx` has a
 // buffer. dy[i] belongs to members[g].first + i.
-static void group_backward(const inl_network *net, uint32_t layer, group g, inl_tensor x,
-                           inl_tensor h, const inl_tensor *dy, inl_tensor dx)
+static void group_backward(const inl_network *net, uint32_t layer, group g, const inl_block *b,
+                           inl_tensor x, const inl_tensor *dy, inl_tensor dx)
 {
     inl_lora_slot slots[3];
     uint32_t ranks, count = group_slots(net, layer, g, slots, &ranks);
@@ -313,14 +320,19 @@ static void group_backward(const inl_network *net, uint32_t layer, group g, inl_
         inl_role role = members[g].first + i;
         if (!inl_config_has_role(&net->weights->model->config, role))
             continue;
-        inl_tail tail = tail_of(net, layer, g, role, h);
+        inl_tail tail = tail_of(net, layer, g, role, b->h[g]);
+        inl_tensor du = dy[i];
+        if (tail.slot && tail.slot->dora) {
+            du = like(net, dy[i]);
+            inl_op_dora_bwd(net->plan, net->arena, tail.slot, b->u[role], dy[i], du);
+        }
         if (tail.slot)
-            inl_op_lora_up_bwd(net->plan, &net->in, &tail, dy[i], grad);
+            inl_op_lora_up_bwd(net->plan, &net->in, &tail, du, grad);
         tail.h = grad;
         if (dx.buf != INL_BUF_NONE)
             inl_op_gemm_dx(net->plan, &net->in,
                            &(inl_gemm_args){.w = &net->weights->layers[layer].linear[role],
-                                            .x = dy[i],
+                                            .x = du,
                                             .y = dx,
                                             .bias = INL_BUF_NONE,
                                             .residual = i == 0 ? INL_BUF_NONE : dx.buf,
@@ -354,12 +366,12 @@ static inl_tensor experts_backward(const inl_network *net, uint32_t layer, const
     inl_tensor dlogits = like(net, b->routing.probs), dxn2 = like(net, b->xn2);
     inl_buf dweights = inl_plan_scratch(net->plan, INL_ACTIVATION, 4ull * b->routing.rows);
     inl_op_moe_gather(net->plan, &b->routing, dy, ddown);
-    group_backward(all, layer, GROUP_DOWN, b->act, b->h[GROUP_DOWN], &ddown, dact);
+    group_backward(all, layer, GROUP_DOWN, b, b->act, &ddown, dact);
     inl_op_moe_swiglu_bwd(net->plan, &b->routing, b->gate, b->up, dact, halves[0], halves[1],
                           dweights);
-    group_backward(all, layer, GROUP_GATE_UP, b->rows, b->h[GROUP_GATE_UP], halves, drows);
+    group_backward(all, layer, GROUP_GATE_UP, b, b->rows, halves, drows);
     inl_op_route_bwd(net->plan, &b->routing, dweights, dlogits);
-    group_backward(net, layer, GROUP_ROUTER, b->xn2, b->h[GROUP_ROUTER], &dlogits, dxn2);
+    group_backward(net, layer, GROUP_ROUTER, b, b->xn2, &dlogits, dxn2);
     inl_op_moe_combine(net->plan, &b->routing, drows, dxn2.buf, dxn2);
     return dxn2;
 }
@@ -377,11 +389,11 @@ static inl_tensor feed_forward_backward(const inl_network *net, uint32_t layer, 
     if (arch->post_norms)
         dfed = norm_backward(net, &l->norm[INL_NORM_POST_FFN], b->fed, b->rstd_fed, dy,
                              INL_BUF_NONE);
-    group_backward(net, layer, GROUP_DOWN, b->act, b->h[GROUP_DOWN], &dfed, dact);
+    group_backward(net, layer, GROUP_DOWN, b, b->act, &dfed, dact);
     halves[1] = arch->fused_gate_up ? b->up : like(net, b->up);
     inl_op_glu_bwd(net->plan, activation_of(net), b->gate, b->up, dact, halves[0], halves[1]);
     inl_tensor dxn2 = like(net, b->xn2);
-    group_backward(net, layer, GROUP_GATE_UP, b->xn2, b->h[GROUP_GATE_UP], halves, dxn2);
+    group_backward(net, layer, GROUP_GATE_UP, b, b->xn2, halves, dxn2);
     return norm_backward(net, &l->norm[INL_NORM_FFN], b->x2, b->rstd2, dxn2, dy.buf);
 }
 
@@ -417,7 +429,7 @@ inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_
         dattended = norm_backward(net, &l->norm[INL_NORM_POST_ATTENTION], b->attended,
                                   b->rstd_attended, dx2, INL_BUF_NONE);
     inl_tensor d_o = like(net, b->o);
-    group_backward(net, layer, GROUP_O, b->o, b->h[GROUP_O], &dattended, d_o);
+    group_backward(net, layer, GROUP_O, b, b->o, &dattended, d_o);
     inl_tensor d[3] = {like(net, b->q), like(net, b->k), like(net, b->v)};
     inl_attention a = attention_of(net, layer);
     inl_op_attention_bwd(net->plan, &net->in, &a, b->q, b->k, b->v, b->o, b->lse, d_o, d[0], d[1],
@@ -425,7 +437,7 @@ inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_
     project_backward(net, layer, b, d);
 
     inl_tensor none = {.buf = INL_BUF_NONE}, dxn = need_dx ? like(net, b->xn) : none;
-    group_backward(net, layer, GROUP_QKV, b->xn, b->h[GROUP_QKV], d, dxn);
+    group_backward(net, layer, GROUP_QKV, b, b->xn, d, dxn);
     if (!need_dx)
         return none;
     return norm_backward(net, &l->norm[INL_NORM_ATTENTION], b->x, b->rstd1, dxn, dx2.buf);

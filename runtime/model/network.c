@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The whole model: embedding, blocks, head and loss, and back.
 #include "model/network.h"
+#include "op/dora.h"
 
 #define LOGITS_BYTES (32ull << 20) // of one chunk of the head: never a logits tensor for all tokens
 
@@ -21,7 +22,7 @@ static const inl_lora_slot *head_slot(const inl_network *net)
 
 typedef struct head_chunk {
     uint32_t first, rows;
-    inl_tensor xn, logits, h;
+    inl_tensor xn, logits, h, u; // u: DoRA's, before the norm and the magnitude
     inl_buf rstd;
     inl_lora_slot slot; // with random numbers of the chunk's own: its rows are counted from 0
     inl_tail tail;
@@ -46,16 +47,21 @@ static void head_forward(const inl_network *net, inl_tensor x, head_chunk *c)
     c->logits.ld = (uint32_t)inl_round_up(c->logits.cols, 8);
     c->logits.buf =
         inl_plan_scratch(plan, INL_SCRATCH, inl_tensor_bytes(c->rows, c->logits.cols));
+    c->u = c->logits;
+    if (slot && slot->dora)
+        c->u.buf = inl_plan_scratch(plan, INL_SCRATCH, inl_tensor_bytes(c->rows, c->logits.cols));
     inl_op_gemm(plan, &net->in,
                 &(inl_gemm_args){.w = &net->weights->head,
                                  .x = c->xn,
-                                 .y = c->logits,
+                                 .y = c->u,
                                  .bias = INL_BUF_NONE,
                                  .residual = INL_BUF_NONE,
                                  .tail = c->tail,
                                  .limit = true,
                                  .first = c->first,
                                  .tag = "head"});
+    if (slot && slot->dora)
+        inl_op_dora(plan, net->arena, slot, c->u, INL_BUF_NONE, INL_BUF_NONE, c->logits);
     if (net->weights->model->config.final_softcap > 0.0f)
         inl_op_softcap(plan, c->logits, net->weights->model->config.final_softcap);
 }
@@ -68,6 +74,8 @@ static void head_backward(const inl_network *net, inl_tensor x, const head_chunk
     inl_tail tail = c->tail;
     if (tail.slot) {
         grad = inl_plan_tensor(plan, c->rows, tail.slot->rank4 * 4);
+        if (tail.slot->dora)
+            inl_op_dora_bwd(plan, net->arena, tail.slot, c->u, c->logits, c->logits);
         inl_op_lora_up_bwd(plan, &net->in, &tail, c->logits, grad);
         inl_op_lora_down_bwd(plan, &net->in, net->arena, tail.slot, 1, c->xn, grad);
         tail.h = grad;

@@ -53,6 +53,9 @@ static inlay_result add_pair(inl_slots *slots, const inl_env *env, const inl_lor
         return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
                         "%s is scaled by %g, other experts' by %g: that is not supported", p->path,
                         (double)p->scale, (double)s->scale);
+    if (p->magnitude && experts > 0)
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "%s: DoRA of experts is not supported",
+                        p->path);
     uint32_t rank = INL_MAX(s->rank, p->r);
     slots->pair_of_module[p->module] = p;
     *s = (inl_lora_slot){.in = p->in,
@@ -60,8 +63,12 @@ static inlay_result add_pair(inl_slots *slots, const inl_env *env, const inl_lor
                          .rank = rank,
                          .rank4 = inl_div_up(rank, 4),
                          .experts = experts,
+                         .dora = p->magnitude != NULL,
+                         .norm = slots->norm_floats,
                          .scale = p->scale,
                          .stream = first};
+    if (s->dora)
+        slots->norm_floats += inl_round_up(p->out, INL_BINDING_ALIGNMENT / sizeof(float));
     return INLAY_OK;
 }
 
@@ -83,8 +90,6 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
                               inl_slots *out)
 {
     uint32_t count = inl_config_module_count(config);
-    if (lora && lora->use_dora)
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "DoRA adapters cannot be run yet");
     *out = (inl_slots){.lora = lora, .layers = config->layers, .module_count = count};
     out->of_module = inl_alloc(env, count, sizeof(*out->of_module));
     out->first_of_module = inl_alloc(env, count, sizeof(*out->first_of_module));
@@ -145,6 +150,8 @@ void inl_slots_pack(const inl_slots *slots, float *arena)
         for (uint32_t n = 0; n < p->out; n++)
             memcpy(arena + s.b + (uint64_t)n * s.rank4 * 4, p->b + (size_t)n * p->r,
                    p->r * sizeof(float));
+        if (s.dora)
+            memcpy(arena + s.magnitude, p->magnitude, p->out * sizeof(float));
     }
 }
 
@@ -159,6 +166,8 @@ void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora
         for (uint32_t n = 0; n < p->out; n++)
             memcpy(p->b + (size_t)n * p->r, arena + s.b + (uint64_t)n * s.rank4 * 4,
                    p->r * sizeof(float));
+        if (s.dora)
+            memcpy(p->magnitude, arena + s.magnitude, p->out * sizeof(float));
     }
 }
 
@@ -170,20 +179,26 @@ void inl_slots_rates(const inl_slots *slots, float ratio, float *rates)
         const inl_lora_slot *s = &slots->of_module[i];
         for (uint64_t k = 0; k < inl_lora_b_floats(s) / 4; k++)
             rates[s->b / 4 + k] = ratio;
+        for (uint64_t k = 0; s->dora && k < inl_round_up(s->out, 8) / 4; k++)
+            rates[s->magnitude / 4 + k] = ratio;
     }
 }
 
 bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const char **module,
-                               char *side)
+                               const char **tensor)
 {
     for (uint32_t i = slots->lora->pair_count; i-- > 0;) {
         const inl_lora_pair *p = &slots->lora->pairs[i];
         const inl_lora_slot s = inl_slots_of_pair(slots, p);
-        bool b = inl_all_finite(arena + s.b, inl_lora_b_floats(&s));
-        if (b && inl_all_finite(arena + s.a, inl_lora_a_floats(&s)))
+        if (s.dora && !inl_all_finite(arena + s.magnitude, s.out))
+            *tensor = "lora_magnitude_vector";
+        else if (!inl_all_finite(arena + s.b, inl_lora_b_floats(&s)))
+            *tensor = "lora_B";
+        else if (!inl_all_finite(arena + s.a, inl_lora_a_floats(&s)))
+            *tensor = "lora_A";
+        else
             continue;
         *module = p->path;
-        *side = b ? 'A' : 'B';
         return true;
     }
     return false;

@@ -16,6 +16,7 @@ typedef struct inl_slots {
     uint32_t *first_of_module; // [module_count]: of an expert's module the first expert's
     const inl_lora_pair **pair_of_module;
     uint64_t floats; // of one arena
+    uint64_t norm_floats; // of the norms that DoRA's pairs need; 0: there are none
 } inl_slots;
 
 inlay_result inl_slots_create(const inl_env *env, const inl_config *config, const inl_lora *lora,
@@ -29,12 +30,13 @@ uint32_t inl_slots_first_layer(const inl_slots *slots);
 // The adapter's values into an arena image of `floats` (zeroed by the caller), and back.
 void inl_slots_pack(const inl_slots *slots, float *arena);
 void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora);
-// One factor on the learning rate a vec4 of the arena, floats / 4 of them: `ratio` for the B's, 1
-// for the rest (LoRA+, arXiv 2402.12354).
+// One factor on the learning rate a vec4 of the arena, floats / 4 of them: `ratio` for the B's and
+// the magnitudes, 1 for the A's (LoRA+, arXiv 2402.12354).
 void inl_slots_rates(const inl_slots *slots, float ratio, float *rates);
 // The tensor of an arena image with NaN or infinity that the backward pass reaches first, and so
-// the nearest to the cause: what is below it has it from there. False: all are finite.
+// the nearest to the cause: what is below it has it from there; PEFT's name of it, "lora_A". False:
+// all are finite.
 bool inl_slots_find_not_finite(const inl_slots *slots, const float *arena, const char **module,
-                               char *side);
+                               const char **tensor);
 
 #endif

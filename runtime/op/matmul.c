@@ -42,6 +42,12 @@ uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at)
         slots[i].b = at = inl_round_up(at, BINDING_FLOATS);
         at += inl_lora_b_floats(&slots[i]);
     }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!slots[i].dora)
+            continue;
+        slots[i].magnitude = at = inl_round_up(at, BINDING_FLOATS);
+        at += inl_round_up(slots[i].out, 8);
+    }
     return inl_round_up(at, BINDING_FLOATS);
 }
 

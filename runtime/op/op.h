@@ -51,6 +51,9 @@ typedef struct inl_weight {
 // other without a gap, and so do their B's.
 typedef struct inl_lora_slot {
     uint64_t a, b;
+    uint64_t magnitude; // DoRA: [out padded to 8] behind the B's of its group
+    uint64_t norm;      // DoRA: where the norms and squares of its rows lie
+    bool dora;
     uint32_t in, out, rank, rank4;
     uint32_t experts; // 0: it is one pair
     float scale;
@@ -61,13 +64,14 @@ typedef struct inl_lora_slot {
 uint64_t inl_lora_a_floats(const inl_lora_slot *slot);
 uint64_t inl_lora_b_floats(const inl_lora_slot *slot);
 // Lays slots that share an input into the arenas from float `at` on, their A's first, then their
-// B's; returns the end. Each A and B starts where any device can bind it; A's lie side by side
-// where their sizes allow that.
+// B's, then their magnitudes; returns the end. Each starts where any device can bind it; A's lie
+// side by side where their sizes allow that.
 uint64_t inl_lora_place(inl_lora_slot *slots, uint32_t count, uint64_t at);
 
 // The arenas a linear layer's adapter is read from and its gradient added to.
 typedef struct inl_lora_arena {
     inl_range weights, gradients;
+    inl_range norms, squares; // of the rows of W + s B A and of W, where slots are DoRA's
     float dropout; // 0 in evaluation
     const inl_routing *routing; // the rows are experts'; NULL: all are one matrix's
 } inl_lora_arena;

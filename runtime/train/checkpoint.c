@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/finite.h"
 #include "io/safetensors.h"
+#include "model/dora.h"
 #include "train/trainer.h"
 
 #include <dirent.h>
@@ -266,12 +267,13 @@ static inlay_result check_adapter(const inl_trainer *t, const char *folder, cons
     bool same = saved->pair_count == t->lora->pair_count && saved->dropout == t->lora->dropout;
     for (uint32_t i = 0; same && i < saved->pair_count; i++) {
         const inl_lora_pair *a = &saved->pairs[i], *b = &t->lora->pairs[i];
-        same = a->module == b->module && a->r == b->r &&
+        same = a->module == b->module && a->r == b->r && !a->magnitude == !b->magnitude &&
                fabsf(a->scale - b->scale) <= 1e-6f * fabsf(b->scale);
     }
     return same ? INLAY_OK
                 : inl_fail(&t->env, INLAY_ERROR_MISMATCH,
-                           "%s was made with another rank, alpha, dropout or set of target modules",
+                           "%s was made with another rank, alpha, dropout, use_dora or set of "
+                           "target modules",
                            folder);
 }
 
@@ -295,13 +297,15 @@ static inlay_result adopt(inl_trainer *t, const checkpoint *c)
         const inl_lora_pair *from = &c->lora->pairs[i], *to = &t->lora->pairs[i];
         memcpy(to->a, from->a, sizeof(float) * from->r * from->in);
         memcpy(to->b, from->b, sizeof(float) * from->r * from->out);
+        if (to->magnitude)
+            memcpy(to->magnitude, from->magnitude, sizeof(float) * from->out);
     }
     inl_slots_pack(&t->slots, c->images);
     for (uint32_t i = 0; i < INL_COUNT(arenas); i++)
         INL_TRY(
             inl_gpu_upload(t->gpu, t->arenas[arenas[i]], 0, c->images + i * floats, 4 * floats));
     t->step = c->step;
-    return INLAY_OK;
+    return inl_dora_renew(&t->env, t->gpu, t->weights, &t->slots, &t->arena, t->micro);
 }
 
 inlay_result inl_trainer_resume(inl_trainer *t, const char *folder)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "train/emit.h"
+#include "model/dora.h"
 
 inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const inl_slots *slots,
                             const inl_lora_arena *arena, const inl_input_buffers *inputs,
@@ -18,10 +19,12 @@ inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const in
 }
 
 inlay_result inl_emit_update(inl_plan *plan, const inl_adamw_args *args,
-                             const inl_input_buffers *inputs)
+                             const inl_lora_arena *arena, const inl_weights *weights,
+                             const inl_slots *slots, const inl_input_buffers *inputs)
 {
     inl_inputs in = inl_inputs_bind(plan, inputs);
     inl_op_grad_norm(plan, args->gradients, args->floats, args->norm);
     inl_op_adamw(plan, &in, args);
+    inl_dora_emit_norms(plan, &in, weights, slots, arena);
     return inl_plan_finish(plan);
 }

@@ -9,8 +9,9 @@
 inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const inl_slots *slots,
                             const inl_lora_arena *arena, const inl_input_buffers *inputs,
                             uint32_t checkpointed);
-// Norm, clipping, AdamW, gradients zeroed.
+// Norm, clipping, AdamW, gradients zeroed; what DoRA derives from the new values.
 inlay_result inl_emit_update(inl_plan *plan, const inl_adamw_args *args,
-                             const inl_input_buffers *inputs);
+                             const inl_lora_arena *arena, const inl_weights *weights,
+                             const inl_slots *slots, const inl_input_buffers *inputs);
 
 #endif

@@ -2,6 +2,7 @@
 // What a run needs, and what would fit in its place, from dry walks: the same emission as the
 // run's, with nothing allocated. Memory depends on the rows and their length through their product
 // alone.
+#include "model/dora.h"
 #include "train/emit.h"
 
 #include <math.h>
@@ -68,6 +69,7 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
     inl_lora_arena arena = {.weights = none, .gradients = none, .dropout = w->slots.lora->dropout};
     inl_input_buffers inputs;
     INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
+    inl_dora_bind(&w->slots, NULL, &arena);
     INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, checkpointed));
     return inl_emit_update(update,
                            &(inl_adamw_args){.weights = none,
@@ -78,20 +80,44 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
                                              .rates = {.size = inl_rates_bytes(w->params,
                                                                                &w->slots)},
                                              .floats = floats},
-                           &inputs);
+                           &arena, w->weights, &w->slots, &inputs);
 }
 
-static void sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed, const inl_plan *micro,
-                   const inl_plan *update, inl_train_plan *out)
+// Before the first step DoRA's norms are found in the step's scratch memory, or, where that does
+// not suffice, in memory of their own.
+static inlay_result add_start(const walker *w, uint64_t step_bytes, inl_train_plan *out)
+{
+    inl_plan *plan;
+    inl_lora_arena arena = {.weights = {.size = 4 * w->slots.floats}};
+    if (w->slots.norm_floats == 0)
+        return INLAY_OK;
+    inl_dora_bind(&w->slots, NULL, &arena);
+    INL_TRY(inl_plan_create_dry(&w->env, w->gpu ? inl_gpu_get_caps(w->gpu) : NULL, &plan));
+    inl_inputs in = {.scalars = inl_op_external(plan, arena.norms)};
+    inl_dora_emit_squares(plan, &in, w->weights, &w->slots, &arena);
+    inl_dora_emit_norms(plan, &in, w->weights, &w->slots, &arena);
+    inlay_result result = inl_plan_finish(plan);
+    uint64_t bytes = inl_plan_memory(plan, INL_ACTIVATION) + inl_plan_memory(plan, INL_SCRATCH);
+    if (bytes > step_bytes)
+        out->scratch += bytes;
+    inl_plan_destroy(&plan);
+    return result;
+}
+
+static inlay_result sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed,
+                           const inl_plan *micro, const inl_plan *update, inl_train_plan *out)
 {
     out->checkpointed_layers = checkpointed;
     out->activations = inl_plan_memory(micro, INL_ACTIVATION);
     out->scratch = inl_plan_memory(micro, INL_SCRATCH) + inl_plan_memory(update, INL_SCRATCH) +
                    inl_plan_memory(update, INL_ACTIVATION) + inl_inputs_bytes(tokens) +
                    INL_NORM_BYTES + (w->gpu ? inl_gpu_staging_bytes(w->gpu) : 0);
+    INL_TRY(add_start(w, inl_plan_memory(micro, INL_ACTIVATION) +
+                             inl_plan_memory(micro, INL_SCRATCH), out));
     out->flops = inl_plan_flops(micro) * w->params->accumulation + inl_plan_flops(update);
     out->dispatches = inl_plan_node_count(micro);
     out->total = out->weights + out->adapter + out->optimizer + out->activations + out->scratch;
+    return INLAY_OK;
 }
 
 static inlay_result measure(const walker *w, uint32_t tokens, uint32_t checkpointed,
@@ -105,7 +131,7 @@ static inlay_result measure(const walker *w, uint32_t tokens, uint32_t checkpoin
     if (result == INLAY_OK)
         result = emit_dry(w, tokens, checkpointed, micro, update);
     if (result == INLAY_OK)
-        sum_up(w, tokens, checkpointed, micro, update, out);
+        result = sum_up(w, tokens, checkpointed, micro, update, out);
     inl_plan_destroy(&micro);
     inl_plan_destroy(&update);
     return result;
@@ -133,11 +159,11 @@ static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *
 {
     const inl_train_params *p = w->params;
     out->weights = w->weights->bytes;
-    out->adapter = 2 * 4 * w->slots.floats; // values and gradients
+    out->adapter = 2 * 4 * w->slots.floats + inl_dora_bytes(&w->slots); // values and gradients
     out->optimizer = 2 * 4 * w->slots.floats + inl_rates_bytes(p, &w->slots);
     for (uint32_t i = 0; i < w->slots.lora->pair_count; i++) {
         const inl_lora_pair *pair = &w->slots.lora->pairs[i];
-        out->trainable += (uint64_t)pair->r * ((uint64_t)pair->in + pair->out);
+        out->trainable += inl_lora_pair_parameters(pair);
     }
     if (p->checkpointing == INL_CHECKPOINT_AUTO)
         return choose_checkpointing(w, tokens, out);

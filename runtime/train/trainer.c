@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 199309L
 #include "train/trainer.h"
 #include "base/rng.h"
+#include "model/dora.h"
 #include "train/emit.h"
 
 #include <math.h>
@@ -70,6 +71,10 @@ static inlay_result create_arenas(inl_trainer *t)
     t->arena = (inl_lora_arena){.weights = arena_range(t, 0),
                                 .gradients = arena_range(t, 1),
                                 .dropout = t->lora->dropout};
+    uint64_t norms = inl_dora_bytes(&t->slots);
+    if (norms > 0)
+        INL_TRY(inl_buffer_create(t->gpu, "the norms", norms, INL_MEMORY_DEVICE, &t->norms));
+    inl_dora_bind(&t->slots, t->norms, &t->arena);
     INL_TRY(create_rates(t));
     return upload_adapter(t);
 }
@@ -89,11 +94,21 @@ static inlay_result emit(inl_trainer *t)
                                              .rates = {.buffer = t->rates,
                                                        .size = rates_bytes(t)},
                                              .floats = t->slots.floats},
-                           &t->inputs);
+                           &t->arena, t->weights, &t->slots, &t->inputs);
+}
+
+// A fresh adapter's magnitudes are the norms of the weights on the device: here they get known.
+static inlay_result start_dora(inl_trainer *t)
+{
+    INL_TRY(inl_dora_start(&t->env, t->gpu, t->weights, &t->slots, &t->arena, t->micro));
+    return t->lora->magnitudes_unset ? inl_trainer_sync(t) : INLAY_OK;
 }
 
 static inlay_result build(inl_trainer *t)
 {
+    if (t->lora->use_dora && t->lora->dropout > 0.0f)
+        return inl_fail(&t->env, INLAY_ERROR_UNSUPPORTED,
+                        "a DoRA adapter cannot be trained with dropout yet");
     INL_TRY(inl_train_plan_make(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,
                                 &t->plan_info));
     INL_TRY(inl_train_plan_check(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,
@@ -109,7 +124,8 @@ static inlay_result build(inl_trainer *t)
                                &t->weights));
     INL_TRY(inl_inputs_create(t->gpu, t->params.batch_size * data->max_length, &t->inputs));
     t->inputs.longest = data->max_length;
-    return emit(t);
+    INL_TRY(emit(t));
+    return start_dora(t);
 }
 
 inlay_result inl_trainer_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,
@@ -150,6 +166,7 @@ void inl_trainer_destroy(inl_trainer **handle)
         inl_buffer_destroy(t->gpu, &t->arenas[i]);
     inl_buffer_destroy(t->gpu, &t->norm);
     inl_buffer_destroy(t->gpu, &t->rates);
+    inl_buffer_destroy(t->gpu, &t->norms);
     inl_slots_free(&t->env, &t->slots);
     inl_free(&t->env, t->order);
     inl_free(&t->env, t->rows);
@@ -237,13 +254,13 @@ static inlay_result name_not_finite(inl_trainer *t, double loss)
     if (!image)
         return INLAY_ERROR_OUT_OF_MEMORY;
     inlay_result result = inl_gpu_download(t->gpu, t->arenas[1], 0, image, 4 * t->slots.floats);
-    const char *module = NULL;
-    char side = 'A';
+    const char *module = NULL, *tensor = NULL;
     if (result == INLAY_OK &&
-        inl_slots_find_not_finite(&t->slots, image, &module, &side))
+        inl_slots_find_not_finite(&t->slots, image, &module, &tensor))
         result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
-                          "step %u: the gradient of %s, tensor lora_%c, is NaN or infinite%s",
-                          t->step + 1, module, side, isfinite(loss) ? "" : ", and so is the loss");
+                          "step %u: the gradient of %s, tensor %s, is NaN or infinite%s",
+                          t->step + 1, module, tensor,
+                          isfinite(loss) ? "" : ", and so is the loss");
     else if (result == INLAY_OK)
         result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
                           "step %u: the %s is NaN or infinite, while each gradient is finite",
@@ -331,14 +348,14 @@ inlay_result inl_trainer_sync(inl_trainer *t)
     if (!image)
         return INLAY_ERROR_OUT_OF_MEMORY;
     inlay_result result = inl_gpu_download(t->gpu, t->arenas[0], 0, image, 4 * t->slots.floats);
-    const char *module = NULL;
-    char side = 'A';
-    if (result == INLAY_OK && inl_slots_find_not_finite(&t->slots, image, &module, &side))
+    const char *module = NULL, *tensor = NULL;
+    if (result == INLAY_OK && inl_slots_find_not_finite(&t->slots, image, &module, &tensor))
         result = inl_fail(&t->env, INLAY_ERROR_NOT_FINITE,
-                          "after step %u the adapter's %s, tensor lora_%c, is NaN or infinite",
-                          t->step, module, side);
+                          "after step %u the adapter's %s, tensor %s, is NaN or infinite",
+                          t->step, module, tensor);
     if (result == INLAY_OK)
         inl_slots_unpack(&t->slots, image, t->lora);
+    t->lora->magnitudes_unset &= result != INLAY_OK;
     inl_free(&t->env, image);
     return result;
 }

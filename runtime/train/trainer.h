@@ -53,6 +53,7 @@ typedef struct inl_trainer {
     inl_buffer *arenas[4]; // weights, gradients, first and second moments
     inl_buffer *norm;      // f32, host-visible
     inl_buffer *rates;     // one f32 a vec4 of an arena, or NULL
+    inl_buffer *norms;     // DoRA's, or NULL
     inl_lora_arena arena;
     inl_input_buffers inputs;
     inl_plan *micro, *update;

@@ -63,6 +63,20 @@ struct push_moe_rows {
     uint ld4, align, rows, used;
 };
 
+// DoRA: u [rows, 4 ld4] and what is as wide.
+struct push_dora {
+    uint count4; // of the whole, its rows padded
+    uint ld4;
+    uint rows;
+    uint rank4;  // of B's rows
+    float scale;
+};
+
+struct push_one_hot {
+    uint count4, ld4;
+    uint first; // column of row 0's one
+};
+
 struct push_embed {
     uint k_tiles, cols, row0, rows; // of this part of the table
     uint ldy4;

@@ -6,6 +6,7 @@ import json
 import struct
 
 import command
+import gguf_bytes
 from command import CliTest, read_log
 
 
@@ -166,6 +167,38 @@ class Run(CliTest):
         self.train(copy, "--max-steps", 2, "--overwrite-output-dir", "--logging-steps", 1)
         self.assertEqual(list(copy.glob("checkpoint-*")), [])
         self.assertEqual([l["step"] for l in read_log(copy)], [1, 2])
+
+
+class Dora(CliTest):
+    def test_initial_and_trained(self):
+        """Magnitudes begin as the norms of the base's rows, and there is no GGUF of them."""
+        words = ["train", "-m", self.model, "-d", self.text, "--use-dora", "--lora-r", 2,
+                 "--max-length", 32]
+        first, out = self.folder / "dora-0", self.folder / "dora"
+        self.succeed(*words, "-o", first, "--max-steps", 0)
+        (out).mkdir()
+        (out / "adapter.gguf").write_bytes(b"of an earlier run")
+        self.assertIn("GGUF has no place", self.succeed(*words, "-o", out, "--max-steps", 3).err)
+        self.assertFalse((out / "adapter.gguf").exists())
+        llama, name = gguf_bytes.Llama(), "base_model.model.model.layers.1.mlp.down_proj."
+        weights = llama.tensors["blk.1.ffn_down.weight"]
+        cols = weights.shape[0]
+        norms = [sum(x * x for x in weights.values[i:i + cols]) ** 0.5
+                 for i in range(0, len(weights.values), cols)]
+        begun, _ = safetensors(first / "adapter_model.safetensors")
+        trained, _ = safetensors(out / "adapter_model.safetensors")
+        got = struct.unpack(f"<{len(norms)}f", begun[name + "lora_magnitude_vector"][2])
+        self.assertEqual(len(got), len(norms))
+        for a, b in zip(got, norms):
+            self.assertAlmostEqual(a / b, 1.0, delta=1e-6)
+        self.assertNotEqual(*(t[name + "lora_magnitude_vector"][2] for t in (begun, trained)))
+        info = self.succeed("info", out, "--json").json()
+        self.assertTrue(info["use_dora"])
+        self.assertEqual(info["parameters"], sum(t["r"] * (t["in"] + t["out"]) + t["out"]
+                                                 for t in info["targets"]))
+        self.assertIn("DoRA, peft", self.succeed("info", out).out)
+        self.succeed("eval", "-m", self.model, "-a", out, "-d", self.text)
+        self.refuse(2, "DoRA", "convert", "-m", self.model, "-a", out, "-o", first / "x.gguf")
 
 
 class Plans(CliTest):

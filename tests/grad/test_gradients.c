@@ -108,7 +108,7 @@ static double loss_of(run *r, const float *values, float *gradients)
 
 typedef struct tensor {
     const char *path;
-    char side;
+    const char *name;
     uint64_t first;
     uint32_t rows, cols, ld;
 } tensor;
@@ -150,8 +150,11 @@ static uint32_t list_tensors(const run *r, tensor *out)
     for (uint32_t i = 0; i < r->lora->pair_count; i++) {
         const inl_lora_pair *p = &r->lora->pairs[i];
         const inl_lora_slot s = inl_slots_of_pair(&r->trainer->slots, p);
-        out[count++] = (tensor){p->path, 'A', s.a, p->r, p->in, (uint32_t)inl_round_up(p->in, 8)};
-        out[count++] = (tensor){p->path, 'B', s.b, p->out, p->r, s.rank4 * 4};
+        uint32_t ld = (uint32_t)inl_round_up(p->in, 8);
+        out[count++] = (tensor){p->path, "lora_A", s.a, p->r, p->in, ld};
+        out[count++] = (tensor){p->path, "lora_B", s.b, p->out, p->r, s.rank4 * 4};
+        if (s.dora)
+            out[count++] = (tensor){p->path, "magnitude", s.magnitude, 1, p->out, p->out};
     }
     return count;
 }
@@ -169,8 +172,8 @@ static void check_all(run *r)
     }
     for (uint32_t i = 0; i < count; i++)
         if (!(fabs(numeric[i] - analytic[i]) <= BOUND * largest))
-            fail_msg("%s lora_%c: central difference %.8f, gradient %.8f (largest %.4f)",
-                     tensors[i].path, tensors[i].side, numeric[i], analytic[i], largest);
+            fail_msg("%s %s: central difference %.8f, gradient %.8f (largest %.4f)",
+                     tensors[i].path, tensors[i].name, numeric[i], analytic[i], largest);
     assert_true(largest > 1e-3);
     free(moved);
     free(scratch);
@@ -237,6 +240,20 @@ static void quantized(void **state)
     }
 }
 
+// The norms count as constants: they are not brought up to date between the two losses.
+static void dora_with_the_head(void **state)
+{
+    (void)state;
+    run r;
+    open_run(&r, &grouped,
+             &(inl_lora_params){.r = 3, .alpha = 6, .use_dora = true,
+                                .target_modules =
+                                    "q_proj,k_proj,o_proj,gate_proj,down_proj,lm_head"},
+             1, NULL);
+    check_all(&r);
+    close_run(&r);
+}
+
 static void nf4_with_straddling_blocks(void **state)
 {
     (void)state;
@@ -269,6 +286,7 @@ int main(void)
         cmocka_unit_test(head_too_with_dropout_and_checkpointing),
         cmocka_unit_test(head_in_chunks),
         cmocka_unit_test(quantized),
+        cmocka_unit_test(dora_with_the_head),
         cmocka_unit_test(nf4_with_straddling_blocks),
         cmocka_unit_test(experts_and_their_router),
     };

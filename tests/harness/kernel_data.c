@@ -464,54 +464,101 @@ static double *random_dense(kt *k, uint64_t count, float scale)
     return v;
 }
 
+static void add_magnitude(const inl_lora_slot *s, const double *m, double *image)
+{
+    for (uint32_t n = 0; n < s->out && s->dora; n++)
+        image[s->magnitude + n] += m[n];
+}
+
 // The whole arena is one array, zero but for the dense matrices in it.
 static kt_mat make_arena(kt *k, kt_kind kind, const char *name, const kt_lora *l, uint64_t floats,
-                         double *const *a, double *const *b)
+                         double *const *a, double *const *b, double *const *magnitude)
 {
     kt_mat m = kt_array(k, kind, name, (uint32_t)floats, 4, 0.0f);
     float *image = image_of(k, m.region);
     memset(m.v, 0, floats * sizeof(*m.v));
-    for (uint32_t i = 0; i < l->count; i++)
+    for (uint32_t i = 0; i < l->count; i++) {
         add_dense(&l->slots[i], a[i], b[i], m.v);
+        add_magnitude(&l->slots[i], magnitude[i], m.v);
+    }
     for (uint64_t i = 0; i < floats; i++)
         image[i] = (float)m.v[i];
     return m;
 }
 
-void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
-                  const uint32_t *outs, float dropout, kt_lora *l)
+// Dense values of a slot: random, with room for experts.
+static void draw_slot(kt *k, const inl_lora_slot *s, double **a, double **b, double **magnitude)
 {
-    kt_make_expert_lora(k, 0, count, ranks, ins, outs, dropout, l);
+    *a = random_dense(k, (uint64_t)s->rank * s->in * matrices_of(s), 1.0f);
+    *b = random_dense(k, (uint64_t)s->rank * s->out * matrices_of(s), 1.0f);
+    *magnitude = s->dora ? random_dense(k, s->out, 1.0f) : NULL;
 }
 
-void kt_make_expert_lora(kt *k, uint32_t experts, uint32_t count, const uint32_t *ranks,
-                         const uint32_t *ins, const uint32_t *outs, float dropout, kt_lora *l)
+static void make_lora(kt *k, uint32_t experts, bool dora, uint32_t count, const uint32_t *ranks,
+                      const uint32_t *ins, const uint32_t *outs, float dropout, kt_lora *l)
 {
     *l = (kt_lora){.count = count};
-    double *ga[KT_MAX_SLOTS], *gb[KT_MAX_SLOTS];
+    double *ga[KT_MAX_SLOTS], *gb[KT_MAX_SLOTS], *gm[KT_MAX_SLOTS];
+    uint64_t norms = 0;
     for (uint32_t i = 0; i < count; i++) {
         l->slots[i] = (inl_lora_slot){.in = ins[i],
                                       .out = outs[i],
                                       .rank = ranks[i],
                                       .rank4 = inl_div_up(ranks[i], 4),
                                       .experts = experts,
+                                      .dora = dora && ranks[i] > 0,
+                                      .norm = norms,
                                       .scale = 0.5f + (float)i,
                                       .stream = 7 + 3 * i};
         l->column4[i] = l->columns4;
         l->columns4 += l->slots[i].rank4;
-        uint64_t a = (uint64_t)ranks[i] * ins[i] * matrices_of(&l->slots[i]);
-        uint64_t b = (uint64_t)ranks[i] * outs[i] * matrices_of(&l->slots[i]);
-        l->a[i] = random_dense(k, a, 1.0f);
-        l->b[i] = random_dense(k, b, 1.0f);
-        ga[i] = random_dense(k, a, 1.0f);
-        gb[i] = random_dense(k, b, 1.0f);
+        norms += inl_round_up(outs[i], 64);
+        draw_slot(k, &l->slots[i], &l->a[i], &l->b[i], &l->magnitude[i]);
+        draw_slot(k, &l->slots[i], &ga[i], &gb[i], &gm[i]);
     }
     uint64_t floats = inl_lora_place(l->slots, l->count, 0);
-    l->weights = make_arena(k, KT_IN, "adapter", l, floats, l->a, l->b);
-    l->gradients = make_arena(k, KT_ADD, "adapter gradient", l, floats, ga, gb);
+    l->weights = make_arena(k, KT_IN, "adapter", l, floats, l->a, l->b, l->magnitude);
+    l->gradients = make_arena(k, KT_ADD, "adapter gradient", l, floats, ga, gb, gm);
     l->arena = (inl_lora_arena){.weights = range_of(k, l->weights.region),
                                 .gradients = range_of(k, l->gradients.region),
                                 .dropout = dropout};
+}
+
+void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
+                  const uint32_t *outs, float dropout, kt_lora *l)
+{
+    make_lora(k, 0, false, count, ranks, ins, outs, dropout, l);
+}
+
+void kt_make_expert_lora(kt *k, uint32_t experts, uint32_t count, const uint32_t *ranks,
+                         const uint32_t *ins, const uint32_t *outs, float dropout, kt_lora *l)
+{
+    make_lora(k, experts, false, count, ranks, ins, outs, dropout, l);
+}
+
+void kt_make_dora(kt *k, kt_kind kind, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
+                  const uint32_t *outs, float dropout, kt_lora *l)
+{
+    make_lora(k, 0, true, count, ranks, ins, outs, dropout, l);
+    const inl_lora_slot *last = &l->slots[count - 1];
+    uint32_t floats = (uint32_t)(last->norm + inl_round_up(last->out, 64));
+    double *norms = kt_doubles(k, floats);
+    for (uint32_t i = 0; i < count; i++) {
+        l->norm[i] = norms + l->slots[i].norm;
+        for (uint32_t n = 0; n < outs[i]; n++)
+            l->norm[i][n] = (double)(kt_f32(k, 0.5f) + 1.0f);
+    }
+    l->norms = kt_array(k, kind, "norms", floats, 4, 1.0f);
+    l->squares = kt_array(k, kind, "squares", floats, 4, 1.0f);
+    if (kind == KT_IN)
+        kt_set(k, &l->norms, norms);
+    l->arena.norms = range_of(k, l->norms.region);
+    l->arena.squares = range_of(k, l->squares.region);
+}
+
+void kt_lora_expect_magnitude(kt_lora *l, uint32_t slot, const double *dm)
+{
+    add_magnitude(&l->slots[slot], dm, l->gradients.v);
 }
 
 void kt_lora_expect_add(kt_lora *l, uint32_t slot, const double *da, const double *db)
@@ -525,11 +572,12 @@ static double *arena_mask(kt *k, const kt_lora *l)
     double *mask = kt_doubles(k, l->gradients.cols);
     for (uint32_t i = 0; i < l->count; i++) {
         const inl_lora_slot *s = &l->slots[i];
-        uint64_t most = (uint64_t)matrices_of(s) * s->rank * INL_MAX(s->in, s->out);
+        uint64_t most = (uint64_t)matrices_of(s) * INL_MAX(s->rank, 1) * INL_MAX(s->in, s->out);
         double *ones = kt_doubles(k, most);
         for (uint64_t j = 0; j < most; j++)
             ones[j] = 1.0;
         add_dense(s, ones, ones, mask);
+        add_magnitude(s, ones, mask);
     }
     return mask;
 }

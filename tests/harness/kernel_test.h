@@ -121,6 +121,9 @@ typedef struct kt_lora {
     uint32_t column4[KT_MAX_SLOTS];
     kt_mat weights, gradients; // arrays; v of the gradients is what is expected: add to it
     double *a[KT_MAX_SLOTS], *b[KT_MAX_SLOTS]; // [rank, in], [out, rank], of each expert
+    // DoRA: [out] of each slot; norms and squares as the slots have them.
+    double *magnitude[KT_MAX_SLOTS], *norm[KT_MAX_SLOTS];
+    kt_mat norms, squares;
 } kt_lora;
 
 // Slots in one arena, placed together as the adapter's are: A's first, then B's. A rank may be 0.
@@ -128,6 +131,11 @@ void kt_make_lora(kt *k, uint32_t count, const uint32_t *ranks, const uint32_t *
                   const uint32_t *outs, float dropout, kt_lora *out);
 void kt_make_expert_lora(kt *k, uint32_t experts, uint32_t count, const uint32_t *ranks,
                          const uint32_t *ins, const uint32_t *outs, float dropout, kt_lora *out);
+// The same with DoRA's magnitudes and any norms: nothing says that they are those of W + s B A.
+// Norms and squares are inputs, or what is expected of them is to be filled in.
+void kt_make_dora(kt *k, kt_kind kind, uint32_t count, const uint32_t *ranks, const uint32_t *ins,
+                  const uint32_t *outs, float dropout, kt_lora *out);
+void kt_lora_expect_magnitude(kt_lora *l, uint32_t slot, const double *dm);
 // Adds dense gradients [rank, in] and [out, rank], of each expert, to what is expected of the
 // gradient arena.
 void kt_lora_expect_add(kt_lora *l, uint32_t slot, const double *da, const double *db);

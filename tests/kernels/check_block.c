@@ -16,6 +16,7 @@ typedef struct block_case {
     inl_format_id format;
     uint32_t ranks[INL_ROLE_COUNT]; // 0: no adapter there
     float dropout;
+    bool dora;
     bool biases, again, lowest; // again: forward once more before backward; lowest: no dX
     uint32_t lengths[8];
     inl_arch arch;
@@ -67,7 +68,10 @@ static void make_layer(kt *k, block_data *d)
     }
     d->layer.norm[INL_NORM_Q].heads = c->heads;
     d->layer.norm[INL_NORM_K].heads = c->kv_heads;
-    kt_make_lora(k, count, ranks, ins, outs, c->dropout, &d->lora);
+    if (c->dora)
+        kt_make_dora(k, KT_IN, count, ranks, ins, outs, c->dropout, &d->lora);
+    else
+        kt_make_lora(k, count, ranks, ins, outs, c->dropout, &d->lora);
 }
 
 static void make_block(kt *k, const block_case *c, block_data *d)
@@ -125,6 +129,7 @@ static void emit(kt *k, block_data *d)
 typedef struct ref_layer {
     ref_linear l;
     double *x, *h, *mask, *y;
+    double *u; // DoRA's, before the norm and the magnitude
 } ref_layer;
 
 static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const double *residual)
@@ -150,7 +155,15 @@ static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const 
         f.l.rank = s->rank;
         f.l.scale = (double)s->scale;
     }
-    ref_gemm(&f.l, x, f.y);
+    if (s->dora) {
+        f.u = kt_doubles(k, (uint64_t)t * s->out);
+        f.l.bias = f.l.residual = NULL;
+        ref_gemm(&f.l, x, f.u);
+        ref_dora(f.u, d->lora.magnitude[module], d->lora.norm[module], d->bias[r].v, residual, t,
+                 s->out, f.y);
+    } else {
+        ref_gemm(&f.l, x, f.y);
+    }
     return f;
 }
 
@@ -162,6 +175,13 @@ static void ref_backward(kt *k, block_data *d, inl_role r, const ref_layer *f, c
     const inl_lora_slot *s = &d->lora.slots[module];
     ref_linear l = {.rows = t, .in = s->in, .out = s->out, .w = f->l.w};
     l.residual = kt_copy(k, dx, (uint64_t)t * s->in);
+    if (s->dora) {
+        double *dm = kt_doubles(k, s->out), *du = kt_doubles(k, (uint64_t)t * s->out);
+        ref_dora_dm(dy, f->u, d->lora.norm[module], t, s->out, dm);
+        ref_dora(dy, d->lora.magnitude[module], d->lora.norm[module], NULL, NULL, t, s->out, du);
+        kt_lora_expect_magnitude(&d->lora, module, dm);
+        dy = du;
+    }
     if (s->rank > 0) {
         double *g = kt_doubles(k, (uint64_t)t * s->rank);
         double *da = kt_doubles(k, (uint64_t)s->rank * s->in);
@@ -413,6 +433,14 @@ void check_block(kt_suite *suite)
          .ranks = {2, 1, 3, 4, 2, 1, 2}, .lengths = {20}, .halves = true, .window = 5,
          .softcap = 2.0f,
          .arch = {.qk_norm = true, .post_norms = true, .gelu = true}},
+        {.name = "dora, all", .t = 33, .dim = 40, .ffn = 52, .heads = 4, .kv_heads = 2,
+         .head_dim = 12, .rope_dim = 8, .format = INL_FORMAT_F32, .ranks = {3, 3, 3, 3, 3, 3, 3},
+         .dora = true, .biases = true, .lengths = {5, 1, 1, 9}},
+        {.name = "dora, fused, some roles, recomputed", .t = 17, .dim = 36, .ffn = 28, .heads = 3,
+         .kv_heads = 1, .head_dim = 20, .rope_dim = 12, .format = INL_FORMAT_F16, .dora = true,
+         .ranks = {[INL_ROLE_Q] = 3, [INL_ROLE_GATE] = 5, [INL_ROLE_DOWN] = 2}, .again = true,
+         .lengths = {3, 9}, .halves = true,
+         .arch = {.fused_qkv = true, .fused_gate_up = true, .post_norms = true}},
         {.name = "fused, part of a head turns", .t = 17, .dim = 36, .ffn = 28, .heads = 3,
          .kv_heads = 1, .head_dim = 20, .rope_dim = 12, .format = INL_FORMAT_F16,
          .ranks = {[INL_ROLE_Q] = 3, [INL_ROLE_O] = 1, [INL_ROLE_GATE] = 5, [INL_ROLE_DOWN] = 2},

@@ -8,7 +8,7 @@ int main(int argc, char **argv)
         {"matmul", check_matmul},       {"lora", check_lora},     {"layer", check_layer},
         {"attention", check_attention}, {"update", check_update}, {"reduce", check_reduce},
         {"block", check_block},         {"plan", check_plan},     {"large", check_large},
-        {"moe", check_moe},
+        {"moe", check_moe},             {"dora", check_dora},
     };
     return kt_main(argc, argv, families, INL_COUNT(families));
 }

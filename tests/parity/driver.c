@@ -4,7 +4,7 @@
 // The job: "model", "out", and what is wanted of
 //   "quantize"   a number of inlay_quantize
 //   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
-//   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, targets, init, seed}
+//   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, dora, targets, init, seed}
 //   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; no adapter:
 //                its rows alone
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
@@ -83,6 +83,7 @@ static inlay_result open_adapter(run *r)
     inlay_adapter_params params = {.r = number(l, "r"),
                                    .alpha = real(l, "alpha"),
                                    .use_rslora = json_is_true(get(l, "rslora")),
+                                   .use_dora = json_is_true(get(l, "dora")),
                                    .target_modules = json_string_value(get(l, "targets")),
                                    .init_lora_weights = (inlay_init)number(l, "init"),
                                    .seed = number(l, "seed")};

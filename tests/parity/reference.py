@@ -40,7 +40,9 @@ def load_adapter(model, folder, trainable=False):
 
 def named(model):
     """Trainable parameters by the names they have in a PEFT file, without its prefix."""
-    return {name.removeprefix("base_model.model.").replace(".default.", "."): p
+    return {name.removeprefix("base_model.model.")
+            .replace("lora_magnitude_vector.default.weight", "lora_magnitude_vector")
+            .replace(".default.", "."): p
             for name, p in model.named_parameters() if p.requires_grad}
 
 

@@ -54,6 +54,18 @@ void ref_lora_db(const double *dy, const double *h, uint32_t rows, uint32_t out,
 void ref_lora_da(const double *g, const double *x, const double *mask, uint32_t rows, uint32_t in,
                  uint32_t rank, double *da);
 
+// ---- DoRA, ref/dora.c
+
+// norm [out]: of the rows of W + scale B A, W [out, in] and A and B as above.
+void ref_dora_norms(const double *w, const double *a, const double *b, uint32_t out, uint32_t in,
+                    uint32_t rank, double scale, double *norm);
+// y [rows, cols] = m / norm u + bias + residual; the last two may be NULL.
+void ref_dora(const double *u, const double *m, const double *norm, const double *bias,
+              const double *residual, uint32_t rows, uint32_t cols, double *y);
+// dm [cols] += sum over rows of dy u / norm
+void ref_dora_dm(const double *dy, const double *u, const double *norm, uint32_t rows,
+                 uint32_t cols, double *dm);
+
 // y [rows, cols] = table[tokens[t], :]
 void ref_embed(const double *table, const uint32_t *tokens, uint32_t rows, uint32_t cols,
                double *y);

@@ -32,6 +32,11 @@ static const train_setup mixture = {
     .params = {.batch_size = 2, .gradient_accumulation_steps = 2, .max_steps = STEPS,
                .gradient_checkpointing = 1, .seed = 5}};
 
+static const train_setup dora = {
+    .adapter = {.use_dora = true, .target_modules = "all-linear"},
+    .params = {.batch_size = 2, .max_steps = STEPS, .loraplus_lr_ratio = 4.0f,
+               .gradient_checkpointing = 1, .seed = 7}};
+
 static train_bytes unbroken(const train_setup *setup)
 {
     train_run r;
@@ -105,6 +110,7 @@ static void resumed_run_is_the_run(void **state)
     broken_at(&plain, 10);
     broken_at(&rich, 10);
     broken_at(&mixture, 10);
+    broken_at(&dora, 10);
 }
 
 static void resumed_at_an_epochs_end(void **state)
@@ -126,18 +132,20 @@ static void resume_checks_the_options(void **state)
     toy_model other_weights = train_toy;
     other_weights.seed++;
     train_setup rate = plain, steps = plain, data = plain, rank = plain, weights = plain,
-                nf4 = plain;
+                nf4 = plain, magnitudes = plain;
     rate.params.learning_rate = 2e-2f;
     steps.params.max_steps = STEPS + 1;
     data.text = "{\"text\": \"another\"}\n";
     rank.adapter.r = 4;
     weights.model = other_weights;
     nf4.open.quantize = INLAY_QUANTIZE_NF4;
+    magnitudes.adapter.use_dora = true;
     const struct {
         const train_setup *setup;
         const char *word;
     } cases[] = {{&rate, "learning_rate"}, {&steps, "max_steps"}, {&data, "dataset"},
-                 {&rank, "rank"},          {&weights, "model"},   {&nf4, "quantize"}};
+                 {&rank, "rank"},          {&weights, "model"},   {&nf4, "quantize"},
+                 {&magnitudes, "use_dora"}};
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
         train_open(&r, cases[i].setup);
         train_bytes before = train_adapter(&r);

@@ -67,7 +67,7 @@ static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const
                            .v = size,
                            .norm = norm,
                            .floats = slots->floats};
-    dev_check(inl_emit_update(update, &args, &inputs), "emit an update");
+    dev_check(inl_emit_update(update, &args, &arena, w, slots, &inputs), "emit an update");
     collect(micro, c);
     collect(update, c);
     inl_plan_destroy(&micro);

@@ -41,10 +41,14 @@ static int convert(const options *o)
     inlay_adapter *adapter = NULL;
     inlay_result result = setup_model(&o->base, &model, &adapter);
     int code = cli_exit_input(result);
-    if (result == INLAY_OK && ends_in_gguf(o->output))
-        code = cli_exit_run(inlay_adapter_save_gguf(adapter, o->output));
-    else if (result == INLAY_OK)
+    if (result == INLAY_OK && ends_in_gguf(o->output)) {
+        result = inlay_adapter_save_gguf(adapter, o->output);
+        // DoRA's magnitudes, which the format cannot hold
+        bool unfit = result == INLAY_ERROR_UNSUPPORTED;
+        code = unfit ? cli_exit_input(result) : cli_exit_run(result);
+    } else if (result == INLAY_OK) {
         code = cli_exit_run(inlay_adapter_save_peft(adapter, o->output));
+    }
     inlay_adapter_destroy(&adapter);
     inlay_model_close(&model);
     if (code == EXIT_OK)

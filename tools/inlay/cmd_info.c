@@ -198,6 +198,7 @@ static json_t *adapter_json(const inlay_adapter *adapter, const inlay_adapter_in
     json_put(o, "scale", json_number((double)a->scale, 8));
     json_put(o, "dropout", json_number((double)a->dropout, 8));
     json_put(o, "use_rslora", json_boolean(a->use_rslora));
+    json_put(o, "use_dora", json_boolean(a->use_dora));
     json_put(o, "parameters", json_count(a->parameters));
     for (uint32_t i = 0; i < a->pair_count; i++) {
         inlay_adapter_pair p;
@@ -246,8 +247,8 @@ static bool named_before(const inlay_adapter *adapter, uint32_t index, const cha
 static void print_adapter(const inlay_adapter *adapter, const inlay_adapter_info *a, bool tensors)
 {
     text_buffer count;
-    printf("adapter        LoRA, %s%s%s\n", a->format, *a->architecture ? ", for " : "",
-           a->architecture);
+    printf("adapter        %s, %s%s%s\n", a->use_dora ? "DoRA" : "LoRA", a->format,
+           *a->architecture ? ", for " : "", a->architecture);
     printf("rank           %u, alpha %g, scale %g%s, dropout %g\n", a->r, (double)a->alpha,
            (double)a->scale, a->use_rslora ? " (rslora)" : "", (double)a->dropout);
     printf("parameters     %s in %u pairs\n", text_count(&count, (double)a->parameters),

@@ -260,14 +260,15 @@ static int train(train_run *run)
     const train_options *o = run->options;
     inlay_train_params params = train_train_params(o);
     int code = prepare_output(o);
-    if (code == EXIT_OK && !o->no_steps)
+    // DoRA's magnitudes begin as norms that a trainer finds.
+    if (code == EXIT_OK && (!o->no_steps || o->use_dora))
         code = cli_exit_run(inlay_trainer_create(&run->trainer, cli_env(), run->device, run->model,
                                                  run->adapter, run->data, &params));
     if (code == EXIT_OK && run->trainer)
         code = resume(run);
     if (code == EXIT_OK && !train_log_open(&run->log, o->output, run->first_step))
         code = EXIT_FAILED;
-    if (code == EXIT_OK && run->trainer)
+    if (code == EXIT_OK && !o->no_steps)
         code = train_run_steps(run);
     if (code == EXIT_OK)
         code = train_run_save(run);

@@ -26,6 +26,7 @@ const arg_alias config_aliases[] = {
     SAME("lora-rank", "lora-r"),
     SAME("rank", "lora-r"),
     SAME("peft-use-rslora", "use-rslora"),
+    SAME("peft-use-dora", "use-dora"),
     SAME("lora-target", "lora-target-modules"),
     SAME("target-modules", "lora-target-modules"),
     YES_NO("lora-target-linear", "lora-target-modules", "all-linear", NULL),

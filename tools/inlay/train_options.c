@@ -75,6 +75,8 @@ static const arg table[] = {
      .help = "on the input of A (default 0)", .max = 1, .below = true},
     {.name = "use-rslora", .type = ARG_FLAG, .offset = AT(use_rslora),
      .help = "scale is alpha / sqrt(r)"},
+    {.name = "use-dora", .type = ARG_FLAG, .offset = AT(use_dora),
+     .help = "also trains a magnitude a row of each matrix (DoRA); no adapter.gguf then"},
     {.name = "lora-target-modules", .type = ARG_STRING, .offset = AT(target_modules),
      .value = "LIST|REGEX",
      .help = "all-linear (default), q_proj,v_proj,... or a regex on the path"},
@@ -163,7 +165,7 @@ static bool check(const args *a, train_options *o, int *code)
         return false;
     }
     static const char *const fresh[] = {"lora-r", "lora-alpha", "lora-dropout", "use-rslora",
-                                        "lora-target-modules", "init-lora-weights"};
+                                        "use-dora", "lora-target-modules", "init-lora-weights"};
     for (size_t i = 0; o->adapter && i < COUNT(fresh); i++) {
         if (args_is_set(a, fresh[i])) {
             cli_error("--%s is the adapter's own, it cannot be set together with --adapter",
@@ -223,6 +225,7 @@ inlay_adapter_params train_adapter_params(const train_options *o)
                                   .alpha = (float)o->lora_alpha,
                                   .dropout = (float)o->lora_dropout,
                                   .use_rslora = o->use_rslora,
+                                  .use_dora = o->use_dora,
                                   .target_modules = o->target_modules,
                                   .init_lora_weights = (inlay_init)o->init,
                                   .seed = o->seed};

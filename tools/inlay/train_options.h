@@ -18,7 +18,7 @@ typedef struct train_options {
     double eval_split;
     uint32_t lora_r;
     double lora_alpha, lora_dropout;
-    bool use_rslora;
+    bool use_rslora, use_dora;
     const char *target_modules;
     int init;
     double loraplus_lr_ratio;

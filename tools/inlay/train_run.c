@@ -6,6 +6,7 @@
 #include "progress.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void describe(const train_run *run, double since, progress_state *out)
@@ -146,8 +147,13 @@ int train_run_save(train_run *run)
     inlay_result result = run->trainer ? inlay_trainer_sync(run->trainer) : INLAY_OK;
     if (result == INLAY_OK)
         result = inlay_adapter_save_peft(run->adapter, folder);
+    inlay_adapter_info info;
+    inlay_adapter_get_info(run->adapter, &info);
     char *path = path_join(folder, "adapter.gguf");
-    if (result == INLAY_OK)
+    if (result == INLAY_OK && info.use_dora) {
+        (void)remove(path); // an earlier run's
+        cli_note("no adapter.gguf: GGUF has no place for DoRA's magnitudes");
+    } else if (result == INLAY_OK)
         result = inlay_adapter_save_gguf(run->adapter, path);
     free(path);
     if (result != INLAY_OK)

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// DoRA's kernels: the norms of rows through every format, the scaled result, the magnitudes'
+// gradient.
+#include "kernels/families.h"
+#include "op/dora.h"
+#include "ref/ref.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "gpu/vk.h" // caps are changed below
+
+#define BOUND 1e-12
+
+static void one_slot(kt *k, kt_kind kind, uint32_t rank, uint32_t in, uint32_t out, kt_lora *l)
+{
+    // The slot is the second, so that it starts in the middle of everything.
+    kt_make_dora(k, kind, 2, (const uint32_t[]){2, rank}, (const uint32_t[]){in, in},
+                 (const uint32_t[]){7, out}, 0.0f, l);
+}
+
+static void check_scale(kt_suite *suite, uint32_t t, uint32_t n, bool bias, bool residual)
+{
+    kt *k = kt_begin(suite, "dora T%u N%u%s%s", t, n, bias ? " bias" : "",
+                     residual ? " residual" : "");
+    if (!k)
+        return;
+    kt_lora l;
+    one_slot(k, KT_IN, 3, 12, n, &l);
+    kt_mat u = kt_tensor(k, KT_IN, "u", t, n, 1.0f), y = kt_tensor(k, KT_OUT, "y", t, n, 1.0f);
+    kt_mat b = {.t.buf = INL_BUF_NONE}, r = {.t.buf = INL_BUF_NONE};
+    if (bias)
+        b = kt_array(k, KT_IN, "bias", n, 8, 1.0f);
+    if (residual)
+        r = kt_tensor(k, KT_IN, "residual", t, n, 1.0f);
+    ref_dora(u.v, l.magnitude[1], l.norm[1], b.v, r.v, t, n, y.v);
+    inl_op_dora(kt_plan(k), &l.arena, &l.slots[1], u.t, b.t.buf, r.t.buf, y.t);
+    if (kt_run(k))
+        kt_expect(k, &y, BOUND);
+    kt_end(k);
+}
+
+// Every third row has no gradient, and in its place u has what a kernel that was skipped leaves.
+static void check_bwd(kt_suite *suite, uint32_t t, uint32_t n, bool in_place)
+{
+    kt *k = kt_begin(suite, "dora_bwd T%u N%u%s", t, n, in_place ? " in place" : "");
+    if (!k)
+        return;
+    kt_lora l;
+    one_slot(k, KT_IN, 3, 12, n, &l);
+    kt_mat u = kt_tensor(k, KT_IN, "u", t, n, 1.0f);
+    kt_mat dy = kt_tensor(k, in_place ? KT_ADD : KT_IN, "dy", t, n, 1.0f);
+    kt_mat du = in_place ? dy : kt_tensor(k, KT_OUT, "du", t, n, 1.0f);
+    double *dead = kt_copy(k, u.v, (uint64_t)t * n), *dm = kt_doubles(k, n);
+    for (uint32_t i = 0; i < t; i += 3)
+        for (uint32_t c = 0; c < n; c++) {
+            dy.v[(size_t)i * n + c] = 0.0;
+            dead[(size_t)i * n + c] = c % 2 ? (double)NAN : (double)INFINITY;
+        }
+    kt_set(k, &dy, dy.v);
+    ref_dora_dm(dy.v, u.v, l.norm[1], t, n, dm);
+    kt_set(k, &u, dead);
+    ref_dora(dy.v, l.magnitude[1], l.norm[1], NULL, NULL, t, n, du.v);
+    kt_lora_expect_magnitude(&l, 1, dm);
+    inl_op_dora_bwd(kt_plan(k), &l.arena, &l.slots[1], u.t, dy.t, du.t);
+    if (kt_run(k)) {
+        kt_expect(k, &du, BOUND);
+        kt_lora_expect(k, &l, BOUND);
+        kt_run_again(k);
+    }
+    kt_end(k);
+}
+
+// Squares and norms of one matrix; those of the other slot stay as they are.
+static void check_norms(kt_suite *suite, inl_format_id format, uint32_t n, uint32_t in,
+                        uint32_t rank, uint32_t parts)
+{
+    kt *k = kt_begin(suite, "dora_norms %s N%u K%u rank %u in %u", inl_format_by_id(format)->name,
+                     n, in, rank, parts);
+    if (!k)
+        return;
+    kt_inputs inputs = kt_make_inputs(k, 1);
+    kt_weight w;
+    kt_lora l;
+    one_slot(k, KT_ADD, rank, in, n, &l);
+    kt_make_weight(k, format, n, in, parts, false, &w);
+    const inl_lora_slot *s = &l.slots[1];
+    double *norm = l.norms.v + s->norm, *squares = l.squares.v + s->norm;
+    memset(norm, 0, inl_round_up(n, 8) * sizeof(*norm));
+    memset(squares, 0, inl_round_up(n, 8) * sizeof(*squares));
+    ref_dora_norms(w.v, l.a[1], l.b[1], n, in, rank, 0.0, squares);
+    ref_dora_norms(w.v, l.a[1], l.b[1], n, in, rank, (double)s->scale, norm);
+    for (uint32_t i = 0; i < n; i++)
+        squares[i] *= squares[i];
+    inl_op_dora_squares(kt_plan(k), &inputs.in, &l.arena, s, &w.w);
+    inl_op_dora_norms(kt_plan(k), &inputs.in, &l.arena, s, &w.w);
+    if (kt_run(k)) {
+        kt_expect(k, &l.squares, BOUND);
+        kt_expect(k, &l.norms, BOUND);
+        kt_run_again(k);
+    }
+    kt_end(k);
+}
+
+static void check_rows(kt_suite *suite)
+{
+    static const uint32_t rows[] = {1, 2, 7, 8, 9, 33, 64}, cols[] = {1, 4, 20, 37, 172, 260};
+    for (uint32_t i = 0; i < INL_COUNT(rows); i++)
+        for (uint32_t j = 0; j < INL_COUNT(cols); j++) {
+            check_scale(suite, rows[i], cols[j], (i + j) % 2, (i + j / 2) % 2);
+            check_bwd(suite, rows[i], cols[j], j % 2);
+        }
+}
+
+// Where a device has threads to fill, several share a column's rows: the CPU that most of these
+// tests run on is told that it is a GPU.
+static void check_slices(kt_suite *suite)
+{
+    inl_gpu *gpu = kt_gpu(suite);
+    uint32_t type = gpu->caps.type;
+    gpu->caps.type = 2;
+    check_bwd(suite, 1, 20, false);
+    check_bwd(suite, 33, 172, true);
+    gpu->caps.type = type;
+}
+
+void check_dora(kt_suite *suite)
+{
+    check_rows(suite);
+    check_slices(suite);
+    for (inl_format_id f = 0; f < INL_FORMAT_COUNT; f++) {
+        uint32_t block = INL_MAX(inl_format_by_id(f)->block_elements, 4);
+        check_norms(suite, f, 37, block * 3, 5, 1);
+        check_norms(suite, f, 65, block * 2, 16, 3);
+    }
+    check_norms(suite, INL_FORMAT_F32, 9, 1, 1, 1);
+    check_norms(suite, INL_FORMAT_F32, 1, 37, 33, 1);
+    check_norms(suite, INL_FORMAT_F32, 172, 200, 8, 2);
+    check_norms(suite, INL_FORMAT_NF4, 37, 100, 3, 2); // blocks across rows
+}
