@@ -7,9 +7,8 @@
 
 #include <stdio.h>
 
-#define DECODER(name) inl_##name##_find_not_finite, inl_##name##_pack_row
-#define CODEC(name) inl_##name##_decode, inl_##name##_encode, DECODER(name)
-#define READ_ONLY(name) inl_##name##_decode, NULL, DECODER(name)
+#define CODEC(name)                                                                                \
+    inl_##name##_decode, inl_##name##_encode, inl_##name##_find_not_finite, inl_##name##_pack_row
 
 // How codes lie on the device and become numbers, and the bytes of 8 rows of a block's scales.
 #define PACKED(bits, zero, table, group, flags, scale_bytes)                                       \
@@ -29,19 +28,19 @@ static const inl_format formats[INL_FORMAT_COUNT] = {
     {INL_FORMAT_Q5_0, "Q5_0", 6, 32, 22, PACKED(5, 16, 0, 4, 0, 16), CODEC(q5_0)},
     {INL_FORMAT_Q5_1, "Q5_1", 7, 32, 24, PACKED(5, 0, 0, 4, OFFSETS, 32), CODEC(q5_1)},
     {INL_FORMAT_Q2_K, "Q2_K", 10, 256, 84, PACKED(2, 0, 0, 2, OFFSETS | INTEGERS, 288),
-     READ_ONLY(q2_k)},
-    {INL_FORMAT_Q3_K, "Q3_K", 11, 256, 110, PACKED(3, 4, 0, 2, INTEGERS, 144), READ_ONLY(q3_k)},
+     CODEC(q2_k)},
+    {INL_FORMAT_Q3_K, "Q3_K", 11, 256, 110, PACKED(3, 4, 0, 2, INTEGERS, 144), CODEC(q3_k)},
     {INL_FORMAT_Q4_K, "Q4_K", 12, 256, 144, PACKED(4, 0, 0, 4, OFFSETS | INTEGERS, 160),
-     READ_ONLY(q4_k)},
+     CODEC(q4_k)},
     {INL_FORMAT_Q5_K, "Q5_K", 13, 256, 176, PACKED(5, 0, 0, 4, OFFSETS | INTEGERS, 160),
-     READ_ONLY(q5_k)},
-    {INL_FORMAT_Q6_K, "Q6_K", 14, 256, 210, PACKED(6, 32, 0, 2, INTEGERS, 144), READ_ONLY(q6_k)},
+     CODEC(q5_k)},
+    {INL_FORMAT_Q6_K, "Q6_K", 14, 256, 210, PACKED(6, 32, 0, 2, INTEGERS, 144), CODEC(q6_k)},
     {INL_FORMAT_IQ4_NL, "IQ4_NL", 20, 32, 18, PACKED(4, 0, TABLE_IQ4, 4, 0, 16),
-     READ_ONLY(iq4_nl)},
+     CODEC(iq4_nl)},
     {INL_FORMAT_IQ4_XS, "IQ4_XS", 23, 256, 136, PACKED(4, 0, TABLE_IQ4, 4, INTEGERS, 80),
-     READ_ONLY(iq4_xs)},
+     CODEC(iq4_xs)},
     {INL_FORMAT_MXFP4, "MXFP4", 39, 32, 17, PACKED(4, 0, TABLE_MXFP4, 4, PACKING_BF16, 16),
-     READ_ONLY(mxfp4)},
+     CODEC(mxfp4)},
     {INL_FORMAT_NF4, "NF4", INL_GGML_TYPE_NONE, INL_NF4_BLOCK, 0, INL_TILING_NF4, 4, 0, 0, NULL,
      NULL, NULL, NULL},
 };

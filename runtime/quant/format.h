@@ -57,7 +57,7 @@ typedef struct inl_format {
     uint32_t packing; // shaders/lib/packing.h; 0 for the other tilings
     // `count` is a multiple of block_elements. Bit-exact to ggml's reference. NULL for NF4.
     void (*decode)(const void *blocks, float *out, uint64_t count);
-    // NULL where inlay does not write the format. Numbers that are not finite become any others.
+    // Numbers that are not finite become any others. NULL for NF4.
     void (*encode)(const float *in, void *blocks, uint64_t count);
     // Index of the first block that has something NaN or infinite, or UINT64_MAX.
     uint64_t (*find_not_finite)(const void *blocks, uint64_t count);

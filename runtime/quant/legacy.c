@@ -14,6 +14,9 @@
 #define Q4_1_BYTES 20
 #define Q5_0_BYTES 22
 #define Q5_1_BYTES 24
+#define MXFP4_BYTES 17
+
+static const float mxfp4_values[16] = {TABLE_MXFP4_VALUES};
 
 static float load_scale(const uint8_t *block)
 {
@@ -146,6 +149,16 @@ static uint32_t bit(const uint8_t *bytes, uint32_t j)
     return (uint32_t)bytes[j / 8] >> (j % 8) & 1u;
 }
 
+static void put_codes(uint8_t *high, uint8_t *low, const uint8_t *codes)
+{
+    for (uint32_t j = 0; j < 16; j++)
+        low[j] = (uint8_t)((codes[j] & 15u) | (uint32_t)codes[j + 16] << 4);
+    if (high)
+        memset(high, 0, 4);
+    for (uint32_t j = 0; high && j < BLOCK; j++)
+        high[j / 8] |= (uint8_t)((uint32_t)codes[j] >> 4 << j % 8);
+}
+
 // f16 d, f16 m, u8 q[16]: q * d + m
 static void q4_1(const uint8_t *in, inl_block *out)
 {
@@ -174,6 +187,11 @@ static void iq4_nl(const uint8_t *in, inl_block *out)
         out->codes[j] = (uint8_t)nibble(in + 2, j);
 }
 
+static void put_iq4_nl(const inl_block *in, uint8_t *out)
+{
+    put_codes(NULL, out + 2, in->codes);
+}
+
 // u8 e, u8 q[16]: table[q] * 2^(e - 128), the table being twice that of the standard. As BF16 the
 // power's exponent is e - 1; below the least normal number its one bit lies in the fraction.
 static void mxfp4(const uint8_t *in, inl_block *out)
@@ -186,18 +204,8 @@ static void mxfp4(const uint8_t *in, inl_block *out)
 INL_PACKED_CODEC(q4_1, INL_FORMAT_Q4_1, 0, 2)
 INL_PACKED_CODEC(q5_0, INL_FORMAT_Q5_0, 0, -1)
 INL_PACKED_CODEC(q5_1, INL_FORMAT_Q5_1, 0, 2)
-INL_PACKED_CODEC(iq4_nl, INL_FORMAT_IQ4_NL, 0, -1)
+INL_PACKED_CODEC_BOTH(iq4_nl, INL_FORMAT_IQ4_NL, 0, -1, 0)
 INL_PACKED_CODEC(mxfp4, INL_FORMAT_MXFP4, -1, -1)
-
-static void put_codes(uint8_t *high, uint8_t *low, const uint8_t *codes)
-{
-    for (uint32_t j = 0; j < 16; j++)
-        low[j] = (uint8_t)((codes[j] & 15u) | (uint32_t)codes[j + 16] << 4);
-    if (high)
-        memset(high, 0, 4);
-    for (uint32_t j = 0; high && j < BLOCK; j++)
-        high[j / 8] |= (uint8_t)((uint32_t)codes[j] >> 4 << j % 8);
-}
 
 // The extreme becomes code 0; `levels` is half of the codes there are.
 static void symmetric_codes(const float *in, float levels, uint8_t *block, uint8_t *codes)
@@ -264,5 +272,32 @@ void inl_q5_1_encode(const float *in, void *blocks, uint64_t count)
     for (uint64_t b = 0; b < count / BLOCK; b++, block += Q5_1_BYTES, in += BLOCK) {
         affine_codes(in, 31.0f, block, codes);
         put_codes(block + 4, block + 8, codes);
+    }
+}
+
+// The power that brings the extreme below 8, of codes that reach 6 (twice that in the table).
+static uint8_t mxfp4_exponent(float extreme)
+{
+    int exponent;
+    if (!(fabsf(extreme) > 0.0f) || !isfinite(extreme))
+        return 0;
+    frexpf(extreme, &exponent); // |extreme| in [2^(exponent - 1), 2^exponent)
+    return (uint8_t)INL_MAX(exponent - 3 + 127, 0);
+}
+
+void inl_mxfp4_encode(const float *in, void *blocks, uint64_t count)
+{
+    uint8_t *block = blocks, codes[BLOCK];
+    for (uint64_t b = 0; b < count / BLOCK; b++, block += MXFP4_BYTES, in += BLOCK) {
+        block[0] = mxfp4_exponent(extreme(in));
+        float d = ldexpf(1.0f, block[0] - 128);
+        for (uint32_t j = 0; j < BLOCK; j++) {
+            uint8_t best = 0;
+            for (uint8_t code = 1; code < 16; code++)
+                if (fabsf(d * mxfp4_values[code] - in[j]) < fabsf(d * mxfp4_values[best] - in[j]))
+                    best = code;
+            codes[j] = best;
+        }
+        put_codes(NULL, block + 1, codes);
     }
 }

@@ -9,7 +9,7 @@
 static const int8_t iq4_values[16] = {TABLE_IQ4_VALUES};
 static const int8_t mxfp4_values[16] = {TABLE_MXFP4_VALUES};
 
-static int32_t value_of(uint32_t packing, uint8_t code)
+int32_t inl_packed_value(uint32_t packing, uint8_t code)
 {
     switch (PACKING_TABLE(packing)) {
     case TABLE_IQ4: return iq4_values[code];
@@ -45,7 +45,7 @@ static void decode_block(const inl_format *f, const inl_block *b, float *out)
     float scale = scale_of(f->packing, b->scale), offset = scale_of(f->packing, b->offset);
     for (uint32_t j = 0; j < f->block_elements; j++) {
         float s = integers ? scale * (float)b->scales[j / group] : scale;
-        float product = (float)value_of(f->packing, b->codes[j]) * s;
+        float product = (float)inl_packed_value(f->packing, b->codes[j]) * s;
         float m = integers ? -(offset * (float)b->offsets[j / group]) : offset;
         out[j] = offsets ? product + m : product;
     }
@@ -119,4 +119,14 @@ void inl_packed_pack_row(const inl_packed *packed, const void *row, uint32_t i, 
         inl_tile_put_codes(quants, b * f->block_elements, i, block.codes, f->block_elements,
                            PACKING_BITS(f->packing));
     }
+}
+
+void inl_packed_put(const inl_packed *packed, const inl_block *block, uint8_t *out)
+{
+    memset(out, 0, inl_format_by_id(packed->format)->block_bytes);
+    if (packed->scale_at >= 0)
+        memcpy(out + packed->scale_at, &block->scale, 2);
+    if (packed->offset_at >= 0)
+        memcpy(out + packed->offset_at, &block->offset, 2);
+    packed->put_together(block, out);
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Block formats against the `gguf` package: random blocks decoded to the same bits, subnormal and
-extreme scales among them. That the device decodes to those bits too is for tests/kernels
-(check_matmul.c, check_moe.c: "decode through", "embed")."""
+extreme scales among them; floats encoded to the same bytes, or as well. That the device decodes to
+those bits too is for tests/kernels (check_matmul.c: "decode through", "embed")."""
 import os
 import subprocess
 
@@ -49,3 +49,26 @@ def test_decode(name):
     assert np.isfinite(want).all()
     wrong = np.argwhere(got.view(np.uint32) != want.view(np.uint32))
     assert len(wrong) == 0, f"{len(wrong)} differ, first {wrong[0]}: {got[tuple(wrong[0])]!r}"
+
+
+def relative_error(name, blocks, x):
+    qtype = gguf.GGMLQuantizationType[name]
+    back = gguf.quants.dequantize(blocks.reshape(-1, gguf.GGML_QUANT_SIZES[qtype][1]), qtype)
+    return np.sqrt(np.mean((back.reshape(-1) - x) ** 2) / np.mean(x ** 2))
+
+
+@pytest.mark.parametrize("name", ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "MXFP4"])
+def test_encode_is_the_packages(name):
+    x = np.random.default_rng(2).normal(0, 0.02, 32 * BLOCKS).astype(np.float32)
+    x[:32], x[32:64], x[70:96] = 0, 0.5, 1e-7
+    want = gguf.quants.quantize(x, gguf.GGMLQuantizationType[name]).reshape(-1)
+    assert np.array_equal(run("encode", name, x), want)
+
+
+# The errors of ggml's own quantizers, without an importance matrix, for the same numbers.
+@pytest.mark.parametrize("name, ggml", [("Q2_K", 0.2968), ("Q3_K", 0.1508), ("Q4_K", 0.0714),
+                                        ("Q5_K", 0.0361), ("Q6_K", 0.0178), ("IQ4_NL", 0.0761),
+                                        ("IQ4_XS", 0.0767)])
+def test_encode_errs_no_more_than_ggml(name, ggml):
+    x = np.random.default_rng(0).normal(0, 0.02, 256 * 512).astype(np.float32)
+    assert relative_error(name, run("encode", name, x), x) < 1.02 * ggml

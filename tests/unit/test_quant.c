@@ -13,6 +13,7 @@
 #include "quant/nf4.h"
 #include "quant_vectors.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,6 +227,61 @@ static void test_float_codecs(void **state)
     free(blocks);
 }
 
+// What no format is made for must not be undefined behaviour, and what it holds exactly stays.
+static void test_encode_edges(void **state)
+{
+    (void)state;
+    float in[INL_MAX_BLOCK], out[INL_MAX_BLOCK];
+    uint8_t block[INL_MAX_BLOCK * 4];
+    static const float odd[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, FLT_MIN, 1e-42f, 0.0f};
+    for (int id = 0; id < INL_FORMAT_NF4; id++) {
+        const inl_format *f = inl_format_by_id((inl_format_id)id);
+        for (uint32_t pattern = 0; pattern < 64; pattern++) {
+            uint32_t seed = pattern;
+            for (int j = 0; j < INL_MAX_BLOCK; j++)
+                in[j] = next(&seed) >> 28 < pattern % 16 ? 0.01f : odd[(pattern + j) % 8];
+            f->encode(in, block, INL_MAX_BLOCK);
+            f->decode(block, out, INL_MAX_BLOCK);
+        }
+        memset(in, 0, sizeof(in));
+        f->encode(in, block, INL_MAX_BLOCK);
+        f->decode(block, out, INL_MAX_BLOCK);
+        for (int j = 0; j < INL_MAX_BLOCK; j++)
+            assert_true(out[j] == 0.0f);
+        assert_true(f->find_not_finite(block, INL_MAX_BLOCK) == UINT64_MAX);
+    }
+}
+
+// Encoded and decoded twice it is what it was after the first time, or near: an encoder's codes are
+// those nearest to the values that the decoder makes of them.
+static void test_encode_again(void **state)
+{
+    (void)state;
+    enum { COUNT = 64 * INL_MAX_BLOCK };
+    for (int id = 0; id < INL_FORMAT_NF4; id++) {
+        const inl_format *f = inl_format_by_id((inl_format_id)id);
+        float *in = test_input(5, COUNT), once[COUNT], twice[COUNT];
+        uint8_t *blocks = malloc(4 * COUNT);
+        f->encode(in, blocks, COUNT);
+        f->decode(blocks, once, COUNT);
+        f->encode(once, blocks, COUNT);
+        f->decode(blocks, twice, COUNT);
+        double first = 0.0, second = 0.0, size = 0.0;
+        for (int i = 0; i < COUNT; i++) {
+            first += pow((double)once[i] - (double)in[i], 2);
+            second += pow((double)twice[i] - (double)once[i], 2);
+            size += pow((double)in[i], 2);
+        }
+        double error = sqrt(first / size), bits = (double)f->block_bytes * 8 / f->block_elements;
+        if (!(error < 1.6 * pow(2.0, 1.0 - bits)) && !(error < 2e-3))
+            fail_msg("%s: error %g at %g bits", f->name, error, bits);
+        if (!(second <= 0.25 * first))
+            fail_msg("%s: %g comes on top of an error of %g", f->name, sqrt(second / size), error);
+        free(in);
+        free(blocks);
+    }
+}
+
 static void test_legacy_edges(void **state)
 {
     (void)state;
@@ -399,6 +455,8 @@ int main(void)
         cmocka_unit_test(test_q8_0),
         cmocka_unit_test(test_q4_0),
         cmocka_unit_test(test_float_codecs),
+        cmocka_unit_test(test_encode_edges),
+        cmocka_unit_test(test_encode_again),
         cmocka_unit_test(test_legacy_edges),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_dynamic_map),
