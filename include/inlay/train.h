@@ -94,6 +94,10 @@ INLAY_API uint32_t inlay_trainer_get_step(const inlay_trainer *trainer); // step
 // gradient is NaN or infinite; the log names the layer, the tensor and the step, and the adapter is
 // as it was before the step.
 INLAY_API inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats);
+// The newest steps, at most 256 and `room`, oldest first; returns how many. They are kept in a
+// checkpoint: after a resume those before it are there, with times of 0.
+INLAY_API uint32_t inlay_trainer_get_history(const inlay_trainer *trainer, inlay_step_stats *stats,
+                                             uint32_t room);
 // Copies the trained values from the device into the adapter. NOT_FINITE: one is NaN or infinite,
 // and the adapter is left as it is.
 INLAY_API inlay_result inlay_trainer_sync(inlay_trainer *trainer);
@@ -101,7 +105,8 @@ INLAY_API inlay_result inlay_trainer_sync(inlay_trainer *trainer);
 // at all, in the place of an older checkpoint or an empty folder alone; the adapter files in it are
 // PEFT's. A process killed meanwhile leaves FOLDER.tmp-PID beside it. Resuming gives the unbroken
 // run bit for bit on the same device and driver. Errors of resume: MISMATCH when the run's options,
-// model or data differ; they leave the run as it was.
+// model or data differ; they leave the run as it was. Another number of steps is allowed: where the
+// rate depends on it, a warning says so.
 INLAY_API inlay_result inlay_trainer_save_checkpoint(inlay_trainer *trainer, const char *folder);
 INLAY_API inlay_result inlay_trainer_resume(inlay_trainer *trainer, const char *folder);
 
@@ -115,6 +120,11 @@ typedef struct inlay_eval_result {
 // beside the run's. MISMATCH when the rows are longer than the training data's.
 INLAY_API inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inlay_dataset *dataset,
                                               inlay_eval_result *result);
+// Asked between the submissions of an evaluation, on its thread: what is not INLAY_OK, such as
+// INLAY_ERROR_INTERRUPTED, ends it with that result; the trainer is as it was before.
+typedef inlay_result (*inlay_eval_callback)(void *user, uint64_t rows_done, uint64_t rows);
+INLAY_API void inlay_trainer_watch_evaluation(inlay_trainer *trainer, inlay_eval_callback callback,
+                                              void *user); // NULL: nobody is asked
 // The loss of `model` with `adapter` (NULL: none) on `dataset`.
 INLAY_API inlay_result inlay_evaluate(const inlay_env *env, inlay_device *device,
                                       const inlay_model *model, const inlay_adapter *adapter,

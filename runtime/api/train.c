@@ -130,22 +130,43 @@ uint32_t inlay_trainer_get_step(const inlay_trainer *trainer)
     return trainer->trainer->step;
 }
 
+static inlay_step_stats translate_stats(const inl_step_stats *s)
+{
+    return (inlay_step_stats){.step = s->step,
+                              .epoch = s->epoch,
+                              .loss = s->loss,
+                              .grad_norm = s->grad_norm,
+                              .learning_rate = s->learning_rate,
+                              .tokens = s->tokens,
+                              .supervised_tokens = s->supervised,
+                              .seconds = s->seconds,
+                              .host_seconds = s->host_seconds};
+}
+
 inlay_result inlay_trainer_step(inlay_trainer *trainer, inlay_step_stats *stats)
 {
     INL_REQUIRE(&trainer->env, stats != NULL);
     inl_step_stats s;
     INL_TRY(inl_trainer_step(trainer->trainer, &s));
-    *stats = (inlay_step_stats){.step = s.step,
-                                .epoch = s.epoch,
-                                .loss = s.loss,
-                                .grad_norm = s.grad_norm,
-                                .learning_rate = s.learning_rate,
-                                .tokens = s.tokens,
-                                .supervised_tokens = s.supervised,
-                                .seconds = s.seconds,
-                                .host_seconds = s.host_seconds,
-                                .peak_device_bytes = inl_gpu_peak(trainer->device->gpu)};
+    *stats = translate_stats(&s);
+    stats->peak_device_bytes = inl_gpu_peak(trainer->device->gpu);
     return INLAY_OK;
+}
+
+uint32_t inlay_trainer_get_history(const inlay_trainer *trainer, inlay_step_stats *stats,
+                                   uint32_t room)
+{
+    const inl_history *history = &trainer->trainer->history;
+    uint32_t kept = inl_history_count(history), count = INL_MIN(kept, room);
+    for (uint32_t i = 0; i < count; i++)
+        stats[i] = translate_stats(inl_history_at(history, kept - count + i));
+    return count;
+}
+
+void inlay_trainer_watch_evaluation(inlay_trainer *trainer, inlay_eval_callback callback,
+                                    void *user)
+{
+    trainer->trainer->watch = (inl_eval_watch){callback, user};
 }
 
 inlay_result inlay_trainer_sync(inlay_trainer *trainer)
@@ -201,7 +222,7 @@ inlay_result inlay_evaluate(const inlay_env *public_env, inlay_device *device,
                                       adapter ? &resident.arena : NULL, length, NULL, &evaluator);
     inl_evaluation e;
     if (result == INLAY_OK)
-        result = inl_evaluator_run(evaluator, dataset->dataset, &e);
+        result = inl_evaluator_run(evaluator, dataset->dataset, NULL, &e);
     if (result == INLAY_OK)
         translate_evaluation(&e, out);
     inl_evaluator_destroy(&evaluator);

@@ -4,7 +4,8 @@
 //
 //   adapter_config.json, adapter_model.safetensors   the adapter
 //   optimizer.safetensors                            m, v: the arenas' images
-//   trainer_state.json                               step, and what the run was started with
+//   trainer_state.json                               step, the newest steps' numbers, and what the
+//                                                    run was started with
 #define _GNU_SOURCE // renameat2
 #include "base/file.h"
 #include "base/finite.h"
@@ -49,8 +50,29 @@ static json_t *make_state(const inl_trainer *t)
                      (int)p->shuffle, "seed", (json_int_t)p->seed);
 }
 
-// Options that must be as they were. The number of steps may grow where the rate does not depend on
-// it.
+// The number of steps may be another one; where the rate depends on it, that is said. A warm-up
+// that is a share of the steps changes with them.
+static bool may_differ(const inl_trainer *t, const json_t *saved, const char *key)
+{
+    const json_t *steps = json_object_get(saved, "max_steps");
+    bool other = json_integer_value(steps) != (json_int_t)t->plan_info.total_steps;
+    if (strcmp(key, "warmup_steps") == 0)
+        return other && t->params.warmup_steps == 0 && t->params.warmup_ratio > 0.0;
+    return strcmp(key, "max_steps") == 0 && json_is_integer(steps);
+}
+
+static void warn_of_steps(const inl_trainer *t, const json_t *saved, const char *folder)
+{
+    json_int_t steps = json_integer_value(json_object_get(saved, "max_steps"));
+    bool constant = t->params.schedule >= INL_SCHEDULE_CONSTANT && t->params.warmup_ratio <= 0.0;
+    if (steps != (json_int_t)t->plan_info.total_steps && !constant)
+        inl_logf(&t->env, INLAY_LOG_WARN,
+                 "%s is of a run of %lld steps, this one is of %u: the learning rate follows the "
+                 "new number from here on",
+                 folder, (long long)steps, t->plan_info.total_steps);
+}
+
+// Options that must be as they were.
 static inlay_result compare_state(const inl_trainer *t, const json_t *saved, const char *folder)
 {
     json_t *now = make_state(t);
@@ -58,8 +80,7 @@ static inlay_result compare_state(const inl_trainer *t, const json_t *saved, con
     json_t *value;
     inlay_result result = now ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
     json_object_foreach(now, key, value) {
-        bool steps = strcmp(key, "max_steps") == 0 && t->params.schedule >= INL_SCHEDULE_CONSTANT;
-        if (strcmp(key, "global_step") == 0 || steps)
+        if (strcmp(key, "global_step") == 0 || may_differ(t, saved, key))
             continue;
         if (result == INLAY_OK && !json_equal(value, json_object_get(saved, key)))
             result = inl_fail(&t->env, INLAY_ERROR_MISMATCH,
@@ -67,6 +88,8 @@ static inlay_result compare_state(const inl_trainer *t, const json_t *saved, con
                               key);
     }
     json_decref(now);
+    if (result == INLAY_OK)
+        warn_of_steps(t, saved, folder);
     return result;
 }
 
@@ -94,7 +117,11 @@ static inlay_result save_optimizer(inl_trainer *t, const char *path)
 
 static inlay_result save_state(const inl_trainer *t, const char *path)
 {
-    json_t *state = make_state(t);
+    json_t *state = make_state(t), *history = inl_history_write(&t->history);
+    if (json_object_set_new(state, "log_history", history) != 0) {
+        json_decref(state);
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    }
     char *text = state ? json_dumps(state, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     inlay_result result = text ? inl_file_write(&t->env, path, text, strlen(text))
                                : INLAY_ERROR_OUT_OF_MEMORY;
@@ -197,7 +224,8 @@ inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
 
 // ---- resuming: everything is read and checked before anything of the run is touched
 
-static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *step)
+static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *step,
+                               inl_history *history)
 {
     char *path = inl_path_join(&t->env, folder, STATE_FILE);
     if (!path)
@@ -215,6 +243,10 @@ static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *ste
         else
             result = compare_state(t, saved, folder);
         *step = (uint32_t)json_integer_value(number);
+        const json_t *list = json_object_get(saved, "log_history");
+        if (result == INLAY_OK && list && !inl_history_read(list, *step, history))
+            result = inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "%s: log_history is no list of steps",
+                              path);
         json_decref(saved);
         inl_map_close(&map);
     }
@@ -225,6 +257,7 @@ static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *ste
 // What a checkpoint holds, in the run's own layout.
 typedef struct checkpoint {
     uint32_t step;
+    inl_history history;
     inl_lora *lora;
     float *images; // weights (filled in last), first and second moments
 } checkpoint;
@@ -280,7 +313,7 @@ static inlay_result check_adapter(const inl_trainer *t, const char *folder, cons
 static inlay_result load(inl_trainer *t, const char *folder, checkpoint *c)
 {
     uint64_t floats = t->slots.floats;
-    INL_TRY(load_state(t, folder, &c->step));
+    INL_TRY(load_state(t, folder, &c->step, &c->history));
     INL_TRY(inl_lora_load(&t->env, &t->model->modules.list, folder, &c->lora));
     INL_TRY(check_adapter(t, folder, c->lora));
     c->images = inl_alloc(&t->env, 3 * floats, sizeof(float));
@@ -305,6 +338,7 @@ static inlay_result adopt(inl_trainer *t, const checkpoint *c)
         INL_TRY(
             inl_gpu_upload(t->gpu, t->arenas[arenas[i]], 0, c->images + i * floats, 4 * floats));
     t->step = c->step;
+    t->history = c->history;
     return inl_dora_renew(&t->env, t->gpu, t->weights, &t->slots, &t->arena, t->micro);
 }
 

@@ -88,7 +88,7 @@ static inlay_result run_rows(inl_evaluator *e, const inl_row *rows, uint32_t cou
 }
 
 static inlay_result run_all(inl_evaluator *e, const inl_dataset *dataset, inl_row *rows,
-                            uint32_t room, sums *s)
+                            uint32_t room, const inl_eval_watch *watch, sums *s)
 {
     const inl_dataset_info *info = inl_dataset_get_info(dataset);
     for (uint64_t first = 0; first < info->rows; first += room) {
@@ -98,11 +98,14 @@ static inlay_result run_all(inl_evaluator *e, const inl_dataset *dataset, inl_ro
         INL_TRY(run_rows(e, rows, count, info->max_length, s));
         if (first <= 2ull * room)
             INL_TRY(inl_plan_adjust(e->plan));
+        if (watch && watch->ask)
+            INL_TRY(watch->ask(watch->user, first + count, info->rows));
     }
     return INLAY_OK;
 }
 
-inlay_result inl_evaluator_run(inl_evaluator *e, const inl_dataset *dataset, inl_evaluation *out)
+inlay_result inl_evaluator_run(inl_evaluator *e, const inl_dataset *dataset,
+                               const inl_eval_watch *watch, inl_evaluation *out)
 {
     const inl_dataset_info *info = inl_dataset_get_info(dataset);
     if (info->max_length > e->max_length)
@@ -114,7 +117,7 @@ inlay_result inl_evaluator_run(inl_evaluator *e, const inl_dataset *dataset, inl
     if (!rows)
         return INLAY_ERROR_OUT_OF_MEMORY;
     sums s = {0};
-    inlay_result result = run_all(e, dataset, rows, room, &s);
+    inlay_result result = run_all(e, dataset, rows, room, watch, &s);
     inl_free(&e->env, rows);
     if (result != INLAY_OK)
         return result;

@@ -19,6 +19,12 @@ typedef struct inl_evaluation_host {
     inl_input_buffers *inputs; // as many tokens are taken at once
 } inl_evaluation_host;
 
+// Asked after every submission; what is not INLAY_OK ends the evaluation with it.
+typedef struct inl_eval_watch {
+    inlay_result (*ask)(void *user, uint64_t rows_done, uint64_t rows); // or NULL
+    void *user;
+} inl_eval_watch;
+
 // `arena` NULL: no adapter. `host` NULL: none. Everything given must outlive the evaluator.
 inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,
                                   const inl_slots *slots, const inl_lora_arena *arena,
@@ -26,7 +32,8 @@ inlay_result inl_evaluator_create(const inl_env *env, inl_gpu *gpu, const inl_we
                                   inl_evaluator **out);
 void inl_evaluator_destroy(inl_evaluator **evaluator);
 // MISMATCH when `dataset`'s rows are longer than the evaluator's. NOT_FINITE when the loss is.
+// `watch` NULL: none.
 inlay_result inl_evaluator_run(inl_evaluator *evaluator, const inl_dataset *dataset,
-                               inl_evaluation *out);
+                               const inl_eval_watch *watch, inl_evaluation *out);
 
 #endif

@@ -322,6 +322,7 @@ inlay_result inl_trainer_step(inl_trainer *t, inl_step_stats *stats)
                               .tokens = sums.tokens,
                               .supervised = supervised};
     stats->host_seconds = stats->seconds - sums.waited;
+    inl_history_add(&t->history, stats);
     t->step++;
     if (t->adjusted < ADJUSTMENTS) {
         t->adjusted++;
@@ -367,5 +368,5 @@ inlay_result inl_trainer_evaluate(inl_trainer *t, const inl_dataset *dataset, in
         INL_TRY(inl_evaluator_create(&t->env, t->gpu, t->weights, &t->slots, &t->arena,
                                      inl_dataset_get_info(t->dataset)->max_length, &host,
                                      &t->evaluator));
-    return inl_evaluator_run(t->evaluator, dataset, out);
+    return inl_evaluator_run(t->evaluator, dataset, &t->watch, out);
 }

@@ -6,6 +6,7 @@
 #define INL_TRAIN_TRAINER_H
 
 #include "train/evaluate.h"
+#include "train/history.h"
 #include "train/schedule.h"
 
 #define INL_CHECKPOINT_ALL (-1)
@@ -34,12 +35,6 @@ typedef struct inl_train_plan {
     uint32_t total_steps, steps_per_epoch, checkpointed_layers, dispatches;
 } inl_train_plan;
 
-typedef struct inl_step_stats {
-    uint32_t step;
-    double epoch, loss, grad_norm, learning_rate, seconds, host_seconds;
-    uint64_t tokens, supervised;
-} inl_step_stats;
-
 typedef struct inl_trainer {
     inl_env env;
     inl_gpu *gpu;
@@ -58,6 +53,8 @@ typedef struct inl_trainer {
     inl_input_buffers inputs;
     inl_plan *micro, *update;
     inl_evaluator *evaluator; // made on first use
+    inl_eval_watch watch;     // of evaluations
+    inl_history history;
     uint32_t step;            // steps done
     uint32_t adjusted;        // times the plan was cut anew
     uint32_t *order;          // rows in the order of `order_epoch`

@@ -178,8 +178,43 @@ class Stopped(CliTest):
                                  "--resume-from-checkpoint", self.whole / "checkpoint-5")
         self.refuse(2, "another dataset", "train", *words, "-d", other)
         self.refuse(2, "another learning_rate", "train", *words, "--learning-rate", 1)
-        self.refuse(2, "another max_steps", "train", *words, "--max-steps", 30)
         self.refuse(2, "another rank", "train", *words, "--lora-r", 8)
+
+    def test_another_number_of_steps_is_said_once(self):
+        out = self.fresh()
+        shutil.copytree(self.whole, out)
+        words = ("--lora-dropout", 0.1, "--save-steps", 0, "--resume-from-checkpoint", "auto")
+        result = self.train(out, *words, "--max-steps", 22)
+        self.assertEqual(result.err.count("of a run of 20 steps, this one is of 22"), 1)
+        self.assertEqual(result.err.count("warning"), 1, result)
+        self.assertEqual(read_log(out)[-1]["step"], 22)
+        result = self.train(out, *words, "--max-steps", 10)  # fewer than are done
+        self.assertIn("at step 20", result.err)
+
+    def test_a_refused_run_leaves_no_folder(self):
+        out = self.fresh()
+        words = self.train_words(out, "--max-steps", 20, "--resume-from-checkpoint",
+                                 self.whole / "checkpoint-5")
+        self.refuse(2, "dropout", "train", *words)
+        self.assertFalse(out.exists())
+        out.mkdir()
+        self.refuse(2, "dropout", "train", *words)
+        self.assertTrue(out.exists())  # it was there before
+
+    def test_signal_in_an_evaluation(self):
+        data = self.write("long.txt", command.TEXT * 400)
+        out = self.fresh()
+        process = self.begin(out, "--max-steps", 5, "--save-steps", 0, "--eval-data", data,
+                             "--eval-steps", 1, "--max-length", 16)
+        wait_for(lambda: self.logged(out) >= 1, process)  # the step is; its evaluation runs
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        result = self.end(process)
+        self.assertLess(time.monotonic() - begun, 20)
+        self.check_refused(result, 1, ["stopped by SIGTERM after step 1 of 5"])
+        self.assertEqual([p.name for p in out.glob("checkpoint-*")], ["checkpoint-1"])
+        self.assertEqual([list(l)[0] for l in read_log(out)], ["step"])
+        self.assertFalse(any("eval_loss" in l for l in read_log(out)))
 
     def test_the_newest_are_kept(self):
         out = self.fresh()

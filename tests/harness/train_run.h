@@ -23,10 +23,12 @@
 // ---- what the library said
 
 static char train_error[1024]; // the last error's sentence
+static uint32_t train_warnings;
 
 static inline void train_message(void *user, inlay_log_level level, const char *message)
 {
     (void)user;
+    train_warnings += level == INLAY_LOG_WARN;
     if (level == INLAY_LOG_ERROR)
         snprintf(train_error, sizeof(train_error), "%s", message);
 }

@@ -131,10 +131,9 @@ static void resume_checks_the_options(void **state)
     train_close(&r);
     toy_model other_weights = train_toy;
     other_weights.seed++;
-    train_setup rate = plain, steps = plain, data = plain, rank = plain, weights = plain,
+    train_setup rate = plain, data = plain, rank = plain, weights = plain,
                 nf4 = plain, magnitudes = plain;
     rate.params.learning_rate = 2e-2f;
-    steps.params.max_steps = STEPS + 1;
     data.text = "{\"text\": \"another\"}\n";
     rank.adapter.r = 4;
     weights.model = other_weights;
@@ -143,7 +142,7 @@ static void resume_checks_the_options(void **state)
     const struct {
         const train_setup *setup;
         const char *word;
-    } cases[] = {{&rate, "learning_rate"}, {&steps, "max_steps"}, {&data, "dataset"},
+    } cases[] = {{&rate, "learning_rate"}, {&data, "dataset"},
                  {&rank, "rank"},          {&weights, "model"},   {&nf4, "quantize"},
                  {&magnitudes, "use_dora"}};
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
@@ -172,13 +171,72 @@ static void constant_rate_may_go_further(void **state)
     train_close(&r);
     s.params.max_steps = STEPS;
     train_assert_same(unbroken(&s), resumed(&s, train_path("checkpoint"), 10), "longer");
-    s.params.warmup_steps = 0;
-    s.params.warmup_ratio = 0.4; // 8 steps of 20, where the checkpoint's run had 4
+    s.params.warmup_steps = 5;
     train_open(&r, &s);
     train_refused(inlay_trainer_resume(r.trainer, train_path("checkpoint")), INLAY_ERROR_MISMATCH,
                   "warmup_steps", NULL);
     train_close(&r);
     train_remove(train_path("checkpoint"));
+}
+
+// With any other schedule it may, too; a share of warm-up is one of the new number.
+static void another_number_of_steps_is_allowed(void **state)
+{
+    (void)state;
+    train_run r;
+    train_setup s = rich;
+    s.params.max_steps = 10;
+    train_open(&r, &s);
+    train_steps(&r, 5);
+    TRAIN_OK(inlay_trainer_save_checkpoint(r.trainer, train_path("checkpoint")));
+    train_close(&r);
+    s.params.max_steps = STEPS;
+    train_open(&r, &s);
+    train_warnings = 0;
+    TRAIN_OK(inlay_trainer_resume(r.trainer, train_path("checkpoint")));
+    assert_int_equal(train_warnings, 1);
+    inlay_step_stats stats = train_steps(&r, 1);
+    assert_int_equal(stats.step, 6);
+    double factor = inl_schedule_factor(INL_SCHEDULE_COSINE, 5, 2, STEPS);
+    assert_true(fabs(stats.learning_rate - 1e-2 * factor) < 1e-9);
+    train_close(&r);
+    train_remove(train_path("checkpoint"));
+}
+
+// The newest steps' numbers are in the checkpoint; an interrupted run's last one has the bytes of
+// an unbroken run's.
+static void history_goes_on(void **state)
+{
+    (void)state;
+    const uint32_t steps = INL_HISTORY_STEPS + 7, cut = 200;
+    train_setup s = {.params = {.max_steps = steps}, .adapter = {.target_modules = "v_proj"}};
+    inlay_step_stats kept[INL_HISTORY_STEPS + 1];
+    train_run r;
+    train_open(&r, &s);
+    assert_int_equal(inlay_trainer_get_history(r.trainer, kept, 1), 0);
+    train_steps(&r, cut);
+    TRAIN_OK(inlay_trainer_save_checkpoint(r.trainer, train_path("checkpoint")));
+    inlay_step_stats last = train_steps(&r, steps - cut);
+    TRAIN_OK(inlay_trainer_save_checkpoint(r.trainer, train_path("unbroken")));
+    train_close(&r);
+    train_open(&r, &s);
+    TRAIN_OK(inlay_trainer_resume(r.trainer, train_path("checkpoint")));
+    assert_int_equal(inlay_trainer_get_history(r.trainer, kept, 2), 2);
+    assert_true(kept[0].step == cut - 1 && kept[1].step == cut && kept[1].loss > 0.0);
+    train_steps(&r, steps - cut);
+    assert_int_equal(inlay_trainer_get_history(r.trainer, kept, INL_HISTORY_STEPS + 1),
+                     INL_HISTORY_STEPS);
+    for (uint32_t i = 0; i < INL_HISTORY_STEPS; i++)
+        assert_int_equal(kept[i].step, 8 + i);
+    assert_true(kept[INL_HISTORY_STEPS - 1].loss == last.loss);
+    TRAIN_OK(inlay_trainer_save_checkpoint(r.trainer, train_path("resumed")));
+    train_close(&r);
+    train_bytes a = train_read(train_path("unbroken/trainer_state.json"));
+    train_bytes b = train_read(train_path("resumed/trainer_state.json"));
+    train_assert_same(a, b, "the states");
+    train_remove(train_path("checkpoint"));
+    train_remove(train_path("unbroken"));
+    train_remove(train_path("resumed"));
 }
 
 // ---- the folder
@@ -330,6 +388,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(resumed_at_an_epochs_end),
         cmocka_unit_test(resume_checks_the_options),
         cmocka_unit_test(constant_rate_may_go_further),
+        cmocka_unit_test(another_number_of_steps_is_allowed),
+        cmocka_unit_test(history_goes_on),
         cmocka_unit_test(damaged_checkpoints_change_nothing),
         cmocka_unit_test(only_checkpoints_are_replaced),
         cmocka_unit_test(killed_again_and_again),

@@ -443,6 +443,46 @@ static void text_is_scored_from_each_rows_second_token(void **state)
     train_close(&r);
 }
 
+// ---- an evaluation that is watched
+
+typedef struct watcher {
+    uint64_t calls, stop_at, done, rows;
+} watcher;
+
+static inlay_result watch(void *user, uint64_t rows_done, uint64_t rows)
+{
+    watcher *w = user;
+    assert_true(rows_done > w->done && rows_done <= rows);
+    w->done = rows_done;
+    w->rows = rows;
+    return ++w->calls == w->stop_at ? INLAY_ERROR_INTERRUPTED : INLAY_OK;
+}
+
+static void an_evaluation_may_be_ended(void **state)
+{
+    (void)state;
+    train_run r;
+    inlay_eval_result result;
+    train_setup s = {.params = {.max_steps = 4}};
+    train_open(&r, &s);
+    train_steps(&r, 1);
+    watcher all = {0}, some = {.stop_at = 2};
+    inlay_trainer_watch_evaluation(r.trainer, watch, &all);
+    inlay_eval_result whole = evaluate(&r, r.dataset);
+    assert_true(all.calls > 2 && all.done == all.rows);
+    train_bytes before = train_adapter(&r);
+    inlay_trainer_watch_evaluation(r.trainer, watch, &some);
+    assert_int_equal(inlay_trainer_evaluate(r.trainer, r.dataset, &result),
+                     INLAY_ERROR_INTERRUPTED);
+    assert_int_equal(some.calls, 2);
+    train_assert_same(before, train_adapter(&r), "an evaluation that was ended");
+    inlay_trainer_watch_evaluation(r.trainer, NULL, NULL);
+    result = evaluate(&r, r.dataset);
+    assert_true(result.loss == whole.loss);
+    train_steps(&r, 3);
+    train_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +500,7 @@ int main(void)
         cmocka_unit_test(evaluation_is_the_training_loss),
         cmocka_unit_test(evaluation_of_shorter_and_longer_rows),
         cmocka_unit_test(text_is_scored_from_each_rows_second_token),
+        cmocka_unit_test(an_evaluation_may_be_ended),
     };
     return cmocka_run_group_tests(tests, train_begin, train_end);
 }

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DIGITS 9
 #define SPLIT_SEED_STEP 1 // apart from the seed of the shuffle
@@ -146,8 +147,9 @@ static void print_plan(const inlay_train_plan *p)
 
 // ---- the output folder
 
-static int prepare_output(const train_options *o)
+static int prepare_output(const train_options *o, bool *made)
 {
+    *made = !path_exists(o->output);
     if (!folder_make(o->output, false))
         return EXIT_FAILED;
     checkpoints_sweep(o->output);
@@ -259,13 +261,16 @@ static int train(train_run *run)
 {
     const train_options *o = run->options;
     inlay_train_params params = train_train_params(o);
-    int code = prepare_output(o);
+    bool made;
+    int code = prepare_output(o, &made);
     // DoRA's magnitudes begin as norms that a trainer finds.
     if (code == EXIT_OK && (!o->no_steps || o->use_dora))
         code = cli_exit_run(inlay_trainer_create(&run->trainer, cli_env(), run->device, run->model,
                                                  run->adapter, run->data, &params));
     if (code == EXIT_OK && run->trainer)
         code = resume(run);
+    if (code != EXIT_OK && made)
+        (void)rmdir(o->output); // nothing is in it yet
     if (code == EXIT_OK && !train_log_open(&run->log, o->output, run->first_step))
         code = EXIT_FAILED;
     if (code == EXIT_OK && !o->no_steps)

@@ -24,8 +24,15 @@ static void describe(const train_run *run, double since, progress_state *out)
                             .grad_norm = s->grad_norm};
 }
 
+static inlay_result ask(void *user, uint64_t rows_done, uint64_t rows)
+{
+    (void)user, (void)rows_done, (void)rows;
+    return interrupt_name() ? INLAY_ERROR_INTERRUPTED : INLAY_OK;
+}
+
 static inlay_result evaluate(train_run *run, bool *written)
 {
+    inlay_trainer_watch_evaluation(run->trainer, ask, NULL);
     inlay_result result = inlay_trainer_evaluate(run->trainer, run->eval_data, &run->eval);
     *written = true;
     if (result != INLAY_OK)
@@ -135,6 +142,8 @@ int train_run_steps(train_run *run)
         if (result == INLAY_OK && interrupt_name() && step < run->plan.total_steps)
             return stop_on_signal(run);
     }
+    if (result == INLAY_ERROR_INTERRUPTED)
+        return stop_on_signal(run);
     if (result != INLAY_OK)
         return stop_on_failure(run, result);
     progress_end();
