@@ -112,6 +112,12 @@ static const inl_module *find_module(const inl_module_list *modules, const char 
     return NULL;
 }
 
+const inl_module *inl_lora_find_module(const inl_module_list *modules, const char *path)
+{
+    uint32_t index;
+    return find_module(modules, path, false, &index);
+}
+
 static inlay_result check_shapes(const inl_env *env, const inl_lora_halves *h, const inl_module *m)
 {
     if (h->a_rank != h->b_rank || h->a_rank == 0 || h->a_rank > INL_LORA_MAX_RANK || h->in == 0 ||
@@ -252,6 +258,10 @@ inlay_result inl_lora_finish(inl_lora *lora, const inl_module_list *modules)
     if (!modules)
         return INLAY_OK;
     qsort(lora->pairs, lora->pair_count, sizeof(*lora->pairs), by_module);
+    for (uint32_t i = 1; i < lora->pair_count; i++)
+        if (lora->pairs[i].module == lora->pairs[i - 1].module)
+            return inl_fail(&lora->env, INLAY_ERROR_BAD_FILE,
+                            "the adapter has two pairs for %.200s", lora->pairs[i].path);
     lora->targets = inl_alloc(&lora->env, (size_t)lora->pair_count + 1, sizeof(*lora->targets));
     return lora->targets ? set_targets(lora, modules) : INLAY_ERROR_OUT_OF_MEMORY;
 }

@@ -22,6 +22,10 @@
 // PEFT adds the base's own weights of a target that it takes for an embedding, as it does lm_head.
 #define SUFFIX_BASE ".base_layer.weight"
 #define PATH_ROOM 512
+// Where PEFT puts what target_parameters names of a layer's experts: two parameters of one module,
+// of which the second is wrapped around the first.
+#define FUSED_OUTER ".mlp.experts"
+#define FUSED_INNER ".mlp.experts.base_layer"
 // What LoraConfig has when a file leaves it out.
 #define DEFAULT_RANK 8
 #define DEFAULT_ALPHA 8.0
@@ -79,7 +83,7 @@ static inlay_result check_variant(const peft_reader *r)
     static const char *const keys[] = {
         "use_qalora",        "use_bdlora",        "lora_bias",         "modules_to_save",
         "kasa_config",       "arrow_config",      "alora_invocation_tokens",
-        "monteclora_config", "layer_replication", "target_parameters", "trainable_token_indices"};
+        "monteclora_config", "layer_replication", "trainable_token_indices"};
     // Initializations that move a part of the base's weights into the adapter.
     static const char *const inits[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
     const char *type = json_string_value(json_object_get(r->config, "peft_type"));
@@ -158,15 +162,23 @@ static inlay_result get_pattern(const peft_reader *r, const char *name, const ch
 
 // ---- reading the tensors
 
+static bool is_fused(const char *path, char *base)
+{
+    return inl_lora_cut_suffix(path, FUSED_INNER, base, PATH_ROOM) ||
+           inl_lora_cut_suffix(path, FUSED_OUTER, base, PATH_ROOM);
+}
+
 static inlay_result set_scale(const peft_reader *r, const inl_safetensor *a, inl_lora_pair *p)
 {
     double rank, alpha;
+    char base[PATH_ROOM];
     INL_TRY(get_pattern(r, "rank_pattern", p->path, (double)r->lora->r, &rank));
-    if ((double)p->r != rank)
+    bool fused = is_fused(p->path, base); // without a model: of how many experts is not known
+    if (fused ? fmod((double)p->r, rank) != 0.0 : (double)p->r != rank)
         return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s: tensor %.200s has rank %u, %s says %g",
                         r->tensor_path, a->name, p->r, CONFIG_FILE, rank);
     INL_TRY(get_pattern(r, "alpha_pattern", p->path, r->lora->alpha, &alpha));
-    p->scale = inl_lora_scale(alpha, p->r, r->lora->use_rslora);
+    p->scale = inl_lora_scale(alpha, fused ? (uint32_t)rank : p->r, r->lora->use_rslora);
     if (isfinite(p->scale))
         return INLAY_OK;
     return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: an alpha of %g is too large", r->config_path,
@@ -246,6 +258,121 @@ static inlay_result read_pair(const peft_reader *r, const inl_safetensor *a,
     return read_magnitude(r, module, base, p);
 }
 
+// ---- reading experts that are fused into parameters
+
+// What one tensor pair adapts: `parts` matrices of each of the experts, one below the other, with
+// an A that they share.
+typedef struct fused {
+    const inl_safetensor *a, *b;
+    const char *names[2]; // of the modules
+    uint32_t parts, experts, r, in, out; // out: of a part
+    float scale;
+} fused;
+
+// Which of a layer's parameters it is its shapes say.
+static bool identify(const inl_module *gate, const inl_module *down, fused *f)
+{
+    uint64_t in = f->a->shape[1], out = f->b->shape[0];
+    bool wide = in == gate->in && out == 2ull * gate->out;
+    if (!wide && (in != down->in || out != down->out))
+        return false;
+    f->parts = wide ? 2 : 1;
+    f->names[0] = wide ? "gate_proj" : "down_proj";
+    f->names[1] = "up_proj";
+    f->in = (uint32_t)in;
+    f->out = (uint32_t)out / f->parts;
+    return true;
+}
+
+static inlay_result set_fused_scale(const peft_reader *r, const char *base, fused *f)
+{
+    char path[PATH_ROOM + 32];
+    double rank, alpha;
+    snprintf(path, sizeof(path), "%s" FUSED_OUTER ".%s", base,
+             f->parts == 2 ? "gate_up_proj" : "down_proj");
+    INL_TRY(get_pattern(r, "rank_pattern", path, (double)r->lora->r, &rank));
+    if ((double)f->r != rank || (uint64_t)f->r * f->experts != f->a->shape[0] ||
+        f->a->shape[0] != f->b->shape[1])
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
+                        "%s: tensor %.200s is not of rank %g for each of %u experts, as %s says",
+                        r->tensor_path, f->a->name, rank, f->experts, CONFIG_FILE);
+    INL_TRY(get_pattern(r, "alpha_pattern", path, r->lora->alpha, &alpha));
+    f->scale = inl_lora_scale(alpha, f->r, r->lora->use_rslora);
+    return isfinite(f->scale) ? INLAY_OK
+                              : inl_fail(r->env, INLAY_ERROR_BAD_FILE,
+                                         "%s: an alpha of %g is too large", r->config_path, alpha);
+}
+
+// A [experts, r, in], B [parts, out, r, experts].
+static inlay_result split(const peft_reader *r, const char *base, const fused *f, const float *a,
+                          const float *b)
+{
+    for (uint32_t i = 0; i < f->experts * f->parts; i++) {
+        uint32_t e = i / f->parts, part = i % f->parts;
+        char path[PATH_ROOM + 64];
+        snprintf(path, sizeof(path), "%s" FUSED_OUTER ".%u.%s", base, e, f->names[part]);
+        inl_lora_halves halves = {.file = r->tensor_path,
+                                  .a = f->a->name,
+                                  .b = f->b->name,
+                                  .base = path,
+                                  .a_rank = f->r,
+                                  .in = f->in,
+                                  .out = f->out,
+                                  .b_rank = f->r};
+        inl_lora_pair *p;
+        const inl_module *module;
+        INL_TRY(inl_lora_add_halves(r->lora, r->modules, &halves, &p, &module));
+        p->scale = f->scale;
+        memcpy(p->a, a + (size_t)e * f->r * f->in, (size_t)f->r * f->in * sizeof(float));
+        const float *rows = b + (size_t)part * f->out * f->r * f->experts;
+        for (size_t k = 0; k < (size_t)f->out * f->r; k++)
+            p->b[k] = rows[k * f->experts + e];
+    }
+    return INLAY_OK;
+}
+
+static inlay_result read_fused_values(const peft_reader *r, const char *base, const fused *f)
+{
+    uint64_t a_count = (uint64_t)f->experts * f->r * f->in;
+    uint64_t b_count = (uint64_t)f->experts * f->r * f->out * f->parts;
+    float *a = inl_alloc(r->env, a_count, sizeof(float));
+    float *b = inl_alloc(r->env, b_count, sizeof(float));
+    inlay_result result = a && b ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    if (result == INLAY_OK)
+        result = read_values(r, f->a, a_count, a);
+    if (result == INLAY_OK)
+        result = read_values(r, f->b, b_count, b);
+    if (result == INLAY_OK)
+        result = split(r, base, f, a, b);
+    inl_free(r->env, a);
+    inl_free(r->env, b);
+    return result;
+}
+
+static inlay_result read_fused(const peft_reader *r, const inl_safetensor *a,
+                               const inl_safetensor *b, const char *base)
+{
+    char path[PATH_ROOM + 32];
+    fused f = {.a = a, .b = b};
+    snprintf(path, sizeof(path), "%s" FUSED_OUTER ".0.gate_proj", base);
+    const inl_module *gate = inl_lora_find_module(r->modules, path);
+    snprintf(path, sizeof(path), "%s" FUSED_OUTER ".0.down_proj", base);
+    const inl_module *down = inl_lora_find_module(r->modules, path);
+    if (!gate || !down)
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
+                        "%s: tensor %.200s is for experts, which the model does not have",
+                        r->tensor_path, a->name);
+    if (a->dims != 2 || b->dims != 2 || !identify(gate, down, &f))
+        return inl_fail(r->env, INLAY_ERROR_MISMATCH,
+                        "%s: tensors %.200s and %.200s are for no matrices that the model's "
+                        "experts have",
+                        r->tensor_path, a->name, b->name);
+    f.experts = gate->experts;
+    f.r = (uint32_t)INL_MIN(a->shape[0] / f.experts, INL_LORA_MAX_RANK);
+    INL_TRY(set_fused_scale(r, base, &f));
+    return read_fused_values(r, base, &f);
+}
+
 static inlay_result read_other(const peft_reader *r, const inl_safetensor *t)
 {
     char base[PATH_ROOM];
@@ -261,7 +388,7 @@ static inlay_result read_other(const peft_reader *r, const inl_safetensor *t)
 // A pair is read where its A stands in the file; the others are only checked for having one.
 static inlay_result read_tensor(const peft_reader *r, const inl_safetensor *t)
 {
-    char base[PATH_ROOM], partner[PATH_ROOM + 16];
+    char base[PATH_ROOM], partner[PATH_ROOM + 16], layer[PATH_ROOM];
     bool is_a = inl_lora_cut_suffix(t->name, SUFFIX_A, base, sizeof(base));
     if ((!is_a && !inl_lora_cut_suffix(t->name, SUFFIX_B, base, sizeof(base)) &&
          !inl_lora_cut_suffix(t->name, SUFFIX_MAGNITUDE, base, sizeof(base))) ||
@@ -271,14 +398,20 @@ static inlay_result read_tensor(const peft_reader *r, const inl_safetensor *t)
     const inl_safetensor *other = inl_safetensors_find(r->file, partner);
     if (!other)
         return inl_lora_fail_alone(r->env, r->tensor_path, t->name, partner);
-    return is_a ? read_pair(r, t, other, base + strlen(PREFIX)) : INLAY_OK;
+    if (!is_a)
+        return INLAY_OK;
+    const char *path = base + strlen(PREFIX);
+    return r->modules && is_fused(path, layer) ? read_fused(r, t, other, layer)
+                                               : read_pair(r, t, other, path);
 }
 
 static inlay_result read_all(peft_reader *r)
 {
     INL_TRY(read_config(r));
     INL_TRY(inl_safetensors_open(r->env, r->tensor_path, &r->file));
-    INL_TRY(inl_lora_begin(r->env, inl_safetensors_count(r->file), "peft", &r->lora));
+    // Two tensors of a layer at most may each be fused of two matrices of its experts.
+    uint64_t most = inl_safetensors_count(r->file) + (r->modules ? 2ull * r->modules->count : 0);
+    INL_TRY(inl_lora_begin(r->env, (uint32_t)INL_MIN(most, UINT32_MAX - 1), "peft", &r->lora));
     INL_TRY(apply_config(r));
     for (uint32_t i = 0; i < inl_safetensors_count(r->file); i++)
         INL_TRY(read_tensor(r, inl_safetensors_at(r->file, i)));
@@ -324,26 +457,79 @@ static json_t *number(double value)
                                                        : json_real(value);
 }
 
-// Pairs whose rank or alpha differ from the adapter's own go into rank_pattern and alpha_pattern.
-static void add_patterns(const inl_lora *lora, json_t *ranks, json_t *alphas)
+typedef struct patterns {
+    const inl_lora *lora;
+    double alpha; // of the file
+    json_t *ranks, *alphas;
+} patterns;
+
+// What differs from the adapter's own.
+static void add_pattern(const patterns *w, const char *key, uint32_t r, float scale)
 {
-    double alpha = rounded(lora->alpha);
-    for (uint32_t i = 0; i < lora->pair_count; i++) {
-        const inl_lora_pair *p = &lora->pairs[i];
-        if (p->r != lora->r)
-            json_object_set_new(ranks, p->path, json_integer(p->r));
-        if (p->scale != inl_lora_scale(alpha, p->r, lora->use_rslora))
-            json_object_set_new(alphas, p->path,
-                                number(inl_lora_alpha(p->scale, p->r, lora->use_rslora)));
+    const inl_lora *lora = w->lora;
+    if (r != lora->r)
+        json_object_set_new(w->ranks, key, json_integer(r));
+    if (scale != inl_lora_scale(w->alpha, r, lora->use_rslora))
+        json_object_set_new(w->alphas, key, number(inl_lora_alpha(scale, r, lora->use_rslora)));
+}
+
+// Pairs from `first` on that are of the same experts; all of one rank and scale, or *same is false.
+static uint32_t count_experts(const inl_lora *lora, const inl_module_list *modules, uint32_t first,
+                              bool *same)
+{
+    const inl_lora_pair *p = &lora->pairs[first];
+    const inl_module *m = &modules->items[p->module];
+    uint32_t count = 1;
+    *same = m->experts > 0;
+    for (; first + count < lora->pair_count && m->experts > 0; count++) {
+        const inl_lora_pair *other = &lora->pairs[first + count];
+        if (strcmp(modules->items[other->module].gguf, m->gguf) != 0)
+            break;
+        *same &= other->r == p->r && other->scale == p->scale;
+    }
+    return count;
+}
+
+// One key for all experts of a layer, and one for what PEFT makes of them with transformers 5,
+// where gate and up become one pair of both ranks.
+static void add_expert_patterns(const patterns *w, const inl_lora_pair *p)
+{
+    char key[PATH_ROOM];
+    const char *name = inl_targets_suffix(p->path);
+    int layer = (int)(strstr(p->path, FUSED_OUTER) - p->path);
+    snprintf(key, sizeof(key), "%.*s" FUSED_OUTER "\\.\\d+\\.%s", layer, p->path, name);
+    add_pattern(w, key, p->r, p->scale);
+    bool down = strcmp(name, "down_proj") == 0;
+    snprintf(key, sizeof(key), "%.*s" FUSED_OUTER ".%s", layer, p->path,
+             down ? name : "gate_up_proj");
+    bool usual = p->r == w->lora->r && !w->lora->use_rslora &&
+                 p->scale == inl_lora_scale(w->alpha, p->r, false);
+    if (!usual)
+        add_pattern(w, key, down ? p->r : 2 * p->r, p->scale);
+}
+
+static void add_patterns(const inl_lora *lora, const inl_module_list *modules, json_t *ranks,
+                         json_t *alphas)
+{
+    patterns w = {lora, rounded(lora->alpha), ranks, alphas};
+    for (uint32_t i = 0, count; i < lora->pair_count; i += count) {
+        bool same;
+        count = count_experts(lora, modules, i, &same);
+        if (same && strstr(lora->pairs[i].path, FUSED_OUTER)) {
+            add_expert_patterns(&w, &lora->pairs[i]);
+            continue;
+        }
+        for (uint32_t k = i; k < i + count; k++)
+            add_pattern(&w, lora->pairs[k].path, lora->pairs[k].r, lora->pairs[k].scale);
     }
 }
 
-static json_t *make_config(const inl_lora *lora)
+static json_t *make_config(const inl_lora *lora, const inl_module_list *modules)
 {
     json_t *targets = json_array(), *ranks = json_object(), *alphas = json_object();
     for (uint32_t i = 0; i < lora->target_count; i++)
         json_array_append_new(targets, json_string(lora->targets[i]));
-    add_patterns(lora, ranks, alphas);
+    add_patterns(lora, modules, ranks, alphas);
     return json_pack(
         "{s:o, s:n, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:f, s:n, s:s, s:i, s:o, s:o, s:s,"
         " s:b, s:b}",
@@ -356,9 +542,10 @@ static json_t *make_config(const inl_lora *lora)
 }
 
 // Opened and on the disk, without its final name.
-static inlay_result stage_config(const inl_lora *lora, const char *path, inl_writer *w)
+static inlay_result stage_config(const inl_lora *lora, const inl_module_list *modules,
+                                 const char *path, inl_writer *w)
 {
-    json_t *config = make_config(lora);
+    json_t *config = make_config(lora, modules);
     char *text =
         config ? json_dumps(config, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(DIGITS))
                : NULL;
@@ -460,7 +647,7 @@ static inlay_result write_files(const inl_lora *lora, const inl_module_list *mod
                                 const char *config, const char *tensors)
 {
     inl_writer w;
-    INL_TRY(stage_config(lora, config, &w));
+    INL_TRY(stage_config(lora, modules, config, &w));
     inlay_result result = write_tensors(lora, modules, tensors);
     if (result == INLAY_OK)
         return inl_writer_commit(&w);

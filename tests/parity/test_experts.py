@@ -16,6 +16,7 @@ import test_architectures
 import to_gguf
 import torch
 import vocabularies
+from peft import LoraConfig, get_peft_model
 
 BOUND = 1e-5  # of a tensor's norm
 QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
@@ -132,3 +133,80 @@ def test_peft_has_the_trained_model(result):
     for mine, theirs in zip(result.inlay.logits(), want, strict=True):
         measured.note(result.case.name, "logits", compare.relative(mine, theirs))
     assert measured.ROWS[result.case.name]["logits"] < BOUND
+
+
+def shared_pairs(tensors):
+    """Gradients of gate's and up's A where both are one."""
+    for name in [n for n in tensors if ".gate_proj.lora_A" in n]:
+        up = name.replace("gate_proj", "up_proj")
+        tensors[name] = tensors.pop(up) + tensors[name]
+    return tensors
+
+
+def fused_gradients(model, rows, count):
+    """By the names of modules, gate's A being up's too."""
+    want = {}
+    for name, g in reference.gradients(model, rows).items():
+        if ".mlp.experts." not in name:
+            want[name] = g
+            continue
+        path, kind = name.split(".mlp.experts.")[0] + ".mlp.experts", name.split("lora_")[1][0]
+        parts = ["gate_proj", "up_proj"] if "base_layer" in name else ["down_proj"]
+        for e in range(count):
+            if kind == "A":
+                g_e = g.reshape(count, -1, g.shape[1])[e]
+                want[f"{path}.{e}.{parts[0]}.lora_A.weight"] = g_e
+                continue
+            g_e = g.reshape(g.shape[0], -1, count)[:, :, e].chunk(len(parts))
+            for part, half in zip(parts, g_e, strict=True):
+                want[f"{path}.{e}.{part}.lora_B.weight"] = half
+    return want
+
+
+def test_what_peft_makes_of_parameters(tmp_path):
+    """target_parameters, PEFT's way with transformers 5: an A that gate and up share."""
+    case = Case("target_parameters", dict(hidden_size=60, head_dim=20, moe_intermediate_size=44))
+    model = make_model(case, 41)
+    to_gguf.write(tmp_path / "model.gguf", model, vocabularies.bytes_alone)
+    torch.manual_seed(41)
+    adapted = get_peft_model(model, LoraConfig(
+        r=4, lora_alpha=6, target_modules=["q_proj", "o_proj"],
+        target_parameters=["mlp.experts.gate_up_proj", "mlp.experts.down_proj", "gate.weight"],
+        rank_pattern={"experts.down_proj": 3}, alpha_pattern={"experts.gate_up_proj": 9}))
+    with torch.no_grad():
+        for name, p in reference.named(adapted).items():
+            if "lora_B" in name:
+                p.normal_(0.0, 0.1)
+    adapted.save_pretrained(tmp_path / "made")
+    inlay = driver.run(tmp_path / "out", model=tmp_path / "model.gguf", adapter=tmp_path / "made",
+                       steps=1, train={"seed": 1, "learning_rate": 1e-12},
+                       data=corpus.make(tmp_path, "text", 41), max_length=61, sequences=SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), reference.logits(adapted, SEQUENCES), strict=True):
+        measured.note(case.name, "logits", compare.relative(mine, theirs))
+    want = fused_gradients(adapted.train(), inlay.report["rows"][:1], model.config.num_experts)
+    got = shared_pairs(inlay.tensors("gradients"))
+    assert got.keys() == want.keys()
+    errors = {n: compare.relative(got[n], w) for n, w in want.items() if float(w.norm()) > 1e-4}
+    measured.note(case.name, "gradient", max(errors.values()))
+    assert len(errors) > len(want) / 2 and max(errors.values()) < BOUND, errors
+    assert measured.ROWS[case.name]["logits"] < BOUND
+    # What inlay saves of it, with a pair for gate and one for up, is the same model to PEFT.
+    loaded = experts.load(make_model(case, 41), tmp_path / "out/trained")
+    again = reference.logits(loaded, SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), again, strict=True):
+        assert compare.relative(mine, theirs) < BOUND
+
+
+def test_what_peft_saves_of_ours(tmp_path):
+    """PEFT fuses an adapter of single experts as it loads it, and saves it so."""
+    case = Case("fused by PEFT")
+    model = make_model(case, 43)
+    to_gguf.write(tmp_path / "model.gguf", model, vocabularies.bytes_alone)
+    experts.write(tmp_path / "made", model.config, 3, 5, 43)
+    adapted = experts.load(model, tmp_path / "made")
+    adapted.save_pretrained(tmp_path / "fused")
+    inlay = driver.run(tmp_path / "out", model=tmp_path / "model.gguf", adapter=tmp_path / "fused",
+                       sequences=SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), reference.logits(adapted, SEQUENCES), strict=True):
+        measured.note(case.name, "logits", compare.relative(mine, theirs))
+    assert measured.ROWS[case.name]["logits"] < BOUND
