@@ -14,6 +14,24 @@ import gguf_bytes
 from command import CliTest, inlay
 
 
+def make_mixture(g, experts=3, used=2):
+    """The llama becomes a qwen3moe: each expert is the feed-forward that was there."""
+    g.keys = {name.replace("llama.", "qwen3moe.") if name.startswith("llama.") else name: value
+              for name, value in g.keys.items()}
+    g.keys["general.architecture"] = (gguf_bytes.STRING, "qwen3moe")
+    for name, value in (("expert_count", experts), ("expert_used_count", used),
+                        ("expert_feed_forward_length", 64)):
+        g.keys["qwen3moe." + name] = (gguf_bytes.U32, value)
+    for name in [n for n in g.tensors if ".ffn_" in n and "norm" not in n]:
+        t = g.tensors.pop(name)
+        g.tensors[name.replace(".weight", "_exps.weight")] = gguf_bytes.Tensor(
+            [*t.shape, experts], t.values * experts)
+    for layer in range(2):
+        for name in ("attn_q_norm", "attn_k_norm"):
+            g.add_vector(f"blk.{layer}.{name}", 8)
+        g.add_matrix(f"blk.{layer}.ffn_gate_inp", experts, 32, 1.0)
+
+
 class Models(CliTest):
     def refuse_model(self, path, *says):
         self.refuse(2, [str(path), *says], "info", path)
@@ -102,6 +120,40 @@ class Models(CliTest):
         self.refuse_changed(lambda g: g.tensors.pop(name), name)
         self.refuse_changed(lambda g: g.tensors.pop("token_embd.weight"), "token_embd.weight")
         self.refuse_changed(lambda g: g.tensors.pop("output_norm.weight"), "output_norm.weight")
+
+    def test_experts(self):
+        name, router = "blk.1.ffn_up_exps.weight", "blk.1.ffn_gate_inp.weight"
+
+        def mixture(change):
+            def both(g):
+                make_mixture(g)
+                change(g)
+            return both
+
+        def set_key(name, kind, value):
+            return mixture(lambda g: g.keys.update({"qwen3moe." + name: (kind, value)}))
+        path = self.write_model("mixture.gguf", make_mixture)
+        self.assertEqual(inlay("info", path).code, 0)
+        for key, value, says in (("expert_count", 0, "expert_count"),
+                                 ("expert_count", 4, "32 x 64 x 3"),
+                                 ("expert_count", 2**24, "16777216 experts"),
+                                 ("expert_used_count", 0, "expert_used_count"),
+                                 ("expert_used_count", 4, "4 of 3 experts"),
+                                 ("expert_feed_forward_length", 63, "x 63 x"),
+                                 ("expert_gating_func", 2, "softmax"),
+                                 ("expert_shared_count", 1, "share")):
+            with self.subTest(key=key, value=value):
+                self.refuse_changed(set_key(key, gguf_bytes.U32, value), says)
+        self.refuse_changed(set_key("expert_weights_scale", gguf_bytes.F32, 2.5), "softmax")
+        self.refuse_changed(set_key("expert_weights_norm", gguf_bytes.U32, 1), "not a bool")
+        for key in ("expert_count", "expert_used_count"):
+            self.refuse_changed(mixture(lambda g, key=key: g.keys.pop("qwen3moe." + key)), key)
+        for shape in ([32, 64], [32, 64, 2], [64, 32, 3], [32, 64, 3, 2], [32, 192]):
+            with self.subTest(shape=shape):
+                self.refuse_changed(
+                    mixture(lambda g, s=shape: setattr(g.tensors[name], "shape", s)), name)
+        for gone in (name, router, "blk.0.attn_k_norm.weight"):
+            self.refuse_changed(mixture(lambda g, t=gone: g.tensors.pop(t)), gone)
 
     def test_weights_that_are_no_numbers(self):
         for value in (float("nan"), float("inf"), float("-inf")):
