@@ -124,7 +124,7 @@ static void requantize(inl_model *m, inl_source *s)
     const inl_format *want = m->quantize;
     if (!want || want == s->stored)
         return;
-    bool fits = want->id == INL_FORMAT_NF4 || s->cols % want->block_elements == 0;
+    bool fits = inl_is_nf4(want) || s->cols % want->block_elements == 0;
     if (fits)
         s->format = want;
     else

@@ -51,7 +51,7 @@ static inlay_result place(builder *b, uint64_t bytes, inl_range *range)
 // holds.
 static uint32_t rows_per_part(const builder *b, const inl_source *s)
 {
-    bool nf4 = s->format->id == INL_FORMAT_NF4;
+    bool nf4 = inl_is_nf4(s->format);
     const inl_format *bound = nf4 ? inl_format_by_id(INL_FORMAT_F32) : s->format;
     uint64_t most = INL_MIN(b->max_range, nf4 ? DECODED_BYTES : b->max_block);
     uint64_t tile_rows = INL_MAX(1, most / inl_tile_quant_bytes(bound, 8, s->cols));
@@ -62,7 +62,7 @@ static uint32_t rows_per_part(const builder *b, const inl_source *s)
 // Whole experts, as many as one binding holds.
 static uint32_t experts_per_part(const builder *b, const inl_source *s)
 {
-    bool nf4 = s->format->id == INL_FORMAT_NF4;
+    bool nf4 = inl_is_nf4(s->format);
     const inl_format *bound = nf4 ? inl_format_by_id(INL_FORMAT_F32) : s->format;
     uint64_t most = INL_MIN(b->max_range, nf4 ? DECODED_BYTES : b->max_block);
     most = INL_MAX(1, most / inl_tile_quant_bytes(bound, s->rows, s->cols));
@@ -102,7 +102,7 @@ static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w
     w->parts = inl_alloc(b->env, w->part_count, sizeof(*w->parts));
     if (!w->parts)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    bool nf4 = s->format->id == INL_FORMAT_NF4;
+    bool nf4 = inl_is_nf4(s->format);
     for (uint32_t i = 0; i < w->part_count; i++) {
         inl_weight_part *part = &w->parts[i];
         part->row0 = i * most;
@@ -311,7 +311,7 @@ static inlay_result upload_experts(const builder *b, const inl_source *s, const 
                                 .part_count = 1,
                                 .parts = &one};
             uint32_t expert = one.expert0 + e;
-            INL_TRY(s->format->id == INL_FORMAT_NF4 ? upload_nf4(b, s, expert, &alone)
+            INL_TRY(inl_is_nf4(s->format) ? upload_nf4(b, s, expert, &alone)
                                                     : upload_rows(b, s, expert, &one));
         }
     return INLAY_OK;
@@ -321,7 +321,7 @@ static inlay_result upload_matrix(const builder *b, const inl_source *s, const i
 {
     if (s->experts > 0)
         return upload_experts(b, s, w);
-    if (s->format->id == INL_FORMAT_NF4)
+    if (inl_is_nf4(s->format))
         return upload_nf4(b, s, 0, w);
     for (uint32_t i = 0; i < w->part_count; i++)
         INL_TRY(upload_rows(b, s, 0, &w->parts[i]));

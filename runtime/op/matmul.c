@@ -104,6 +104,7 @@ static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_p
                      .spec = {GEMM_LANES},
                      .spec_count = 1,
                      .groups = {inl_div_up(push.k_tiles, GEMM_LANES), push.n_tiles, matrices}};
+    inl_node_packing(&node, w->format);
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
     return (planes){.quants = tiles, .scales = tiles, .decoded = true};
@@ -113,7 +114,7 @@ static planes planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_pa
 {
     planes stored = {.quants = inl_op_external(plan, part->quants)};
     stored.scales = part->scales.size ? inl_op_external(plan, part->scales) : stored.quants;
-    if (w->format->id != INL_FORMAT_NF4)
+    if (!inl_is_nf4(w->format))
         return stored;
     return w->cols % INL_NF4_BLOCK == 0 ? expand_nf4_scales(plan, w, part, stored)
                                         : decode_nf4(plan, w, part, stored);
@@ -175,7 +176,8 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         .rounds = (dx ? push.n_tiles : push.k_tiles) + (tail ? slot->rank4 : 0),
         .flops = 2ull * live * part->rows * w->cols +
                  (tail ? 2ull * live * slot->rank * (dx ? slot->in : part->rows) : 0)};
-    inl_node_packing(&node, w->format);
+    if (!read.decoded)
+        inl_node_packing(&node, w->format);
     push.ldx4 = inl_ld4(args->x);
     push.ldy4 = inl_ld4(args->y);
     push.ldh4 = tail ? inl_ld4(args->tail.h) : 0;

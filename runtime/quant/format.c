@@ -41,8 +41,13 @@ static const inl_format formats[INL_FORMAT_COUNT] = {
      CODEC(iq4_xs)},
     {INL_FORMAT_MXFP4, "MXFP4", 39, 32, 17, PACKED(4, 0, TABLE_MXFP4, 4, PACKING_BF16, 16),
      CODEC(mxfp4)},
+    // tile_scale_bytes: 8 f32, or 0 where they are double-quantized.
     {INL_FORMAT_NF4, "NF4", INL_GGML_TYPE_NONE, INL_NF4_BLOCK, 0, INL_TILING_NF4, 4, 0, 0, NULL,
      NULL, NULL, NULL},
+    {INL_FORMAT_NF4_PLAIN, "NF4_PLAIN", INL_GGML_TYPE_NONE, INL_NF4_BLOCK, 0, INL_TILING_NF4, 4, 32,
+     0, NULL, NULL, NULL, NULL},
+    {INL_FORMAT_FP4, "FP4", INL_GGML_TYPE_NONE, INL_NF4_BLOCK, 0, INL_TILING_NF4, 4, 32,
+     PACKING(4, 0, TABLE_FP4, 0, 0), NULL, NULL, NULL, NULL},
 };
 
 // ggml's types by id; ids without a name were removed from ggml.

@@ -4,6 +4,12 @@
 // On the device a format lies in tiles (tile.h), which a dequant_<tiling>.glsl reads. One of those,
 // packed, reads any format of codes of 2 to 6 bits under scales: such a format is a row, a function
 // that takes a block apart (packed.h), and no shader.
+//
+// NF4 and FP4 have no blocks of bytes: codes and the blocks' absmax are arrays of their own, over
+// the flattened matrix (nf4.h). A 4-bit tensor of a bitsandbytes checkpoint becomes one of them by
+// inl_nf4_read: NF4 where it is double-quantized as inlay does it (blocks of 64, 256 of their
+// absmax a block), else NF4_PLAIN or FP4, whose absmax are f32, one for 64 elements however large
+// the checkpoint's blocks are. The values are its own to the bit.
 #ifndef INL_QUANT_FORMAT_H
 #define INL_QUANT_FORMAT_H
 
@@ -26,7 +32,9 @@ typedef enum inl_format_id {
     INL_FORMAT_IQ4_NL,
     INL_FORMAT_IQ4_XS,
     INL_FORMAT_MXFP4,
-    INL_FORMAT_NF4, // made at load, in no GGUF file
+    INL_FORMAT_NF4,       // made at load, in no GGUF file; or bitsandbytes', double-quantized
+    INL_FORMAT_NF4_PLAIN, // bitsandbytes' with an f32 a block
+    INL_FORMAT_FP4,       // the same with other 16 values
     INL_FORMAT_COUNT,
 } inl_format_id;
 
@@ -50,14 +58,14 @@ typedef struct inl_format {
     const char *name;         // "Q8_0"
     uint32_t ggml_type;       // id in GGUF files, or INL_GGML_TYPE_NONE
     uint32_t block_elements;  // 1, 32, 64, 256
-    uint32_t block_bytes;     // as in files; 0 for NF4, which has no block of its own (nf4.h)
+    uint32_t block_bytes;     // as in files; 0: inl_is_nf4
     // On the device: bits of an element, bytes of the scales of 8 rows of a block.
     inl_tiling tiling;
     uint32_t tile_bits, tile_scale_bytes;
-    uint32_t packing; // shaders/lib/packing.h; 0 for the other tilings
-    // `count` is a multiple of block_elements. Bit-exact to ggml's reference. NULL for NF4.
+    uint32_t packing; // shaders/lib/packing.h; 0: the kernels ask for none
+    // `count` is a multiple of block_elements. Bit-exact to ggml's reference. NULL: inl_is_nf4.
     void (*decode)(const void *blocks, float *out, uint64_t count);
-    // Numbers that are not finite become any others. NULL for NF4.
+    // Numbers that are not finite become any others. NULL: inl_is_nf4.
     void (*encode)(const float *in, void *blocks, uint64_t count);
     // Index of the first block that has something NaN or infinite, or UINT64_MAX.
     uint64_t (*find_not_finite)(const void *blocks, uint64_t count);
@@ -65,6 +73,12 @@ typedef struct inl_format {
     void (*pack_row)(const void *row, uint32_t i, uint32_t cols, uint32_t *quants,
                      uint32_t *scales);
 } inl_format;
+
+// It has no blocks of its own: nf4.h.
+static inline bool inl_is_nf4(const inl_format *format)
+{
+    return format->tiling == INL_TILING_NF4;
+}
 
 const inl_format *inl_format_by_id(inl_format_id id);
 const inl_format *inl_format_by_ggml(uint32_t ggml_type);  // NULL: not supported

@@ -30,6 +30,14 @@ const float inl_nf4_codes[16] = {
     1.0f,
 };
 
+// Sign, two bits of exponent, one of fraction, over 12: bitsandbytes' values.
+const float inl_fp4_codes[16] = {
+    0.0f,  0.0052083334885537624f,  0.6666666865348816f,  1.0f,  0.3333333432674408f,  0.5f,
+    0.1666666716337204f,  0.25f,
+    0.0f,  -0.0052083334885537624f, -0.6666666865348816f, -1.0f, -0.3333333432674408f, -0.5f,
+    -0.1666666716337204f, -0.25f,
+};
+
 // A value gets code c when it is above c of these: bitsandbytes' roundings of the codes' midpoints.
 static const float thresholds[15] = {
     -0.8480964004993439f,  -0.6106329262256622f,  -0.4599952697753906f, -0.33967943489551544f,
@@ -156,11 +164,14 @@ void inl_nf4_free(const inl_env *env, inl_nf4 *nf4)
     inl_free(env, nf4->codes);
     inl_free(env, nf4->absmax);
     inl_free(env, nf4->nested_absmax);
+    inl_free(env, nf4->plain);
     *nf4 = (inl_nf4){0};
 }
 
 static float block_absmax(const inl_nf4 *nf4, uint64_t block)
 {
+    if (nf4->plain)
+        return nf4->plain[block];
     float scaled = nf4->nested_map[nf4->absmax[block]] *
                    nf4->nested_absmax[block / INL_NF4_NESTED_BLOCK];
     return scaled + nf4->nested_offset;
@@ -170,9 +181,10 @@ void inl_nf4_decode(const inl_nf4 *nf4, float *out)
 {
     for (uint64_t at = 0; at < nf4->count; at += INL_NF4_BLOCK) {
         float absmax = block_absmax(nf4, at / INL_NF4_BLOCK);
+        const float *values = nf4->fp4 ? inl_fp4_codes : inl_nf4_codes;
         uint64_t end = INL_MIN(nf4->count, at + INL_NF4_BLOCK);
         for (uint64_t i = at; i < end; i++)
-            out[i] = inl_nf4_codes[nf4->codes[i] & 15] * absmax;
+            out[i] = values[nf4->codes[i] & 15] * absmax;
     }
 }
 
@@ -180,4 +192,64 @@ void inl_nf4_block_absmax(const inl_nf4 *nf4, float *out)
 {
     for (uint64_t b = 0; b < parts(nf4->count, INL_NF4_BLOCK); b++)
         out[b] = block_absmax(nf4, b);
+}
+
+// ---- bitsandbytes' checkpoints
+
+inl_format_id inl_bnb4_format(const inl_bnb4 *t)
+{
+    bool as_ours = !t->absmax && t->block == INL_NF4_BLOCK &&
+                   t->nested_block == INL_NF4_NESTED_BLOCK;
+    return t->fp4 ? INL_FORMAT_FP4 : as_ours ? INL_FORMAT_NF4 : INL_FORMAT_NF4_PLAIN;
+}
+
+// Of the tensor's own block i.
+static float stored_absmax(const inl_bnb4 *t, uint64_t i)
+{
+    if (t->absmax)
+        return t->absmax[i];
+    float scaled = t->nested_map[t->nested[i]] * t->nested_absmax[i / t->nested_block];
+    return scaled + t->nested_offset;
+}
+
+static inlay_result read_nested(const inl_env *env, const inl_bnb4 *t, inl_nf4 *out)
+{
+    uint64_t blocks = parts(t->count, INL_NF4_BLOCK), nested = parts(blocks, INL_NF4_NESTED_BLOCK);
+    out->absmax = inl_alloc(env, blocks, 1);
+    out->nested_absmax = inl_alloc(env, nested, sizeof(float));
+    if (!out->absmax || !out->nested_absmax)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    memcpy(out->absmax, t->nested, blocks);
+    memcpy(out->nested_absmax, t->nested_absmax, nested * sizeof(float));
+    memcpy(out->nested_map, t->nested_map, sizeof(out->nested_map));
+    out->nested_offset = t->nested_offset;
+    return INLAY_OK;
+}
+
+static inlay_result read_plain(const inl_env *env, const inl_bnb4 *t, inl_nf4 *out)
+{
+    uint64_t blocks = parts(t->count, INL_NF4_BLOCK);
+    out->plain = inl_alloc(env, blocks, sizeof(float));
+    if (!out->plain)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint64_t b = 0; b < blocks; b++)
+        out->plain[b] = stored_absmax(t, b * INL_NF4_BLOCK / t->block);
+    return INLAY_OK;
+}
+
+inlay_result inl_nf4_read(const inl_env *env, const inl_bnb4 *t, inl_nf4 *out)
+{
+    *out = (inl_nf4){.count = t->count, .fp4 = t->fp4};
+    if (t->block == 0 || t->block % INL_NF4_BLOCK != 0 || (!t->absmax && t->nested_block == 0))
+        return INLAY_ERROR_UNSUPPORTED;
+    out->codes = inl_alloc(env, t->count, 1);
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (out->codes)
+        result = inl_bnb4_format(t) == INL_FORMAT_NF4 ? read_nested(env, t, out)
+                                                      : read_plain(env, t, out);
+    for (uint64_t i = 0; i < t->count && result == INLAY_OK; i++)
+        out->codes[i] = (uint8_t)(t->packed[i / 2] >> (i % 2 ? 0 : 4) & 15u);
+    if (result != INLAY_OK)
+        inl_nf4_free(env, out);
+    return result;
 }

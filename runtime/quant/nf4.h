@@ -5,12 +5,12 @@
 #ifndef INL_QUANT_NF4_H
 #define INL_QUANT_NF4_H
 
-#include "base/env.h"
+#include "quant/format.h"
 
 #define INL_NF4_BLOCK 64
 #define INL_NF4_NESTED_BLOCK 256
 
-extern const float inl_nf4_codes[16];
+extern const float inl_nf4_codes[16], inl_fp4_codes[16];
 
 typedef struct inl_nf4 {
     uint64_t count;       // elements
@@ -19,12 +19,33 @@ typedef struct inl_nf4 {
     float *nested_absmax; // [ceil(blocks / 256)]
     float nested_map[256];
     float nested_offset;
+    float *plain; // [ceil(count / 64)] absmax in place of the four above, or NULL
+    bool fp4;     // codes stand for inl_fp4_codes
 } inl_nf4;
+
+// A 4-bit tensor as bitsandbytes stores it, checked by the caller against the file: the arrays hold
+// as much as `count` asks for.
+typedef struct inl_bnb4 {
+    uint64_t count;
+    const uint8_t *packed; // [ceil(count / 2)], element 2k in the high nibble
+    bool fp4;
+    uint32_t block;        // elements of an absmax: 64, 128, ... 4096
+    const float *absmax;   // [ceil(count / block)], or NULL: double-quantized
+    const uint8_t *nested; // [ceil(count / block)], index into nested_map
+    uint32_t nested_block; // of those under one nested_absmax
+    const float *nested_absmax, *nested_map; // [...], [256]
+    float nested_offset;
+} inl_bnb4;
+
+// The format that holds the tensor's values to the bit.
+inl_format_id inl_bnb4_format(const inl_bnb4 *tensor);
+// On success the caller frees with inl_nf4_free. UNSUPPORTED: blocks of another size, no log.
+inlay_result inl_nf4_read(const inl_env *env, const inl_bnb4 *tensor, inl_nf4 *out);
 
 // Quantizes `count` floats. On success the caller frees with inl_nf4_free.
 inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count, inl_nf4 *out);
 void inl_nf4_free(const inl_env *env, inl_nf4 *nf4);
-// code[i] * (map[absmax[i / 64]] * nested_absmax[i / 64 / 256] + offset), in f32.
+// code[i] * (map[absmax[i / 64]] * nested_absmax[i / 64 / 256] + offset), or times plain, in f32.
 void inl_nf4_decode(const inl_nf4 *nf4, float *out);
 // The absmax of each block, [ceil(count / 64)], in f32.
 void inl_nf4_block_absmax(const inl_nf4 *nf4, float *out);

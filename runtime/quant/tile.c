@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define NF4_ZERO_CODE 7u
-#define NF4_NESTED_WORD 260u // where the nested absmax start, see dequant_nf4.glsl
+#define NF4_ZERO_CODE 7u // FP4's is 0
+#define NF4_NESTED_WORD 260u // where the nested absmax start, see nf4_blocks.glsl
 
 static uint32_t tiles(uint32_t count)
 {
@@ -36,7 +36,9 @@ static uint64_t scale_bytes_of_8_rows(const inl_format *format, uint32_t cols)
 uint64_t inl_tile_scale_bytes(const inl_format *format, uint32_t rows, uint32_t cols)
 {
     uint64_t bytes = tiles(rows) * scale_bytes_of_8_rows(format, cols);
-    if (format->id == INL_FORMAT_NF4)
+    if (inl_is_nf4(format) && format->tile_scale_bytes > 0)
+        bytes = 4 * (NF4_NESTED_WORD + nf4_blocks(rows, cols));
+    else if (inl_is_nf4(format))
         bytes = 4 * (NF4_NESTED_WORD + nf4_nested(rows, cols)) + nf4_blocks(rows, cols);
     return inl_round_up(bytes, 16);
 }
@@ -88,13 +90,14 @@ void inl_tile_pack_nf4_quants(const inl_nf4 *nf4, uint32_t row0, uint32_t rows, 
                               uint32_t *quants)
 {
     uint32_t column_tiles = tiles(cols);
+    uint8_t zero = nf4->fp4 ? 0 : NF4_ZERO_CODE;
     for (uint32_t r = 0; r < tiles(rows) * INL_TILE; r++)
         for (uint32_t ct = 0; ct < column_tiles; ct++) {
             uint8_t codes[8];
             for (uint32_t j = 0; j < 8; j++) {
                 uint32_t c = ct * 8 + j;
                 bool inside = r < rows && c < cols;
-                codes[j] = inside ? nf4->codes[(uint64_t)(row0 + r) * cols + c] : NF4_ZERO_CODE;
+                codes[j] = inside ? nf4->codes[(uint64_t)(row0 + r) * cols + c] : zero;
             }
             uint32_t *tile = quants + ((uint64_t)(r / 8) * column_tiles + ct) * 8;
             put_plane(tile, r % 8, codes, 0, 4);
@@ -106,6 +109,10 @@ void inl_tile_pack_nf4_scales(const inl_nf4 *nf4, uint32_t rows, uint32_t cols, 
     uint64_t blocks = inl_round_up(nf4->count, INL_NF4_BLOCK) / INL_NF4_BLOCK;
     uint64_t nested = inl_round_up(blocks, INL_NF4_NESTED_BLOCK) / INL_NF4_NESTED_BLOCK;
     uint32_t room = (uint32_t)nf4_nested(rows, cols);
+    if (nf4->plain) {
+        memcpy(&scales[NF4_NESTED_WORD], nf4->plain, 4 * blocks);
+        return;
+    }
     memcpy(scales, nf4->nested_map, sizeof(nf4->nested_map));
     memcpy(&scales[256], &nf4->nested_offset, 4);
     scales[257] = room;

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MIT
-// NF4's 16 values.
+// NF4's 16 values, or FP4's, which are bit patterns' of a sign, an exponent and a bit, over 12.
+#include "packing.h"
+layout(constant_id = 9) const uint PACKING_WORD = 0;
 const float nf4_values[16] = float[](
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
     -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725,
     0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
     0.7229568362236023, 1.0);
-#define TABLE16_AT(i) nf4_values[i]
+const float fp4_values[16] =
+    float[](0.0, 0.0052083334885537624, 0.6666666865348816, 1.0, 0.3333333432674408, 0.5,
+            0.1666666716337204, 0.25, 0.0, -0.0052083334885537624, -0.6666666865348816, -1.0,
+            -0.3333333432674408, -0.5, -0.1666666716337204, -0.25);
+#define TABLE16_AT(i) (PACKING_TABLE(PACKING_WORD) == TABLE_FP4 ? fp4_values[i] : nf4_values[i])
 #include "table16.glsl"

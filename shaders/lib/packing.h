@@ -16,5 +16,6 @@
 
 #define TABLE_IQ4 1u
 #define TABLE_MXFP4 2u
+#define TABLE_FP4 1u // in NF4's place (nf4_codes.glsl)
 #define TABLE_IQ4_VALUES -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
 #define TABLE_MXFP4_VALUES 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12

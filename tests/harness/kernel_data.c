@@ -320,6 +320,19 @@ static void make_blocks(kt *k, kt_weight *out, uint32_t parts, bool raw)
     free(data);
 }
 
+// The codes and the blocks' absmax as those of the format.
+static const inl_nf4 *as_format(kt *k, const inl_format *f, inl_nf4 *nf4)
+{
+    nf4->fp4 = f->id == INL_FORMAT_FP4;
+    if (f->tile_scale_bytes > 0) {
+        nf4->plain = inl_alloc(&k->suite->env, nf4->count / INL_NF4_BLOCK + 1, sizeof(float));
+        if (!nf4->plain)
+            exit(1);
+        inl_nf4_block_absmax(nf4, nf4->plain);
+    }
+    return nf4;
+}
+
 static void make_nf4(kt *k, kt_weight *out, uint32_t parts)
 {
     const inl_format *f = out->w.format;
@@ -333,7 +346,7 @@ static void make_nf4(kt *k, kt_weight *out, uint32_t parts)
         values[i] = kt_f32(k, 0.25f + (float)(i / 64 % 7));
     if (inl_nf4_encode(&k->suite->env, values, count, &nf4) != INLAY_OK)
         exit(1);
-    inl_nf4_decode(&nf4, values);
+    inl_nf4_decode(as_format(k, f, &nf4), values);
     set_values(k, out, values);
     uint64_t bytes = inl_tile_scale_bytes(f, rows, cols);
     uint32_t scales = add_region(k, "scales", bytes, false);
@@ -358,7 +371,7 @@ void kt_make_weight(kt *k, inl_format_id format, uint32_t rows, uint32_t cols, u
                              .cols = cols,
                              .part_count = parts,
                              .parts = out->parts}};
-    if (format == INL_FORMAT_NF4)
+    if (inl_is_nf4(out->w.format))
         make_nf4(k, out, parts);
     else
         make_blocks(k, out, parts, raw);
@@ -376,11 +389,11 @@ static void pack_expert(kt *k, kt_weight *out, uint32_t expert, void *quants, vo
         exit(1);
     for (uint64_t i = 0; i < count; i++)
         values[i] = kt_f32(k, 0.25f + (float)((i / 64 + expert) % 7));
-    if (f->id == INL_FORMAT_NF4) {
+    if (inl_is_nf4(f)) {
         inl_nf4 nf4;
         if (inl_nf4_encode(&k->suite->env, values, count, &nf4) != INLAY_OK)
             exit(1);
-        inl_nf4_decode(&nf4, values);
+        inl_nf4_decode(as_format(k, f, &nf4), values);
         inl_tile_pack_nf4_quants(&nf4, 0, rows, cols, quants);
         inl_tile_pack_nf4_scales(&nf4, rows, cols, scales);
         inl_nf4_free(&k->suite->env, &nf4);

@@ -423,10 +423,10 @@ static const shape shapes[] = {
 
 static void check_formats(kt_suite *suite, inl_format_id format)
 {
-    bool blocks = format != INL_FORMAT_NF4 && inl_format_by_id(format)->block_elements > 1;
+    const inl_format *f = inl_format_by_id(format);
     uint32_t ins[2] = {64, 100};
-    if (blocks)
-        ins[0] = ins[1] = INL_MAX(96, inl_format_by_id(format)->block_elements);
+    if (!inl_is_nf4(f) && f->block_elements > 1)
+        ins[0] = ins[1] = INL_MAX(96, f->block_elements);
     for (uint32_t i = 0; i < 4; i++) {
         options o = {.dx = i % 2, .tail = i < 2, .parts = i < 2 ? 1 : 3, .dropout = 0.2f};
         check_product(suite, format, shapes[i < 2 ? 8 : 4], i < 2 ? 44 : 72, ins[i / 2], o);

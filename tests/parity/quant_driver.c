@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // inlay's side of test_quants.py: blocks to floats and back, from the standard input to the output.
 // usage: quant_driver decode|encode FORMAT
-#include "quant/format.h"
+//        quant_driver nf4|fp4 COUNT BLOCK NESTED_BLOCK OFFSET
+// The latter reads a tensor of bitsandbytes: its absmax as f32 (NESTED_BLOCK 0), or their map, the
+// nested absmax, then the indices; then the packed codes.
+#include "quant/nf4.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +23,44 @@ static uint8_t *read_all(size_t *size)
     return data;
 }
 
+static uint64_t parts(uint64_t count, uint64_t size)
+{
+    return (count + size - 1) / size;
+}
+
+static int decode_bnb(char **argv)
+{
+    size_t size;
+    const uint8_t *in = read_all(&size);
+    inl_bnb4 t = {.count = strtoull(argv[2], NULL, 10),
+                  .fp4 = strcmp(argv[1], "fp4") == 0,
+                  .block = (uint32_t)strtoul(argv[3], NULL, 10),
+                  .nested_block = (uint32_t)strtoul(argv[4], NULL, 10),
+                  .nested_offset = strtof(argv[5], NULL)};
+    uint64_t blocks = parts(t.count, t.block);
+    const float *floats = (const float *)(const void *)in;
+    if (t.nested_block == 0) {
+        t.absmax = floats;
+        t.packed = in + 4 * blocks;
+    } else {
+        t.nested_map = floats;
+        t.nested_absmax = floats + 256;
+        t.nested = in + 4 * (256 + parts(blocks, t.nested_block));
+        t.packed = t.nested + blocks;
+    }
+    inl_env env = inl_env_resolve(NULL);
+    inl_nf4 nf4;
+    float *out = malloc(4 * t.count);
+    if (!in || !out || inl_nf4_read(&env, &t, &nf4) != INLAY_OK)
+        return 1;
+    inl_nf4_decode(&nf4, out);
+    return fwrite(out, 4, t.count, stdout) != t.count;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 6)
+        return decode_bnb(argv);
     const inl_format *f = argc == 3 ? inl_format_by_name(argv[2]) : NULL;
     bool decode = f && strcmp(argv[1], "decode") == 0;
     if (!f || (!decode && !f->encode)) {

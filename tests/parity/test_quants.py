@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Block formats against the `gguf` package: random blocks decoded to the same bits, subnormal and
+"""Weight formats against the packages `gguf` and `bitsandbytes`.
+
+Block formats: random blocks decoded to the same bits, subnormal and
 extreme scales among them; floats encoded to the same bytes, or as well. That the device decodes to
 those bits too is for tests/kernels (check_matmul.c: "decode through", "embed")."""
 import os
 import subprocess
 
+import bitsandbytes.functional as bnb
 import gguf
 import numpy as np
 import pytest
+import torch
 
 DRIVER = f"{os.environ['INLAY_BUILD']}/tests/quant_driver"
 # Where a block's f16 scales lie. MXFP4 has an exponent instead.
@@ -18,11 +22,15 @@ BLOCKS = 4096
 SPECIAL = [0x0000, 0x8000, 0x0001, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x3c00]
 
 
-def run(command, name, data):
-    done = subprocess.run([DRIVER, command, name], input=data.tobytes(), capture_output=True,
-                          check=False)
+def drive(words, data):
+    done = subprocess.run([DRIVER, *map(str, words)], input=data, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    return np.frombuffer(done.stdout, np.float32 if command == "decode" else np.uint8)
+    return done.stdout
+
+
+def run(command, name, data):
+    out = drive([command, name], data.tobytes())
+    return np.frombuffer(out, np.float32 if command == "decode" else np.uint8)
 
 
 def random_blocks(name, seed):
@@ -72,3 +80,23 @@ def test_encode_is_the_packages(name):
 def test_encode_errs_no_more_than_ggml(name, ggml):
     x = np.random.default_rng(0).normal(0, 0.02, 256 * 512).astype(np.float32)
     assert relative_error(name, run("encode", name, x), x) < 1.02 * ggml
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("block", [64, 128, 256, 512, 1024, 2048, 4096])
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_bitsandbytes(kind, block, nested):
+    """Tensors of any size: the last block is short, and 150 blocks of 64 are no whole 256."""
+    torch.manual_seed(block)
+    for count in (9600, 4096 * 70 + 33 * 2):
+        x = torch.randn(count) * 0.03
+        packed, state = bnb.quantize_4bit(x, blocksize=block, quant_type=kind,
+                                          compress_statistics=nested)
+        want = bnb.dequantize_4bit(packed, state).numpy().reshape(-1)
+        words, scales = [kind, count, block, 0, 0], state.absmax.numpy().tobytes()
+        if nested:
+            inner = state.state2
+            words[3:] = [inner.blocksize, repr(float(state.offset))]
+            scales = b"".join(t.numpy().tobytes() for t in (inner.code, inner.absmax, state.absmax))
+        got = np.frombuffer(drive(words, scales + packed.numpy().tobytes()), np.float32)
+        assert np.array_equal(got, want)  # but for a zero's sign: FP4 has two, its kernels differ

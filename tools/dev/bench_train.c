@@ -55,7 +55,7 @@ static double now(void)
 // NF4 is no file's format: such a model is stored in f32 and quantized at load.
 static void open_random(const inl_env *env, const inl_format *format, bench_case *c)
 {
-    bool nf4 = format->id == INL_FORMAT_NF4;
+    bool nf4 = inl_is_nf4(format);
     toy_model shape = {.dim = 512,
                        .ffn = 1536,
                        .layers = 8,

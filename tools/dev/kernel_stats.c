@@ -108,7 +108,7 @@ static void collect_generation(const inl_env *env, const inl_gpu_caps *caps, con
 static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_format_id id,
                           uint32_t head_dim, collection *c)
 {
-    bool nf4 = id == INL_FORMAT_NF4;
+    bool nf4 = inl_is_nf4(inl_format_by_id(id));
     toy_model shape = {.dim = 256,
                        .ffn = 512,
                        .layers = 1,
