@@ -23,12 +23,21 @@ static const inl_format *supported_format(const inl_model *m, const inl_gguf_ten
     return format;
 }
 
+// NULL: there is none. What was found is not among what nothing reads.
+static const inl_gguf_tensor *find_tensor(inl_model *m, const char *name)
+{
+    const inl_gguf_tensor *t = inl_gguf_find_tensor(m->gguf, name);
+    if (t)
+        m->read[t - inl_gguf_tensor_at(m->gguf, 0)] = true;
+    return t;
+}
+
 // rows 0 stands for a vector of `cols`.
 static inlay_result find_source(inl_model *m, const char *name, uint32_t rows, uint32_t cols,
                                 bool optional, inl_source *out)
 {
     *out = (inl_source){0};
-    const inl_gguf_tensor *t = inl_gguf_find_tensor(m->gguf, name);
+    const inl_gguf_tensor *t = find_tensor(m, name);
     if (!t && optional)
         return INLAY_OK;
     if (!t)
@@ -89,7 +98,7 @@ static inlay_result find_experts(inl_model *m, const char *base, uint32_t rows, 
 {
     char name[80];
     snprintf(name, sizeof(name), "%s.weight", base);
-    const inl_gguf_tensor *t = inl_gguf_find_tensor(m->gguf, name);
+    const inl_gguf_tensor *t = find_tensor(m, name);
     *out = (inl_source){0};
     if (!t) {
         char first[80];
@@ -186,6 +195,40 @@ static inlay_result find_sources(inl_model *m)
     return INLAY_OK;
 }
 
+static bool starts_with_any(const char *name, const char *const *starts)
+{
+    for (; *starts; starts++)
+        if (strncmp(name, *starts, strlen(*starts)) == 0)
+            return true;
+    return false;
+}
+
+// A tensor that would be passed over is a model computed wrongly: a bias, a norm, a matrix that
+// this architecture is not known to have. Harmless are the tables of RoPE, which config.c reads,
+// and what stands before the text model.
+static inlay_result check_all_read(const inl_model *m)
+{
+    static const char *const ropes[] = {"rope_freqs.", "rope_factors_", NULL};
+    static const char *const other_senses[] = {"v.", "a.", "mm.", NULL};
+    uint32_t unused = 0;
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(m->gguf); i++) {
+        const inl_gguf_tensor *t = inl_gguf_tensor_at(m->gguf, i);
+        if (m->read[i] || starts_with_any(t->name, ropes) || strstr(t->name, ".rope_freqs.") ||
+            strstr(t->name, ".attn_rot_embd."))
+            continue;
+        if (!starts_with_any(t->name, other_senses))
+            return inl_fail(&m->env, INLAY_ERROR_UNSUPPORTED,
+                            "%s: tensor %s is none that the architecture %s is known to have",
+                            inl_gguf_path(m->gguf), t->name, m->config.architecture);
+        unused++;
+    }
+    if (unused > 0)
+        inl_logf(&m->env, INLAY_LOG_WARN,
+                 "%s: %u tensors of a vision or audio part are left out; the text model is used",
+                 inl_gguf_path(m->gguf), unused);
+    return INLAY_OK;
+}
+
 static inlay_result check_finite(const inl_model *m)
 {
     for (uint32_t i = 0; i < inl_gguf_tensor_count(m->gguf); i++) {
@@ -208,7 +251,11 @@ static inlay_result open_all(inl_model *m, const char *path, const inl_model_par
     m->quantize = params->quantize;
     INL_TRY(inl_gguf_open(&m->env, path, &m->gguf));
     INL_TRY(inl_config_read(&m->env, m->gguf, &m->config));
+    m->read = inl_alloc(&m->env, inl_gguf_tensor_count(m->gguf), sizeof(*m->read));
+    if (!m->read)
+        return INLAY_ERROR_OUT_OF_MEMORY;
     INL_TRY(find_sources(m));
+    INL_TRY(check_all_read(m));
     INL_TRY(inl_modules_create(&m->env, &m->config, &m->modules));
     INL_TRY(inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
     uint32_t tokens = inl_tokenizer_get_info(m->tokenizer)->vocab;
@@ -248,6 +295,7 @@ void inl_model_close(inl_model **handle)
         for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
             inl_free(&m->env, m->layers[i].linear[role].each);
     inl_free(&m->env, m->layers);
+    inl_free(&m->env, m->read);
     inl_config_free(&m->env, &m->config);
     inl_gguf_close(&m->gguf);
     inl_env env = m->env;

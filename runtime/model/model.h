@@ -34,6 +34,7 @@ typedef struct inl_model {
     inl_tokenizer *tokenizer;
     inl_source embedding, norm, head; // a tied head is the embedding's source
     inl_layer_sources *layers;
+    bool *read; // of each tensor, whether a source above is it
     const inl_format *quantize; // of the layers' matrices, NULL: as stored
 } inl_model;
 

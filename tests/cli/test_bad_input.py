@@ -155,6 +155,37 @@ class Models(CliTest):
         for gone in (name, router, "blk.0.attn_k_norm.weight"):
             self.refuse_changed(mixture(lambda g, t=gone: g.tensors.pop(t)), gone)
 
+    def test_tensors_that_nothing_reads(self):
+        """Passing one over would compute another model; a vision part is left out and said."""
+        def add(name):
+            return lambda g: g.add_vector(name.removesuffix(".weight"), 32)
+        for name in ("output.weight.weight", "blk.0.attn_sinks.weight", "blk.2.attn_q.weight",
+                     "blk.0.attn_qkv.weight", "position_embd.weight"):
+            self.refuse_changed(add(name), name, "llama")
+        for name in ("output.bias", "blk.0.attn_norm.bias"):
+            self.refuse_changed(lambda g, name=name: g.tensors.update(
+                {name: gguf_bytes.Tensor([32], [0.0] * 32)}), name)
+
+        def fuse(g):
+            for part in "qkv":
+                del g.tensors[f"blk.1.attn_{part}.weight"]
+            g.add_matrix("blk.1.attn_qkv", 64, 32, 0.1)
+        self.refuse_changed(fuse, "blk.1.attn_q.weight")
+        for name in ("v.patch_embd.weight", "mm.0.weight", "rope_freqs.weight"):
+            path = self.write_model("more.gguf", lambda g, name=name: g.add_vector(
+                name.removesuffix(".weight"), 4 if "rope" in name else 32))
+            result = self.succeed("info", path)
+            self.assertEqual("vision" in result.err, "rope" not in name, result)
+
+    def test_heads_that_differ_by_layer(self):
+        for values, ok in (([4, 4], True), ([4, 2], False), ([], False)):
+            path = self.write_model("heads.gguf", lambda g, values=values: g.keys.update(
+                {"llama.attention.head_count": ((gguf_bytes.ARRAY, gguf_bytes.I32), values)}))
+            if ok:
+                self.succeed("info", path)
+            else:
+                self.refuse_model(path, "llama.attention.head_count", "layer")
+
     def test_weights_that_are_no_numbers(self):
         for value in (float("nan"), float("inf"), float("-inf")):
             def spoil(g, value=value):
