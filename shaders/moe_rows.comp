@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Between tokens and the experts' rows.
+// Between tokens and the experts' rows, a workgroup a row of the result.
 //   gather:  y[row] = x[row_token[row]], zero where a row only pads; in tiles of an expert alone
 //   COMBINE: y[t] = residual[t] + sum_k x[position[t, k]]
 #version 450
@@ -24,20 +24,24 @@ INPUT_VEC4(3, table)
 
 void main()
 {
-    uint i = gl_WorkGroupID.x * LANES + gl_LocalInvocationID.x;
+    uint row = gl_WorkGroupID.y * LINEAR_GROUPS_X + gl_WorkGroupID.x;
 #ifdef COMBINE
-    uint t = gl_WorkGroupID.y;
-    if (i >= p.ld4)
+    if (row >= p.rows)
         return;
-    vec4 sum = RESIDUAL ? residual(t * p.ld4 + i) : vec4(0.0);
-    for (uint k = 0; k < p.used; k++)
-        sum += x(position[t * p.used + k] * p.ld4 + i);
-    y[t * p.ld4 + i] = sum;
+    for (uint i = gl_LocalInvocationID.x; i < p.ld4; i += LANES) {
+        vec4 sum = RESIDUAL ? residual(row * p.ld4 + i) : vec4(0.0);
+        for (uint k = 0; k < p.used; k++)
+            sum += x(position[row * p.used + k] * p.ld4 + i);
+        y[row * p.ld4 + i] = sum;
+    }
 #else
-    uint tile = gl_WorkGroupID.y;
-    if (i >= p.align * p.ld4 || table(tile / 4)[tile % 4] < 0.0)
+    uint tile = row / p.align;
+    if (row >= p.rows || table(tile / 4)[tile % 4] < 0.0)
         return;
-    uint at = tile * p.align * p.ld4 + i, token = row_token[tile * p.align + i / p.ld4];
-    y[at] = token == 0xffffffffu ? vec4(0.0) : x(token * p.ld4 + i % p.ld4);
+    uint token = row_token[row];
+    bool pads = token == 0xffffffffu;
+    uint from = (pads ? 0 : token) * p.ld4;
+    for (uint i = gl_LocalInvocationID.x; i < p.ld4; i += LANES)
+        y[row * p.ld4 + i] = pads ? vec4(0.0) : x(from + i);
 #endif
 }

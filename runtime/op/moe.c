@@ -36,7 +36,7 @@ static void add_route(inl_plan *plan, const inl_routing *r, inl_kernel kernel, i
     node->groups[0] = r->tokens;
     node->groups[1] = node->groups[2] = 1;
     inl_node_push(node, &push, sizeof(push));
-    add(plan, node, kernel, ROUTE_LANES);
+    add(plan, node, kernel, inl_node_lanes(plan, ROUTE_LANES));
 }
 
 static void add_sort(inl_plan *plan, const inl_routing *r, inl_kernel kernel, uint32_t groups,
@@ -126,46 +126,44 @@ void inl_op_route_bwd(inl_plan *plan, const inl_routing *r, inl_buf dweights, in
 
 // ---- rows
 
-static struct push_moe_rows push_rows(const inl_routing *r, inl_tensor x)
+static struct push_moe_rows push_rows(const inl_routing *r, inl_tensor x, uint32_t rows)
 {
     return (struct push_moe_rows){
-        .ld4 = inl_ld4(x), .align = r->align, .rows = r->rows, .used = r->used};
+        .ld4 = inl_ld4(x), .align = r->align, .rows = rows, .used = r->used};
 }
 
 void inl_op_moe_gather(inl_plan *plan, const inl_routing *r, inl_tensor x, inl_tensor y)
 {
-    struct push_moe_rows push = push_rows(r, x);
-    uint32_t lanes = inl_node_lanes(plan, ROW_LANES);
+    struct push_moe_rows push = push_rows(r, x, r->rows);
     inl_node node = {.uses = {{x.buf, INL_READ},
                               {y.buf, INL_WRITE},
                               {r->row_token, INL_READ},
-                              {r->table, INL_READ}},
-                     .groups = {inl_div_up(push.ld4 * r->align, lanes), tiles_of(r), 1}};
+                              {r->table, INL_READ}}};
+    inl_node_linear(&node, r->rows, 1);
     inl_node_push(&node, &push, sizeof(push));
-    add(plan, &node, INL_KERNEL_MOE_GATHER, lanes);
+    add(plan, &node, INL_KERNEL_MOE_GATHER, inl_node_lanes(plan, ROW_LANES));
 }
 
 void inl_op_moe_combine(inl_plan *plan, const inl_routing *r, inl_tensor x, inl_buf residual,
                         inl_tensor y)
 {
-    struct push_moe_rows push = push_rows(r, x);
-    uint32_t lanes = inl_node_lanes(plan, ROW_LANES);
+    struct push_moe_rows push = push_rows(r, x, r->tokens);
     inl_node node = {.uses = {{x.buf, INL_READ},
                               {y.buf, residual == y.buf ? INL_READ_WRITE : INL_WRITE},
                               {r->position, INL_READ},
                               inl_node_optional(residual, INL_READ)},
                      .spec = {0, residual != INL_BUF_NONE},
                      .spec_count = 2,
-                     .groups = {inl_div_up(push.ld4, lanes), r->tokens, 1},
                      .flops = (uint64_t)assignments(r) * x.cols};
+    inl_node_linear(&node, r->tokens, 1);
     inl_node_push(&node, &push, sizeof(push));
-    add(plan, &node, INL_KERNEL_MOE_COMBINE, lanes);
+    add(plan, &node, INL_KERNEL_MOE_COMBINE, inl_node_lanes(plan, ROW_LANES));
 }
 
 static void add_swiglu(inl_plan *plan, const inl_routing *r, inl_tensor x, inl_kernel kernel,
                        inl_node *node)
 {
-    struct push_moe_rows push = push_rows(r, x);
+    struct push_moe_rows push = push_rows(r, x, r->rows);
     inl_node_linear(node, r->rows, 1);
     node->flops = 10ull * assignments(r) * x.cols;
     inl_node_push(node, &push, sizeof(push));

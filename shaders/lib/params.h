@@ -58,7 +58,7 @@ struct push_moe_sort {
     uint align, tiles; // tiles of the list of rows
 };
 
-// Over tiles of rows of ld4 vec4s.
+// Over rows of ld4 vec4s: the experts', in tiles of `align`, or the tokens'.
 struct push_moe_rows {
     uint ld4, align, rows, used;
 };
