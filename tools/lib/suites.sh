@@ -21,6 +21,7 @@ run "fuzz: a minute for each target" "$root/tools/fuzz.sh" 60
 
 run "guard: layers" python3 "$root/tools/check_layers.py" --self-test
 run "guard: style" python3 "$root/tools/check_style.py" --self-test
+run "guard: readme" python3 "$root/tools/check_readme.py" --self-test
 run "guard: commits" python3 "$root/tools/check_commits.py"
 run "guard: headers" python3 "$root/tests/headers/check_headers.py" "$build"
 run "guard: symbols, planted" python3 "$root/tools/check_symbols.py" --self-test
