@@ -12,10 +12,15 @@ INLAY_BEGIN
 // One thread at a time.
 typedef struct inlay_adapter inlay_adapter;
 
-// The first values, as PEFT's init_lora_weights names them. B starts at zero.
+// The first values, as PEFT's init_lora_weights names them. B starts at zero but for the last two,
+// which a trainer makes from the weights as they are on its device. Those take B A away from W at
+// first; here W stays, and the adapter has twice the rank: B A and, frozen, what it was at first.
+// That is what PEFT saves when it converts such an adapter to a plain one.
 typedef enum inlay_init {
     INLAY_INIT_DEFAULT = 0,  // A uniform in +-1/sqrt(in)
     INLAY_INIT_GAUSSIAN = 1, // A normal with a deviation of 1/r
+    INLAY_INIT_PISSA = 2,    // scale B A is W's largest singular values (arXiv 2404.02948)
+    INLAY_INIT_OLORA = 3,    // B A is the beginning of W = Q R (arXiv 2406.01775)
 } inlay_init;
 
 typedef struct inlay_adapter_params {
@@ -33,6 +38,7 @@ typedef struct inlay_adapter_params {
     // all-linear.
     const char *target_modules;
     inlay_init init_lora_weights;
+    uint32_t pissa_niter; // rounds of finding singular vectors; 0: until they have converged
     uint32_t seed; // of A's first values
 } inlay_adapter_params;
 

@@ -182,6 +182,11 @@ uint64_t inl_lora_pair_parameters(const inl_lora_pair *p)
     return (uint64_t)p->r * ((uint64_t)p->in + p->out) + (p->magnitude ? p->out : 0);
 }
 
+uint64_t inl_lora_pair_trainable(const inl_lora_pair *p)
+{
+    return inl_lora_pair_parameters(p) - (uint64_t)p->frozen * ((uint64_t)p->in + p->out);
+}
+
 void inl_lora_destroy(inl_lora **handle)
 {
     inl_lora *lora = *handle;
@@ -287,9 +292,10 @@ inlay_result inl_lora_check_writable(const inl_lora *lora, const inl_module_list
             return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
                             "an adapter that was loaded without its base model cannot be saved");
     }
-    if (lora->magnitudes_unset)
+    if (lora->magnitudes_unset || lora->init != INL_INIT_UNIFORM)
         return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
-                        "a fresh DoRA adapter has no magnitudes to save: a trainer sets them");
+                        "a fresh adapter whose values come from the base's weights has none to "
+                        "save: a trainer sets them");
     return INLAY_OK;
 }
 
@@ -317,7 +323,7 @@ static void draw(inl_lora_pair *p, const inl_lora_params *params)
 {
     if (params->init == INL_INIT_GAUSSIAN)
         draw_gaussian(p, params->seed);
-    else
+    else if (params->init == INL_INIT_UNIFORM)
         draw_uniform(p, params->seed);
 }
 
@@ -330,20 +336,37 @@ static inlay_result fill(inl_lora *lora, const inl_module_list *modules,
     lora->use_rslora = params->use_rslora;
     lora->use_dora = lora->magnitudes_unset = params->use_dora;
     snprintf(lora->architecture, sizeof(lora->architecture), "%s", modules->architecture);
-    if (lora->r > INL_LORA_MAX_RANK)
+    bool double_rank = params->init == INL_INIT_PISSA || params->init == INL_INIT_OLORA;
+    lora->init = double_rank ? params->init : INL_INIT_UNIFORM;
+    lora->init_rounds = params->init_rounds;
+    if (double_rank && lora->dropout > 0.0f)
+        return inl_fail(&lora->env, INLAY_ERROR_UNSUPPORTED,
+                        "PiSSA and OLoRA are not supported together with dropout");
+    uint32_t most = INL_LORA_MAX_RANK / (double_rank ? 2 : 1);
+    if (lora->r > most)
         return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT, "a rank of %u is more than %u",
-                        lora->r, INL_LORA_MAX_RANK);
+                        lora->r, most);
     for (uint32_t i = 0; i < modules->count; i++) {
         const inl_module *m = &modules->items[i];
         if (!selected[i])
             continue;
         inl_lora_pair *p;
-        INL_TRY(inl_lora_add_pair(lora, i, m->path, lora->r, m->in, m->out, &p));
+        uint32_t rank = double_rank ? 2 * lora->r : lora->r;
+        if (double_rank && lora->r > INL_MIN(m->in, m->out))
+            return inl_fail(&lora->env, INLAY_ERROR_INVALID_ARGUMENT,
+                            "%s is %u x %u: there are no %u first values in it", m->path, m->out,
+                            m->in, lora->r);
+        INL_TRY(inl_lora_add_pair(lora, i, m->path, rank, m->in, m->out, &p));
+        p->frozen = rank - lora->r;
         p->scale = inl_lora_scale(lora->alpha, lora->r, lora->use_rslora);
         draw(p, params);
         if (lora->use_dora)
             INL_TRY(inl_lora_add_magnitude(lora, p));
         lora->has_head |= m->is_head;
+    }
+    if (double_rank) { // the scale stays as it is
+        lora->alpha = lora->use_rslora ? lora->alpha * sqrt(2.0) : 2.0 * lora->alpha;
+        lora->r *= 2;
     }
     return inl_lora_finish(lora, modules);
 }

@@ -25,10 +25,21 @@ typedef struct inl_module_list {
     const uint32_t *by_path; // [count] indices in the order of paths; NULL: not sorted
 } inl_module_list;
 
+// How A is drawn, as PEFT's init_lora_weights has it; B starts at zero.
+typedef enum inl_lora_init {
+    INL_INIT_UNIFORM,  // true: in +-1/sqrt(in)
+    INL_INIT_GAUSSIAN, // normal, deviation 1/r
+    // From the base's weights, by a trainer; B is not zero. Pairs have twice the rank, half of it
+    // frozen.
+    INL_INIT_PISSA,
+    INL_INIT_OLORA,
+} inl_lora_init;
+
 typedef struct inl_lora_pair {
     uint32_t module; // index into the module list
     char *path;      // copy of the module's
     uint32_t r, in, out;
+    uint32_t frozen; // of r, the last so many: they do not learn (model/principal.h)
     float scale;
     float *a; // [r, in]
     float *b; // [out, r], rows in the base file's (GGUF's) order
@@ -48,6 +59,9 @@ typedef struct inl_lora {
     bool use_dora; // the pairs have magnitudes
     // Of a fresh adapter they are the norms of the weights on the device: not known before that.
     bool magnitudes_unset;
+    // Of a fresh adapter whose values come from those weights: how, until it has been done.
+    inl_lora_init init;
+    uint32_t init_rounds;
     bool has_head;
     uint32_t pair_count;
     inl_lora_pair *pairs; // in module order
@@ -56,18 +70,13 @@ typedef struct inl_lora {
     uint32_t target_count;
 } inl_lora;
 
-// How A is drawn, as PEFT's init_lora_weights has it; B starts at zero.
-typedef enum inl_lora_init {
-    INL_INIT_UNIFORM,  // true: in +-1/sqrt(in)
-    INL_INIT_GAUSSIAN, // normal, deviation 1/r
-} inl_lora_init;
-
 typedef struct inl_lora_params {
     uint32_t r;
     float alpha, dropout;
     bool use_rslora, use_dora;
     const char *target_modules; // see inlay/adapter.h; NULL: all-linear
     inl_lora_init init;
+    uint32_t init_rounds; // of PiSSA; 0: until it has converged
     uint32_t seed;
 } inl_lora_params;
 
@@ -78,6 +87,7 @@ inlay_result inl_lora_create(const inl_env *env, const inl_module_list *modules,
 void inl_lora_destroy(inl_lora **lora);
 // Numbers of A, B and the magnitude.
 uint64_t inl_lora_pair_parameters(const inl_lora_pair *pair);
+uint64_t inl_lora_pair_trainable(const inl_lora_pair *pair);
 
 // `path`: a folder with adapter_config.json and adapter_model.safetensors (PEFT), or a .gguf.
 // `modules` NULL: read without a base; pairs then carry the file's own names, unchecked, B as

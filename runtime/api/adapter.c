@@ -45,10 +45,11 @@ inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *public_e
                               .use_dora = params->use_dora,
                               .target_modules = params->target_modules,
                               .init = (inl_lora_init)params->init_lora_weights,
+                              .init_rounds = params->pissa_niter,
                               .seed = params->seed};
     INL_REQUIRE(&env, p.dropout >= 0.0f && p.dropout < 1.0f);
     INL_REQUIRE(&env, p.alpha >= 0.0f && p.alpha < 1e6f);
-    INL_REQUIRE(&env, p.r <= 4096 && (unsigned)p.init <= INL_INIT_GAUSSIAN);
+    INL_REQUIRE(&env, p.r <= 4096 && (unsigned)p.init <= INL_INIT_OLORA);
     inl_lora *lora;
     INL_TRY(inl_lora_create(&env, &model->model->modules.list, &p, &lora));
     return wrap(&env, lora, model, out);

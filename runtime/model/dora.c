@@ -14,18 +14,6 @@ void inl_dora_bind(const inl_slots *slots, inl_buffer *buffer, inl_lora_arena *a
     arena->squares = (inl_range){.buffer = buffer, .offset = bytes, .size = bytes};
 }
 
-static const inl_weight *weight_of(const inl_weights *w, uint32_t module, uint32_t modules)
-{
-    const inl_config *c = &w->model->config;
-    if (module == modules - 1)
-        return &w->head;
-    for (uint32_t layer = 0; layer < c->layers; layer++)
-        for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
-            if (inl_config_module(c, layer, role) == module)
-                return &w->layers[layer].linear[role];
-    return NULL;
-}
-
 typedef void (*emit_pair)(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
                           const inl_lora_slot *slot, const inl_weight *w);
 
@@ -34,8 +22,7 @@ static void emit_all(inl_plan *plan, const inl_inputs *in, const inl_weights *we
 {
     for (uint32_t i = 0; i < slots->module_count; i++)
         if (slots->of_module[i].dora)
-            emit(plan, in, arena, &slots->of_module[i],
-                 weight_of(weights, i, slots->module_count));
+            emit(plan, in, arena, &slots->of_module[i], inl_weights_of_module(weights, i));
 }
 
 void inl_dora_emit_norms(inl_plan *plan, const inl_inputs *in, const inl_weights *weights,

@@ -61,7 +61,8 @@ static inlay_result add_pair(inl_slots *slots, const inl_env *env, const inl_lor
     *s = (inl_lora_slot){.in = p->in,
                          .out = p->out,
                          .rank = rank,
-                         .rank4 = inl_div_up(rank, 4),
+                         .rank4 = inl_div_up(rank - p->frozen, 4) + inl_div_up(p->frozen, 4),
+                         .frozen4 = inl_div_up(p->frozen, 4),
                          .experts = experts,
                          .dora = p->magnitude != NULL,
                          .norm = slots->norm_floats,
@@ -139,36 +140,51 @@ uint32_t inl_slots_first_layer(const inl_slots *slots)
     return slots->layers;
 }
 
-void inl_slots_pack(const inl_slots *slots, float *arena)
+// Rank `r` of a pair lies there in the arena: what is frozen begins a vec4 of its own.
+static uint32_t place_of_rank(const inl_lora_pair *p, uint32_t r)
 {
-    for (uint32_t i = 0; i < slots->lora->pair_count; i++) {
-        const inl_lora_pair *p = &slots->lora->pairs[i];
-        const inl_lora_slot s = inl_slots_of_pair(slots, p);
-        for (uint32_t r = 0; r < p->r; r++)
-            memcpy(arena + s.a + r * inl_round_up(p->in, 8), p->a + (size_t)r * p->in,
-                   p->in * sizeof(float));
-        for (uint32_t n = 0; n < p->out; n++)
-            memcpy(arena + s.b + (uint64_t)n * s.rank4 * 4, p->b + (size_t)n * p->r,
-                   p->r * sizeof(float));
-        if (s.dora)
-            memcpy(arena + s.magnitude, p->magnitude, p->out * sizeof(float));
-    }
+    uint32_t live = p->r - p->frozen;
+    return r < live ? r : (uint32_t)inl_round_up(live, 4) + r - live;
 }
 
-void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora)
+typedef void (*mover)(float *arena, float *values, uint32_t count);
+
+static void into_arena(float *arena, float *values, uint32_t count)
 {
-    for (uint32_t i = 0; i < lora->pair_count; i++) {
-        inl_lora_pair *p = &lora->pairs[i];
-        const inl_lora_slot s = inl_slots_of_pair(slots, p);
-        for (uint32_t r = 0; r < p->r; r++)
-            memcpy(p->a + (size_t)r * p->in, arena + s.a + r * inl_round_up(p->in, 8),
-                   p->in * sizeof(float));
-        for (uint32_t n = 0; n < p->out; n++)
-            memcpy(p->b + (size_t)n * p->r, arena + s.b + (uint64_t)n * s.rank4 * 4,
-                   p->r * sizeof(float));
-        if (s.dora)
-            memcpy(p->magnitude, arena + s.magnitude, p->out * sizeof(float));
+    memcpy(arena, values, count * sizeof(float));
+}
+
+static void out_of_arena(float *arena, float *values, uint32_t count)
+{
+    memcpy(values, arena, count * sizeof(float));
+}
+
+static void move_pair(const inl_slots *slots, const inl_lora_pair *p, float *arena, mover move)
+{
+    const inl_lora_slot s = inl_slots_of_pair(slots, p);
+    uint32_t live = p->r - p->frozen;
+    for (uint32_t r = 0; r < p->r; r++)
+        move(arena + s.a + place_of_rank(p, r) * inl_round_up(p->in, 8), p->a + (size_t)r * p->in,
+             p->in);
+    for (uint32_t n = 0; n < p->out; n++) {
+        float *row = arena + s.b + (uint64_t)n * s.rank4 * 4, *values = p->b + (size_t)n * p->r;
+        move(row, values, live);
+        move(row + place_of_rank(p, live), values + live, p->frozen);
     }
+    if (s.dora)
+        move(arena + s.magnitude, p->magnitude, p->out);
+}
+
+void inl_slots_pack(const inl_slots *slots, float *arena)
+{
+    for (uint32_t i = 0; i < slots->lora->pair_count; i++)
+        move_pair(slots, &slots->lora->pairs[i], arena, into_arena);
+}
+
+void inl_slots_unpack(const inl_slots *slots, float *arena, inl_lora *lora)
+{
+    for (uint32_t i = 0; i < lora->pair_count; i++)
+        move_pair(slots, &lora->pairs[i], arena, out_of_arena);
 }
 
 void inl_slots_rates(const inl_slots *slots, float ratio, float *rates)
@@ -177,8 +193,11 @@ void inl_slots_rates(const inl_slots *slots, float ratio, float *rates)
         rates[i] = 1.0f;
     for (uint32_t i = 0; i < slots->module_count; i++) {
         const inl_lora_slot *s = &slots->of_module[i];
+        uint64_t frozen = s->frozen4 * inl_round_up(s->in, 8), a = inl_lora_a_floats(s) / 4;
+        for (uint64_t k = 0; k < frozen; k++)
+            rates[s->a / 4 + a - frozen + k] = 0.0f;
         for (uint64_t k = 0; k < inl_lora_b_floats(s) / 4; k++)
-            rates[s->b / 4 + k] = ratio;
+            rates[s->b / 4 + k] = k % s->rank4 < s->rank4 - s->frozen4 ? ratio : 0.0f;
         for (uint64_t k = 0; s->dora && k < inl_round_up(s->out, 8) / 4; k++)
             rates[s->magnitude / 4 + k] = ratio;
     }

@@ -29,9 +29,9 @@ inl_lora_slot inl_slots_of_pair(const inl_slots *slots, const inl_lora_pair *pai
 uint32_t inl_slots_first_layer(const inl_slots *slots);
 // The adapter's values into an arena image of `floats` (zeroed by the caller), and back.
 void inl_slots_pack(const inl_slots *slots, float *arena);
-void inl_slots_unpack(const inl_slots *slots, const float *arena, inl_lora *lora);
+void inl_slots_unpack(const inl_slots *slots, float *arena, inl_lora *lora);
 // One factor on the learning rate a vec4 of the arena, floats / 4 of them: `ratio` for the B's and
-// the magnitudes, 1 for the A's (LoRA+, arXiv 2402.12354).
+// the magnitudes, 1 for the A's (LoRA+, arXiv 2402.12354), 0 for what is frozen.
 void inl_slots_rates(const inl_slots *slots, float ratio, float *rates);
 // The tensor of an arena image with NaN or infinity that the backward pass reaches first, and so
 // the nearest to the cause: what is below it has it from there; PEFT's name of it, "lora_A". False:

@@ -30,6 +30,9 @@ typedef struct inl_weights {
 // `context`: the longest a sequence may be. `positions`: how many a rope table covers.
 inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,
                                 uint32_t context, uint32_t positions, inl_weights **out);
+// The matrix that a module's adapter is for (model/config.h's list of modules); of an expert: that
+// of all of them.
+const inl_weight *inl_weights_of_module(const inl_weights *weights, uint32_t module);
 void inl_weights_destroy(inl_weights **weights);
 
 #endif

@@ -243,7 +243,8 @@ static uint32_t side_by_side(const inl_lora_arena *arena, const inl_lora_slot *s
                              uint32_t count)
 {
     uint32_t n = 1;
-    while (n < count && arena->dropout == 0.0f && !arena->routing &&
+    bool whole = arena->dropout == 0.0f && slots[0].frozen4 == 0;
+    while (n < count && whole && slots[n].frozen4 == 0 && !arena->routing &&
            slots[n].a == slots[n - 1].a + inl_lora_a_floats(&slots[n - 1]))
         n++;
     return n;
@@ -332,7 +333,7 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .ldh4 = inl_ld4(tail->h),
                                   .h4 = tail->column4,
                                   .ldg4 = s->rank4,
-                                  .rank4 = s->rank4,
+                                  .rank4 = s->rank4 - s->frozen4,
                                   .scale = s->scale,
                                   .expert4 = s->rank4 * dy.ld};
     lora_grad(plan, in, INL_KERNEL_LORA_GRAD_UP, tail->arena->routing, dy, tail->h,
@@ -352,7 +353,7 @@ void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_a
                                       .ldh4 = inl_ld4(g),
                                       .h4 = column4,
                                       .ldg4 = inl_ld4(x),
-                                      .rank4 = rank4,
+                                      .rank4 = rank4 - slots[i].frozen4,
                                       .scale = 1.0f,
                                       .stream = slots[i].stream,
                                       .dropout = arena->dropout,

@@ -55,6 +55,7 @@ typedef struct inl_lora_slot {
     uint64_t norm;      // DoRA: where the norms and squares of its rows lie
     bool dora;
     uint32_t in, out, rank, rank4;
+    uint32_t frozen4; // of rank4, the last so many get no gradient
     uint32_t experts; // 0: it is one pair
     float scale;
     uint32_t stream; // of dropout's random numbers

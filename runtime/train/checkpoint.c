@@ -36,7 +36,7 @@ static json_t *make_state(const inl_trainer *t)
              (unsigned long long)inl_dataset_hash(t->dataset));
     snprintf(model, sizeof(model), "%016llx", (unsigned long long)inl_model_hash(t->model));
     return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:f, s:f, s:f, "
-                     "s:f, s:f, s:b, s:I}",
+                     "s:f, s:f, s:b, s:I, s:I}",
                      "version", 1, "model", model, "quantize",
                      t->model->quantize ? t->model->quantize->name : "none", "dataset", dataset,
                      "global_step", (json_int_t)t->step, "max_steps",
@@ -47,7 +47,8 @@ static json_t *make_state(const inl_trainer *t)
                      (json_int_t)inl_trainer_warmup(t), "weight_decay", (double)p->weight_decay,
                      "max_grad_norm", (double)p->max_grad_norm, "adam_beta1", (double)p->beta1,
                      "adam_beta2", (double)p->beta2, "adam_epsilon", (double)p->epsilon, "shuffle",
-                     (int)p->shuffle, "seed", (json_int_t)p->seed);
+                     (int)p->shuffle, "seed", (json_int_t)p->seed, "frozen_rank",
+                     (json_int_t)(t->lora->pair_count ? t->lora->pairs[0].frozen : 0));
 }
 
 // The number of steps may be another one; where the rate depends on it, that is said. A warm-up

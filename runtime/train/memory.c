@@ -3,6 +3,7 @@
 // run's, with nothing allocated. Memory depends on the rows and their length through their product
 // alone.
 #include "model/dora.h"
+#include "model/principal.h"
 #include "train/emit.h"
 
 #include <math.h>
@@ -58,7 +59,11 @@ static inlay_result count_steps(const inl_env *env, const inl_dataset_info *data
 
 uint64_t inl_rates_bytes(const inl_train_params *params, const inl_slots *slots)
 {
-    return params->loraplus_lr_ratio > 0.0f ? slots->floats : 0;
+    bool frozen = false; // what is frozen has no gradient, but would decay
+    for (uint32_t i = 0; i < slots->lora->pair_count; i++)
+        frozen |= slots->lora->pairs[i].frozen > 0;
+    bool decays = frozen && params->weight_decay > 0.0f;
+    return params->loraplus_lr_ratio > 0.0f || decays ? slots->floats : 0;
 }
 
 static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpointed,
@@ -83,21 +88,25 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
                            &arena, w->weights, &w->slots, &inputs);
 }
 
-// Before the first step DoRA's norms are found in the step's scratch memory, or, where that does
-// not suffice, in memory of their own.
+// Before the first step first values may be made, in memory of their own, and DoRA's norms are
+// found, in the step's scratch memory or, where that does not suffice, in memory of their own.
 static inlay_result add_start(const walker *w, uint64_t step_bytes, inl_train_plan *out)
 {
     inl_plan *plan;
     inl_lora_arena arena = {.weights = {.size = 4 * w->slots.floats}};
+    uint64_t bytes;
+    const inl_gpu_caps *caps = w->gpu ? inl_gpu_get_caps(w->gpu) : NULL;
+    INL_TRY(inl_principal_bytes(&w->env, caps, w->weights, w->slots.lora, &bytes));
+    out->scratch += bytes;
     if (w->slots.norm_floats == 0)
         return INLAY_OK;
     inl_dora_bind(&w->slots, NULL, &arena);
-    INL_TRY(inl_plan_create_dry(&w->env, w->gpu ? inl_gpu_get_caps(w->gpu) : NULL, &plan));
+    INL_TRY(inl_plan_create_dry(&w->env, caps, &plan));
     inl_inputs in = {.scalars = inl_op_external(plan, arena.norms)};
     inl_dora_emit_squares(plan, &in, w->weights, &w->slots, &arena);
     inl_dora_emit_norms(plan, &in, w->weights, &w->slots, &arena);
     inlay_result result = inl_plan_finish(plan);
-    uint64_t bytes = inl_plan_memory(plan, INL_ACTIVATION) + inl_plan_memory(plan, INL_SCRATCH);
+    bytes = inl_plan_memory(plan, INL_ACTIVATION) + inl_plan_memory(plan, INL_SCRATCH);
     if (bytes > step_bytes)
         out->scratch += bytes;
     inl_plan_destroy(&plan);
@@ -163,7 +172,7 @@ static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *
     out->optimizer = 2 * 4 * w->slots.floats + inl_rates_bytes(p, &w->slots);
     for (uint32_t i = 0; i < w->slots.lora->pair_count; i++) {
         const inl_lora_pair *pair = &w->slots.lora->pairs[i];
-        out->trainable += inl_lora_pair_parameters(pair);
+        out->trainable += inl_lora_pair_trainable(pair);
     }
     if (p->checkpointing == INL_CHECKPOINT_AUTO)
         return choose_checkpointing(w, tokens, out);

@@ -3,6 +3,7 @@
 #include "train/trainer.h"
 #include "base/rng.h"
 #include "model/dora.h"
+#include "model/principal.h"
 #include "train/emit.h"
 
 #include <math.h>
@@ -49,7 +50,8 @@ static inlay_result create_rates(inl_trainer *t)
     float *rates = inl_alloc(&t->env, bytes, 1);
     if (!rates)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    inl_slots_rates(&t->slots, t->params.loraplus_lr_ratio, rates);
+    float ratio = t->params.loraplus_lr_ratio;
+    inl_slots_rates(&t->slots, ratio > 0.0f ? ratio : 1.0f, rates);
     inlay_result result =
         inl_buffer_create(t->gpu, "the learning rates", bytes, INL_MEMORY_DEVICE, &t->rates);
     if (result == INLAY_OK)
@@ -97,9 +99,15 @@ static inlay_result emit(inl_trainer *t)
                            &t->arena, t->weights, &t->slots, &t->inputs);
 }
 
-// A fresh adapter's magnitudes are the norms of the weights on the device: here they get known.
-static inlay_result start_dora(inl_trainer *t)
+// What a fresh adapter takes from the weights on the device: values, and DoRA's magnitudes, which
+// are norms.
+static inlay_result start_adapter(inl_trainer *t)
 {
+    if (t->lora->init != INL_INIT_UNIFORM) {
+        INL_TRY(inl_principal_init(&t->env, t->gpu, t->weights, t->lora));
+        t->lora->init = INL_INIT_UNIFORM;
+        INL_TRY(upload_adapter(t));
+    }
     INL_TRY(inl_dora_start(&t->env, t->gpu, t->weights, &t->slots, &t->arena, t->micro));
     return t->lora->magnitudes_unset ? inl_trainer_sync(t) : INLAY_OK;
 }
@@ -125,7 +133,7 @@ static inlay_result build(inl_trainer *t)
     INL_TRY(inl_inputs_create(t->gpu, t->params.batch_size * data->max_length, &t->inputs));
     t->inputs.longest = data->max_length;
     INL_TRY(emit(t));
-    return start_dora(t);
+    return start_adapter(t);
 }
 
 inlay_result inl_trainer_create(const inl_env *env, inl_gpu *gpu, const inl_model *model,

@@ -169,6 +169,29 @@ class Run(CliTest):
         self.assertEqual([l["step"] for l in read_log(copy)], [1, 2])
 
 
+class FirstValues(CliTest):
+    def test_from_the_weights(self):
+        """Twice the rank and the same scale; the rates of what is frozen do not matter to it."""
+        for init in ("pissa", "pissa_niter_4", "olora"):
+            out = self.train(self.folder / init, "--max-steps", 0, "--lora-r", 3, "--lora-alpha", 6,
+                             "--init-lora-weights", init) and self.folder / init
+            config = json.loads((out / "adapter_config.json").read_text())
+            self.assertEqual((config["r"], config["lora_alpha"]), (6, 12))
+            self.assertEqual((config["rank_pattern"], config["alpha_pattern"]), ({}, {}))
+            tensors, _ = safetensors(out / "adapter_model.safetensors")
+            a = tensors["base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"][2]
+            self.assertEqual(a[:len(a) // 2], a[len(a) // 2:])
+            self.assertTrue(any(a))
+            self.assertTrue((out / "adapter.gguf").exists())
+
+    def test_refused(self):
+        words = ["train", *self.train_words(self.fresh(), "--init-lora-weights")]
+        for init in ("loftq", "pissa_niter_0", "pissa_niter_", "corda"):
+            self.refuse(2, "--init-lora-weights", *words, init)
+        self.refuse(2, "dropout", *words, "pissa", "--lora-dropout", 0.1)
+        self.refuse(2, "no 200 first values", *words, "olora", "--lora-r", 200)
+
+
 class Dora(CliTest):
     def test_initial_and_trained(self):
         """Magnitudes begin as the norms of the base's rows, and there is no GGUF of them."""

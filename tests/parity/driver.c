@@ -8,8 +8,8 @@
 //   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; no adapter:
 //                its rows alone
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
-// Results: initial/, gradients/ (of the first micro-batch) and trained/ as PEFT writes adapters,
-// report.json.
+// Results: initial/, gradients/ (of the first micro-batch; not where the adapter's values come from
+// the base's weights) and trained/ as PEFT writes adapters, report.json.
 #include "api/handles.h"
 #include "base/file.h"
 #include "io/safetensors.h"
@@ -242,14 +242,20 @@ static inlay_result train(run *r)
     report_rows(r);
     if (!r->adapter)
         return INLAY_OK;
-    INL_TRY(save(r, r->adapter, "initial"));
-    INL_TRY(save_gradients(r));
+    // Values out of the base's weights are there when the trainer is.
+    bool late = r->adapter->lora->init != INL_INIT_UNIFORM || r->adapter->lora->magnitudes_unset;
+    if (!late) {
+        INL_TRY(save(r, r->adapter, "initial"));
+        INL_TRY(save_gradients(r));
+    }
     inlay_trainer *trainer = NULL;
     INL_TRY(inlay_trainer_create(&trainer, &r->public_env, r->device, r->model, r->adapter, r->data,
                                  &r->params));
     inlay_train_plan plan;
     inlay_trainer_get_plan(trainer, &plan);
-    inlay_result result = report_order(r, &plan);
+    inlay_result result = late ? save(r, r->adapter, "initial") : INLAY_OK;
+    if (result == INLAY_OK)
+        result = report_order(r, &plan);
     if (result == INLAY_OK)
         result = run_steps(r, trainer);
     inlay_trainer_destroy(&trainer);

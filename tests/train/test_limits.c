@@ -82,6 +82,7 @@ static void a_run_uses_what_was_planned(void **state)
                          .open = {.quantize = cases[i].quantize},
                          .rows = {.max_length = cases[i].length},
                          .adapter = {.r = 8, .use_dora = i % 3 == 1,
+                                     .init_lora_weights = i == 2 ? INLAY_INIT_PISSA : 0,
                                      .target_modules = cases[i].targets},
                          .params = {.batch_size = cases[i].batch, .max_steps = 1,
                                     .gradient_accumulation_steps = cases[i].accumulation,

@@ -43,10 +43,10 @@ static inlay_result on_device(const inl_env *env, void *user)
     return result;
 }
 
-static void check_act(const char *name, device_act *act, uint32_t most)
+static void check_act_of(const train_setup *run, const char *name, device_act *act, uint32_t most)
 {
     train_run r;
-    train_prepare(&r, &setup);
+    train_prepare(&r, run);
     act_case c = {act, &r};
     TRAIN_OK(act(&train_env, &r));
     assert_true(check_each_failure(name, on_device, &c, most) > 20);
@@ -62,6 +62,11 @@ static inlay_result open_trainer(const inl_env *env, inlay_device *device, train
         inlay_trainer_create(out, env, device, r->model, r->adapter, r->dataset, &params);
     assert_true((*out != NULL) == (result == INLAY_OK));
     return result;
+}
+
+static void check_act(const char *name, device_act *act, uint32_t most)
+{
+    check_act_of(&setup, name, act, most);
 }
 
 // ---- acts
@@ -203,6 +208,27 @@ static void devices(void **state)
     train_close(&r);
 }
 
+// An adapter's first values and magnitudes, out of the base's weights, as if it were fresh.
+static inlay_result begin(const inl_env *env, train_run *r)
+{
+    inlay_trainer *trainer;
+    r->adapter->lora->init = INL_INIT_PISSA;
+    r->adapter->lora->magnitudes_unset = true;
+    INL_TRY(open_trainer(env, train_device, r, &trainer));
+    inlay_trainer_destroy(&trainer);
+    return INLAY_OK;
+}
+
+static void beginning_from_the_weights(void **state)
+{
+    (void)state;
+    static const train_setup fresh = {.params = {.batch_size = 2, .max_steps = 4},
+                                      .adapter = {.r = 2, .use_dora = true,
+                                                  .init_lora_weights = INLAY_INIT_PISSA,
+                                                  .target_modules = "v_proj"}};
+    check_act_of(&fresh, "first values", begin, MOST);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -210,6 +236,7 @@ int main(void)
         cmocka_unit_test(training),
         cmocka_unit_test(checkpoints),
         cmocka_unit_test(generation),
+        cmocka_unit_test(beginning_from_the_weights),
     };
     return cmocka_run_group_tests_name("oom on a device", tests, train_begin, train_end);
 }

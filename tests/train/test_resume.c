@@ -37,6 +37,12 @@ static const train_setup dora = {
     .params = {.batch_size = 2, .max_steps = STEPS, .loraplus_lr_ratio = 4.0f,
                .gradient_checkpointing = 1, .seed = 7}};
 
+// Half of such a pair is frozen, also where the other half decays.
+static const train_setup principal = {
+    .adapter = {.r = 5, .init_lora_weights = INLAY_INIT_PISSA, .use_dora = true,
+                .target_modules = "all-linear"},
+    .params = {.batch_size = 2, .max_steps = STEPS, .weight_decay = 0.1f}};
+
 static train_bytes unbroken(const train_setup *setup)
 {
     train_run r;
@@ -111,6 +117,7 @@ static void resumed_run_is_the_run(void **state)
     broken_at(&rich, 10);
     broken_at(&mixture, 10);
     broken_at(&dora, 10);
+    broken_at(&principal, 10);
 }
 
 static void resumed_at_an_epochs_end(void **state)
@@ -132,19 +139,21 @@ static void resume_checks_the_options(void **state)
     toy_model other_weights = train_toy;
     other_weights.seed++;
     train_setup rate = plain, data = plain, rank = plain, weights = plain,
-                nf4 = plain, magnitudes = plain;
+                nf4 = plain, magnitudes = plain, frozen = plain;
     rate.params.learning_rate = 2e-2f;
     data.text = "{\"text\": \"another\"}\n";
     rank.adapter.r = 4;
     weights.model = other_weights;
     nf4.open.quantize = INLAY_QUANTIZE_NF4;
     magnitudes.adapter.use_dora = true;
+    frozen.adapter.init_lora_weights = INLAY_INIT_OLORA;
     const struct {
         const train_setup *setup;
         const char *word;
     } cases[] = {{&rate, "learning_rate"}, {&data, "dataset"},
                  {&rank, "rank"},          {&weights, "model"},   {&nf4, "quantize"},
-                 {&magnitudes, "use_dora"}};
+                 {&magnitudes, "use_dora"},
+                 {&frozen, "frozen_rank"}};
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
         train_open(&r, cases[i].setup);
         train_bytes before = train_adapter(&r);

@@ -263,8 +263,9 @@ static int train(train_run *run)
     inlay_train_params params = train_train_params(o);
     bool made;
     int code = prepare_output(o, &made);
-    // DoRA's magnitudes begin as norms that a trainer finds.
-    if (code == EXIT_OK && (!o->no_steps || o->use_dora))
+    // What begins as something of the base's weights needs a trainer to find it.
+    bool from_weights = o->use_dora || o->init.kind >= INLAY_INIT_PISSA;
+    if (code == EXIT_OK && (!o->no_steps || from_weights))
         code = cli_exit_run(inlay_trainer_create(&run->trainer, cli_env(), run->device, run->model,
                                                  run->adapter, run->data, &params));
     if (code == EXIT_OK && run->trainer)

@@ -35,15 +35,25 @@ static bool parse_checkpointing(const char *text, void *out)
 // PEFT's names; a YAML file may have its true.
 static bool parse_init(const char *text, void *out)
 {
+    struct init_option *init = out;
+    const char *const rounds = "pissa_niter_";
+    if (strncmp(text, rounds, strlen(rounds)) == 0) {
+        char *end;
+        unsigned long n = strtoul(text + strlen(rounds), &end, 10);
+        *init = (struct init_option){INLAY_INIT_PISSA, (uint32_t)n};
+        return *end == '\0' && n >= 1 && n <= 1000;
+    }
     static const struct {
         const char *name;
         inlay_init value;
     } names[] = {{"default", INLAY_INIT_DEFAULT},
                  {"true", INLAY_INIT_DEFAULT},
-                 {"gaussian", INLAY_INIT_GAUSSIAN}};
+                 {"gaussian", INLAY_INIT_GAUSSIAN},
+                 {"pissa", INLAY_INIT_PISSA},
+                 {"olora", INLAY_INIT_OLORA}};
     for (size_t i = 0; i < COUNT(names); i++) {
         if (strcmp(text, names[i].name) == 0) {
-            *(int *)out = names[i].value;
+            *init = (struct init_option){.kind = names[i].value};
             return true;
         }
     }
@@ -81,8 +91,9 @@ static const arg table[] = {
      .value = "LIST|REGEX",
      .help = "all-linear (default), q_proj,v_proj,... or a regex on the path"},
     {.name = "init-lora-weights", .type = ARG_CUSTOM, .offset = AT(init),
-     .value = "default|gaussian", .help = "how A is drawn; B starts at zero",
-     .parse = parse_init, .expected = "default or gaussian"},
+     .value = "default|gaussian|pissa|pissa_niter_N|olora",
+     .help = "how A and B begin; with pissa and olora a file has twice the rank",
+     .parse = parse_init, .expected = "default, gaussian, pissa, pissa_niter_N or olora"},
 
     {.name = "learning-rate", .type = ARG_REAL, .offset = AT(learning_rate), .value = "LR",
      .help = "(default 2e-4)", .max = 1e30, .above = true, .heading = "Training"},
@@ -227,7 +238,8 @@ inlay_adapter_params train_adapter_params(const train_options *o)
                                   .use_rslora = o->use_rslora,
                                   .use_dora = o->use_dora,
                                   .target_modules = o->target_modules,
-                                  .init_lora_weights = (inlay_init)o->init,
+                                  .init_lora_weights = o->init.kind,
+                                  .pissa_niter = o->init.rounds,
                                   .seed = o->seed};
 }
 

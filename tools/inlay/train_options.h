@@ -20,7 +20,10 @@ typedef struct train_options {
     double lora_alpha, lora_dropout;
     bool use_rslora, use_dora;
     const char *target_modules;
-    int init;
+    struct init_option {
+        inlay_init kind;
+        uint32_t rounds; // of pissa_niter_N
+    } init;
     double loraplus_lr_ratio;
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm;
     double beta1, beta2, epsilon, epochs;
