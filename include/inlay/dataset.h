@@ -24,7 +24,9 @@ typedef struct inlay_dataset inlay_dataset;
 
 typedef struct inlay_dataset_params {
     uint32_t max_length;  // tokens in a row; 0: the model's context, at most 512
-    const char *chat_template; // "chatml", "llama3", ...; NULL: the model's own, recognised
+    // "chatml", "llama3", ..., or a template in Jinja; NULL: the model's own, rendered as
+    // transformers does. Special tokens in a user's words are text.
+    const char *chat_template;
     bool no_packing;      // one sequence a row
     bool no_eos;          // do not end text and completions with the end-of-sequence token
 } inlay_dataset_params;
@@ -40,8 +42,8 @@ typedef struct inlay_dataset_info {
     uint64_t truncated_sequences, truncated_tokens; // cut off at max_length
 } inlay_dataset_info;
 
-// Errors: NOT_FOUND, IO, BAD_FILE (names file and line or record), UNSUPPORTED (unknown template, a
-// file of another kind).
+// Errors: NOT_FOUND, IO, BAD_FILE (names file and line or record), UNSUPPORTED (a
+// file of another kind, a template that is not known: says what can be chosen).
 INLAY_API inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *env,
                                           const inlay_model *model, const char *path,
                                           const inlay_dataset_params *params);

@@ -1,20 +1,40 @@
 // SPDX-License-Identifier: MIT
 #include "io/chat.h"
 
-#include "io/chat_named.h"
+#include "io/chat_model.h"
 
 #include <string.h>
+#include <time.h>
 
 struct inl_chat {
     inl_env env;
     const inl_tokenizer *tokenizer;
-    const inl_named_chat *named;
+    const inl_named_chat *named; // which it is, or is like; NULL: a model's own that is like none
+    inl_model_chat *own;         // NULL: `named` is rendered
 };
 
-static inlay_result choose(inl_chat *chat, const char *name, const char *jinja)
+static bool is_jinja(const char *name)
+{
+    return strstr(name, "{%") || strstr(name, "{{");
+}
+
+static inlay_result open_own(inl_chat *chat, const char *jinja, const char *names, int64_t now)
+{
+    chat->named = inl_named_chat_recognise(jinja);
+    INL_TRY(inl_model_chat_open(&chat->env, chat->tokenizer, jinja, chat->named, names, now,
+                                &chat->own));
+    inl_logf(&chat->env, INLAY_LOG_INFO, "chat template: the model's own%s%s",
+             chat->named ? ", like " : "", chat->named ? inl_named_chat_name(chat->named) : "");
+    return INLAY_OK;
+}
+
+static inlay_result choose(inl_chat *chat, const char *name, int64_t now)
 {
     char names[256];
+    const char *jinja = inl_tokenizer_get_info(chat->tokenizer)->chat_template;
     inl_named_chat_list(names, sizeof(names));
+    if (name && is_jinja(name))
+        return open_own(chat, name, names, now);
     if (name) {
         chat->named = inl_named_chat_find(name);
         if (!chat->named)
@@ -25,17 +45,11 @@ static inlay_result choose(inl_chat *chat, const char *name, const char *jinja)
     if (!jinja)
         return inl_fail(&chat->env, INLAY_ERROR_UNSUPPORTED,
                         "the model has no chat template; choose one of %s", names);
-    chat->named = inl_named_chat_recognise(jinja);
-    if (!chat->named)
-        return inl_fail(&chat->env, INLAY_ERROR_UNSUPPORTED,
-                        "the model's chat template is not recognised; choose one of %s", names);
-    inl_logf(&chat->env, INLAY_LOG_INFO, "chat template: %s (recognised from the model's)",
-             inl_named_chat_name(chat->named));
-    return INLAY_OK;
+    return open_own(chat, jinja, names, now);
 }
 
 inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, const char *name,
-                           inl_chat **out)
+                           int64_t now, inl_chat **out)
 {
     *out = NULL;
     inl_chat *chat = inl_alloc(env, 1, sizeof(*chat));
@@ -43,7 +57,7 @@ inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, c
         return INLAY_ERROR_OUT_OF_MEMORY;
     chat->env = *env;
     chat->tokenizer = tokenizer;
-    inlay_result result = choose(chat, name, inl_tokenizer_get_info(tokenizer)->chat_template);
+    inlay_result result = choose(chat, name, now ? now : (int64_t)time(NULL));
     *out = chat;
     if (result != INLAY_OK)
         inl_chat_close(out);
@@ -57,23 +71,23 @@ void inl_chat_close(inl_chat **handle)
     if (!chat)
         return;
     inl_env env = chat->env;
+    inl_model_chat_close(&chat->own);
     inl_free(&env, chat);
 }
 
 const char *inl_chat_name(const inl_chat *chat)
 {
-    return inl_named_chat_name(chat->named);
+    return chat->own ? "the model's own" : inl_named_chat_name(chat->named);
 }
 
 const char *inl_chat_marker(const inl_chat *chat)
 {
-    return inl_named_chat_marker(chat->named);
+    return chat->named ? inl_named_chat_marker(chat->named) : NULL;
 }
 
 bool inl_chat_wants_bos(const inl_chat *chat)
 {
-    (void)chat;
-    return true;
+    return !chat->own;
 }
 
 void inl_chat_text_free(const inl_env *env, inl_chat_text *text)
@@ -117,5 +131,7 @@ inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_ch
     const inl_tokenizer_info *info = inl_tokenizer_get_info(chat->tokenizer);
     text->size = 0;
     text->count = 0;
+    if (chat->own)
+        return inl_model_chat_render(chat->own, input, text);
     return inl_named_chat_render(&chat->env, chat->named, info->bos, info->eos, input, text);
 }

@@ -34,17 +34,19 @@ typedef struct inl_chat_text {
     size_t count, span_cap;
 } inl_chat_text;
 
-// The template called `name`, or if NULL the model's own. An unknown name, and a template that is
-// missing or not known, is INLAY_ERROR_UNSUPPORTED, listing what can be chosen. The tokenizer must
-// outlive the chat.
+// The template called `name` (or written there, in Jinja), or if NULL the model's own. An unknown
+// name, and a template that is missing or not known, is INLAY_ERROR_UNSUPPORTED: it lists what can
+// be chosen. `now`: seconds since 1970, in local time, for templates that write the date; 0: the
+// clock's, in UTC. The tokenizer must outlive the chat.
 inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, const char *name,
-                           inl_chat **out);
+                           int64_t now, inl_chat **out);
 void inl_chat_close(inl_chat **chat);
-// The name, or that of the known template the model's own is like.
+// The name, or "the model's own".
 const char *inl_chat_name(const inl_chat *chat);
 // A token the vocabulary should have if it is to work as the model's makers meant; NULL: none.
 const char *inl_chat_marker(const inl_chat *chat);
-// Whether a BOS that the model wants and the text does not begin with is to be put before it.
+// Whether a BOS that the model wants and the text does not begin with is to be put before it: not
+// before what a model's own template writes, which is what transformers takes, to the token.
 bool inl_chat_wants_bos(const inl_chat *chat);
 
 // Replaces what is in `text`. What the template does not take is INLAY_ERROR_BAD_FILE.

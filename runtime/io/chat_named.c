@@ -211,6 +211,11 @@ const char *inl_named_chat_marker(const inl_named_chat *chat)
     return chat->marker;
 }
 
+const char *inl_named_chat_opening(const inl_named_chat *chat)
+{
+    return chat->assistant.open;
+}
+
 // What one rendering needs to know.
 typedef struct renderer {
     const inl_env *env;

@@ -19,7 +19,8 @@ typedef enum inl_data_kind {
 
 typedef struct inl_dataset_params {
     uint32_t max_length; // > 0
-    const char *chat_template; // a name, or NULL: recognised from the model's Jinja
+    const char *chat_template; // a name, or Jinja; NULL: the model's own
+    int64_t now; // seconds since 1970, in local time, for templates that write it; 0: the clock's
     bool no_packing;
     bool no_eos;
 } inl_dataset_params;

@@ -323,12 +323,12 @@ static inlay_result choose_chat(reader *r)
     const char *name = r->params->chat_template;
     if (!name && !r->model->chat_template && strcmp(r->format->name, "instruction-output") == 0)
         name = "alpaca"; // what such records were made for
-    INL_TRY(inl_chat_open(r->env, r->tokenizer, name, &r->chat));
+    INL_TRY(inl_chat_open(r->env, r->tokenizer, name, r->params->now, &r->chat));
     const char *marker = inl_chat_marker(r->chat);
     if (marker && inl_tokenizer_find(r->tokenizer, marker) < 0)
         inl_logf(r->env, INLAY_LOG_WARN,
-                 "the model has no token %s: the markers of the template %s are spelled out",
-                 marker, inl_chat_name(r->chat));
+                 "the model has no token %s, which its chat template needs: it is spelled out",
+                 marker);
     return INLAY_OK;
 }
 

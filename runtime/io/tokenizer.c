@@ -393,6 +393,13 @@ inl_slice inl_tokenizer_decode(const inl_tokenizer *tokenizer, int32_t id, bool 
     return bytes;
 }
 
+inl_slice inl_tokenizer_text(const inl_tokenizer *tokenizer, int32_t id)
+{
+    if (id < 0 || (uint32_t)id >= tokenizer->vocab.count)
+        return (inl_slice){"", 0};
+    return tokenizer->vocab.tokens[id].text;
+}
+
 int32_t inl_tokenizer_find(const inl_tokenizer *tokenizer, const char *text)
 {
     return inl_vocab_find(&tokenizer->vocab, text, strlen(text));

@@ -31,6 +31,8 @@ inlay_result inl_tokenizer_encode(const inl_env *env, const inl_tokenizer *token
 // The bytes of a token, a pointer into the tokenizer. Empty for control tokens and ids out of
 // range. `first`: at a text's start the space SentencePiece put there is dropped.
 inl_slice inl_tokenizer_decode(const inl_tokenizer *tokenizer, int32_t id, bool first);
+// A token as the vocabulary spells it, also a control token; empty for ids out of range.
+inl_slice inl_tokenizer_text(const inl_tokenizer *tokenizer, int32_t id);
 // The id whose vocabulary entry is exactly `text`, or -1.
 int32_t inl_tokenizer_find(const inl_tokenizer *tokenizer, const char *text);
 

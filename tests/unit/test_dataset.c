@@ -17,7 +17,9 @@
 #include "harness/toy_vocab.h"
 #include "io/dataset.h"
 
-#define CHATML_JINJA "{% for m in messages %}<|im_start|>{{ m.role }}{% endfor %}"
+#define CHATML_JINJA                                                                               \
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' }}\n"    \
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
 static char all_messages[8192];
 
@@ -395,8 +397,8 @@ static void test_bad_files(void **state)
         {"{\"text\":\"\"}", "bad.jsonl: no record has a token to learn"},
     };
     inl_env env = test_env();
-    inl_tokenizer *t = make_tokenizer(&env, false, &(toy_options){.chat_template = CHATML_JINJA});
-    inl_dataset_params params = {.max_length = 64};
+    inl_tokenizer *t = make_tokenizer(&env, false, &(toy_options){0});
+    inl_dataset_params params = {.max_length = 64, .chat_template = "chatml"};
     inl_dataset *d;
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
         all_messages[0] = '\0';

@@ -120,7 +120,10 @@ static void test_model(void **state)
 static inlay_result open_dataset(const inl_env *env, void *user)
 {
     const fixture *f = user;
-    inlay_dataset_params params = {.max_length = 64, .chat_template = "chatml"};
+    const char *jinja = "{% for m in messages %}{{ '<|im_start|>' + m.role }}:{{ m.content | trim "
+                        "}}<|im_end|>{% endfor %}";
+    bool own = strcmp(f->name, "own.jsonl") == 0;
+    inlay_dataset_params params = {.max_length = 64, .chat_template = own ? jinja : "chatml"};
     inlay_dataset *data, *held_out = NULL;
     const char *prompt, *completion;
     char path[160];
@@ -146,6 +149,9 @@ static void test_dataset(void **state)
         {"text.jsonl", "{\"text\": \"hello\"}\n{\"text\": \"w\\u00f6rld\"}\n"},
         {"pairs.jsonl", "{\"prompt\": \"a\", \"completion\": \"bc\"}\n"
                         "{\"prompt\": \"d\", \"completion\": \"ef\"}\n"},
+        {"own.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                      "{\"role\": \"assistant\", \"content\": \"b\"}]}\n"
+                      "{\"messages\": [{\"role\": \"assistant\", \"content\": \"c\"}]}\n"},
         {"messages.jsonl",
          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
          "\"content\": \"b\"}]}\n"
