@@ -9,6 +9,7 @@ import math
 import gguf
 import nf4
 import numpy as np
+import quants
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -91,11 +92,11 @@ def is_layer_matrix(name, array):
 
 # ---- writing
 
-def stored_type(array, kind):
+def stored_type(array, kind, name=""):
     """Rows that a format's blocks do not divide are stored as F16, vectors always as F32."""
-    wanted = TYPES[kind]
     if array.ndim == 1:
         return gguf.GGMLQuantizationType.F32
+    wanted = quants.type_in_mix(kind, name) if kind in quants.MIXES else TYPES[kind]
     block, _ = gguf.GGML_QUANT_SIZES[wanted]
     return wanted if array.shape[-1] % block == 0 else gguf.GGMLQuantizationType.F16
 
@@ -142,8 +143,8 @@ def write(path, model, vocabulary, kind="f32"):
     for name, p in model.named_parameters():  # a tied head is not among them
         array = p.detach().numpy()
         heads = head_counts(model.config, name)
-        ggml = stored_type(array, kind)
-        data = gguf.quants.quantize(interleave(array, heads), ggml)
+        ggml = stored_type(array, kind, name)
+        data = quants.quantize(interleave(array, heads), ggml)
         writer.add_tensor(gguf_name(name), data, raw_dtype=ggml)
         stored[name] = halve(gguf.quants.dequantize(data, ggml), heads)
     writer.write_header_to_file()

@@ -4,33 +4,19 @@
 Block formats: random blocks decoded to the same bits, subnormal and
 extreme scales among them; floats encoded to the same bytes, or as well. That the device decodes to
 those bits too is for tests/kernels (check_matmul.c: "decode through", "embed")."""
-import os
-import subprocess
-
 import bitsandbytes.functional as bnb
 import gguf
 import numpy as np
 import pytest
+import quants
 import torch
 
-DRIVER = f"{os.environ['INLAY_BUILD']}/tests/quant_driver"
 # Where a block's f16 scales lie. MXFP4 has an exponent instead.
 SCALES = {"Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82],
           "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0],
           "IQ4_XS": [0], "MXFP4": []}
 BLOCKS = 4096
 SPECIAL = [0x0000, 0x8000, 0x0001, 0x8001, 0x03ff, 0x0400, 0x7bff, 0xfbff, 0x3c00]
-
-
-def drive(words, data):
-    done = subprocess.run([DRIVER, *map(str, words)], input=data, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
-
-def run(command, name, data):
-    out = drive([command, name], data.tobytes())
-    return np.frombuffer(out, np.float32 if command == "decode" else np.uint8)
 
 
 def random_blocks(name, seed):
@@ -53,7 +39,7 @@ def random_blocks(name, seed):
 def test_decode(name):
     blocks = random_blocks(name, 1)
     want = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[name]).astype(np.float32)
-    got = run("decode", name, blocks).reshape(want.shape)
+    got = quants.decode(name, blocks).reshape(want.shape)
     assert np.isfinite(want).all()
     wrong = np.argwhere(got.view(np.uint32) != want.view(np.uint32))
     assert len(wrong) == 0, f"{len(wrong)} differ, first {wrong[0]}: {got[tuple(wrong[0])]!r}"
@@ -70,7 +56,7 @@ def test_encode_is_the_packages(name):
     x = np.random.default_rng(2).normal(0, 0.02, 32 * BLOCKS).astype(np.float32)
     x[:32], x[32:64], x[70:96] = 0, 0.5, 1e-7
     want = gguf.quants.quantize(x, gguf.GGMLQuantizationType[name]).reshape(-1)
-    assert np.array_equal(run("encode", name, x), want)
+    assert np.array_equal(quants.encode(name, x), want)
 
 
 # The errors of ggml's own quantizers, without an importance matrix, for the same numbers.
@@ -79,7 +65,7 @@ def test_encode_is_the_packages(name):
                                         ("IQ4_XS", 0.0767)])
 def test_encode_errs_no_more_than_ggml(name, ggml):
     x = np.random.default_rng(0).normal(0, 0.02, 256 * 512).astype(np.float32)
-    assert relative_error(name, run("encode", name, x), x) < 1.02 * ggml
+    assert relative_error(name, quants.encode(name, x), x) < 1.02 * ggml
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -98,5 +84,5 @@ def test_bitsandbytes(kind, block, nested):
             inner = state.state2
             words[3:] = [inner.blocksize, repr(float(state.offset))]
             scales = b"".join(t.numpy().tobytes() for t in (inner.code, inner.absmax, state.absmax))
-        got = np.frombuffer(drive(words, scales + packed.numpy().tobytes()), np.float32)
+        got = np.frombuffer(quants.drive(words, scales + packed.numpy().tobytes()), np.float32)
         assert np.array_equal(got, want)  # but for a zero's sign: FP4 has two, its kernels differ

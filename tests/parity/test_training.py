@@ -74,6 +74,9 @@ CASES = [
     Case("bf16", ROUND, stored="bf16", data="prompts"),
     Case("q8_0", dict(ROUND, attention_bias=True), stored="q8_0", data="text"),
     Case("q4_0", dict(ROUND, tie_word_embeddings=True), stored="q4_0", data="text"),
+    *(Case(f"mix {mix}", dict(dim=256, ffn=256, layers=layers), stored=mix, data="text", steps=8,
+           train=dict(learning_rate=1e-2))
+      for mix, layers in (("q4_k_m", 2), ("q5_k_m", 1), ("q2_k", 1), ("iq4", 1), ("of 32", 1))),
     Case("q8_0 and f16 mixed", dict(dim=64, ffn=172), stored="q8_0", data="prompts"),
     Case("nf4", dict(dim=96, ffn=260, head_dim=20), quantize="nf4", data="text"),
     Case("nf4 of f16, odd blocks", dict(dim=44, ffn=100, head_dim=12), stored="f16", quantize="nf4",
