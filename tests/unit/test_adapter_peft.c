@@ -161,7 +161,8 @@ static void test_configs(void **state)
          "\"rank_pattern\":null,\"alpha_pattern\":null,\"use_rslora\":null}",
          8, 1.0f, 0.0f},
         {"{\"peft_type\":\"LORA\",\"r\":5,\"lora_alpha\":0.1}", 5, (float)(0.1 / 5), 0.0f},
-        {"{\"peft_type\":\"LORA\",\"r\":5,\"use_rslora\":true}", 5, (float)(8.0 / sqrt(5.0)), 0.0f},
+        {"{\"peft_type\":\"LORA\",\"r\":5,\"use_rslora\":true}", 5,
+         (float)(8.0 / 2.23606797749979), 0.0f}, // the root of 5
         {"{\"peft_type\":\"LORA\",\"lora_alpha\":-4,\"modules_to_save\":[]}", 8, -0.5f, 0.0f},
         {"{\"peft_type\":\"LORA\",\"lora_alpha\":0,\"lora_bias\":false}", 8, 0.0f, 0.0f},
         {"{\"peft_type\":\"LORA\",\"init_lora_weights\":\"gaussian\"}", 8, 1.0f, 0.0f},
