@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // libFuzzer target: any bytes as an adapter. The first byte chooses a GGUF file or a PEFT folder,
-// and whether there is a base; in a folder's input the config ends with the first zero byte. What
-// loads is finite, fits the base, and can be saved in both formats and loaded again.
+// whether there is a base, and whether that has experts; in a folder's input the config ends with
+// the first zero byte. What loads is finite, fits the base, and can be saved in both formats and
+// loaded again.
 #define _GNU_SOURCE // memfd_create
 #include "adapter/lora.h"
 #include "base/file.h"
@@ -17,6 +18,7 @@
 
 #define GGUF_MODE 1
 #define NO_BASE_MODE 2
+#define MIXTURE_MODE 8
 
 // Files without a name that live in memory; a folder of links to them; and a folder to save to.
 static struct {
@@ -141,16 +143,19 @@ static void check_saving(const inl_env *env, const inl_lora *lora, const inl_mod
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static inl_modules modules;
+    static inl_modules dense, mixture;
     int errors;
     inl_env env = fuzz_env(&errors);
     inl_lora *lora;
     if (size == 0)
         return 0;
-    if (!modules.items)
-        modules = toy_modules(&toy_odd);
+    if (!dense.items) {
+        dense = toy_modules(&toy_odd);
+        mixture = toy_modules(&toy_mixture);
+    }
     uint8_t mode = data[0];
-    const inl_module_list *list = mode & NO_BASE_MODE ? NULL : &modules.list;
+    const inl_modules *base = mode & MIXTURE_MODE ? &mixture : &dense;
+    const inl_module_list *list = mode & NO_BASE_MODE ? NULL : &base->list;
     const char *path = write_input(mode, data + 1, size - 1);
     inlay_result result = inl_lora_load(&env, list, path, &lora);
     fuzz_require((result == INLAY_OK) == (lora != NULL) && errors == (result != INLAY_OK));
@@ -208,8 +213,48 @@ static void put_gguf(fuzz_put *put, void *user, const char *name, float alpha)
     gguf_bytes_free(&g);
 }
 
+// An expert by its name, and a layer's as PEFT fuses them.
+static void put_experts(fuzz_put *put, void *user)
+{
+    static const float zeros[6 * 28];
+    static const char config[] =
+        "\x08{\"peft_type\":\"LORA\",\"r\":2,\"target_parameters\":[\"x\"]}";
+    static const struct {
+        const char *name;
+        uint64_t rows, cols;
+    } halves[] = {{"0.mlp.experts.1.up_proj.lora_A", 2, 20},
+                  {"0.mlp.experts.1.up_proj.lora_B", 14, 2},
+                  {"1.mlp.experts.base_layer.lora_A", 6, 20},
+                  {"1.mlp.experts.base_layer.lora_B", 28, 6},
+                  {"1.mlp.experts.lora_A", 6, 14},
+                  {"1.mlp.experts.lora_B", 20, 6}};
+    safetensors_bytes s = {0};
+    for (size_t i = 0; i < INL_COUNT(halves); i++) {
+        char tensor[96];
+        snprintf(tensor, sizeof(tensor), "base_model.model.model.layers.%s.weight", halves[i].name);
+        safetensors_bytes_tensor(&s, tensor, "F32", 2, &halves[i].rows, zeros,
+                                 4 * halves[i].rows * halves[i].cols);
+    }
+    safetensors_bytes_end(&s);
+    fuzz_put_with(put, user, "e", config, sizeof(config), s.data, s.size);
+    safetensors_bytes_free(&s);
+    gguf_bytes g;
+    gguf_bytes_begin(&g);
+    gguf_bytes_string(&g, "general.architecture", "qwen3moe");
+    gguf_bytes_string(&g, "general.type", "adapter");
+    gguf_bytes_string(&g, "adapter.type", "lora");
+    gguf_bytes_tensor(&g, "blk.0.ffn_up_exps.weight.lora_a", 0, 3, (uint64_t[]){20, 2, 3}, zeros,
+                      480);
+    gguf_bytes_tensor(&g, "blk.0.ffn_up_exps.weight.lora_b", 0, 3, (uint64_t[]){2, 14, 3}, zeros,
+                      336);
+    gguf_bytes_end(&g);
+    fuzz_put_with(put, user, "f", (char[]){GGUF_MODE + MIXTURE_MODE}, 1, g.data, g.size);
+    gguf_bytes_free(&g);
+}
+
 void fuzz_seeds(fuzz_put *put, void *user)
 {
+    put_experts(put, user);
     put_folder(put, user, "a", "{\"peft_type\":\"LORA\",\"r\":2}", "F32");
     put_folder(
         put, user, "b",

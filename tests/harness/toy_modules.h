@@ -29,6 +29,19 @@ static const inl_config toy_even = {.architecture = "llama",
                                     .head_dim = 16,
                                     .vocab = 32};
 
+static const inl_config toy_mixture = {.architecture = "qwen3moe",
+                                       .arch = {.qk_norm = true, .experts = true},
+                                       .layers = 2,
+                                       .dim = 20,
+                                       .ffn_dim = 14,
+                                       .experts = 3,
+                                       .experts_used = 2,
+                                       .heads = 3,
+                                       .kv_heads = 1,
+                                       .head_dim = 6,
+                                       .vocab = 13,
+                                       .rope_halves = true};
+
 static inline inl_modules toy_modules(const inl_config *config)
 {
     inl_env env = inl_env_resolve(NULL);

@@ -28,18 +28,6 @@
 #define GATE "blk.0.ffn_gate_exps.weight"
 #define PREFIX "base_model.model.model.layers.0.mlp.experts"
 
-static const inl_config mixture = {.architecture = "qwen3moe",
-                                   .arch = {.qk_norm = true, .experts = true},
-                                   .layers = 2,
-                                   .dim = DIM,
-                                   .ffn_dim = FFN,
-                                   .experts = EXPERTS,
-                                   .experts_used = 2,
-                                   .heads = 3,
-                                   .kv_heads = 1,
-                                   .head_dim = 6,
-                                   .vocab = 13,
-                                   .rope_halves = true};
 static inl_modules modules;
 
 static const inl_lora_params params = {.r = 3, .alpha = 5.0f};
@@ -68,7 +56,7 @@ static void test_targets(void **state)
     assert_int_equal(count_selected("model\\.layers\\.1\\.mlp\\.experts\\.[02]\\..*"), 6);
     assert_string_equal(modules.items[5].path, "model.layers.0.mlp.experts.1.gate_proj");
     assert_string_equal(modules.items[5].gguf, GATE);
-    assert_int_equal(inl_config_module(&mixture, 1, INL_ROLE_DOWN), 14 + 4 + 2 * EXPERTS);
+    assert_int_equal(inl_config_module(&toy_mixture, 1, INL_ROLE_DOWN), 14 + 4 + 2 * EXPERTS);
 }
 
 // ---- there and back
@@ -160,8 +148,8 @@ static void test_slots(void **state)
     inl_lora *lora = uneven();
     inl_slots slots;
     lora->pairs[1].scale = lora->pairs[0].scale;
-    assert_int_equal(inl_slots_create(&env, &mixture, lora, &slots), INLAY_OK);
-    const inl_lora_slot *s = &slots.of_module[inl_config_module(&mixture, 0, INL_ROLE_UP)];
+    assert_int_equal(inl_slots_create(&env, &toy_mixture, lora, &slots), INLAY_OK);
+    const inl_lora_slot *s = &slots.of_module[inl_config_module(&toy_mixture, 0, INL_ROLE_UP)];
     assert_true(s->experts == EXPERTS && s->rank == 3 && s->in == DIM && s->out == FFN);
     assert_int_equal(inl_lora_a_floats(s), EXPERTS * 4 * 24);
     assert_int_equal(inl_lora_b_floats(s), EXPERTS * 16 * 4);
@@ -180,7 +168,7 @@ static void test_slots(void **state)
     failing_env e;
     env = failing_env_start(&e, 0, false);
     lora->pairs[1].scale *= 2.0f;
-    assert_int_equal(inl_slots_create(&env, &mixture, lora, &slots), INLAY_ERROR_UNSUPPORTED);
+    assert_int_equal(inl_slots_create(&env, &toy_mixture, lora, &slots), INLAY_ERROR_UNSUPPORTED);
     assert_non_null(strstr(e.text, "model.layers.0.mlp.experts.2.up_proj is scaled by"));
     assert_true(e.live == 0);
     inl_lora_destroy(&copy);
@@ -331,7 +319,7 @@ int main(void)
         temp_folder_test(test_refused_fused), temp_folder_test(test_fused),
         temp_folder_test(test_out_of_memory),
     };
-    modules = toy_modules(&mixture);
+    modules = toy_modules(&toy_mixture);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     toy_modules_free(&modules);
     return failed;
