@@ -15,11 +15,14 @@ typedef struct inl_text_part {
     int32_t token;
 } inl_text_part;
 
+// What stands before a text. SentencePiece puts a space at the start and after a special token,
+// some tokenizers at the start alone.
+typedef enum inl_place { INL_PLACE_INSIDE = 0, INL_PLACE_AFTER_SPECIAL, INL_PLACE_START } inl_place;
+
 // Appends the ids of the parts read as one text: no token but a special one ends because a part
-// does. *after_special: whether the text stands at the beginning or after a special token (where
-// SentencePiece puts a space); becomes whether what follows this text would.
+// does. *place: what stands before it; becomes what would stand before a text that follows.
 inlay_result inl_encode_parts(const inl_env *env, const inl_tokenizer *tokenizer,
-                              const inl_text_part *parts, size_t count, bool *after_special,
+                              const inl_text_part *parts, size_t count, inl_place *place,
                               inl_ids *ids);
 
 #endif

@@ -6,6 +6,8 @@ void inl_merger_free(const inl_env *env, inl_merger *merger)
     inl_free(env, merger->symbols);
     inl_free(env, merger->heap);
     inl_free(env, merger->text);
+    inl_free(env, merger->initial.data);
+    inl_words_free(env, &merger->words);
     *merger = (inl_merger){0};
 }
 
@@ -59,8 +61,8 @@ static uint64_t heap_pop(inl_merger *merger)
     return top;
 }
 
-static inlay_result offer(const inl_env *env, inl_merger *merger, int32_t left,
-                          inl_merge_rule rule, const void *context)
+static inlay_result offer(const inl_env *env, inl_merger *merger, int32_t left, inl_merge_rule rule,
+                          const void *context)
 {
     uint32_t priority;
     int32_t id;
@@ -110,5 +112,13 @@ inlay_result inl_ids_push(const inl_env *env, inl_ids *ids, int32_t id)
 {
     INL_TRY(inl_grow(env, (void **)&ids->data, &ids->cap, ids->count + 1, sizeof(*ids->data)));
     ids->data[ids->count++] = id;
+    return INLAY_OK;
+}
+
+inlay_result inl_ids_append(const inl_env *env, inl_ids *ids, const int32_t *more, size_t count)
+{
+    INL_TRY(inl_grow(env, (void **)&ids->data, &ids->cap, ids->count + count, sizeof(*ids->data)));
+    for (size_t i = 0; i < count; i++)
+        ids->data[ids->count++] = more[i];
     return INLAY_OK;
 }

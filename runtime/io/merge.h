@@ -4,7 +4,16 @@
 #ifndef INL_IO_MERGE_H
 #define INL_IO_MERGE_H
 
-#include "base/env.h"
+#include "io/words.h"
+
+// A growing list of token ids.
+typedef struct inl_ids {
+    int32_t *data;
+    size_t count, cap;
+} inl_ids;
+
+inlay_result inl_ids_push(const inl_env *env, inl_ids *ids, int32_t id);
+inlay_result inl_ids_append(const inl_env *env, inl_ids *ids, const int32_t *more, size_t count);
 
 typedef struct inl_symbol {
     uint32_t start, size; // bytes in the word; size 0: merged into the one before
@@ -24,6 +33,8 @@ typedef struct inl_merger {
     size_t heap_count, heap_cap;
     char *text; // for a rewritten text
     size_t text_cap;
+    inl_ids initial; // a word's symbols
+    inl_words words; // met before, by this merger's tokenizer
 } inl_merger;
 
 void inl_merger_free(const inl_env *env, inl_merger *merger);
@@ -33,13 +44,5 @@ inlay_result inl_merger_push(const inl_env *env, inl_merger *merger, uint32_t si
 // Afterwards symbols[0] heads the list of those left, joined by `next`.
 inlay_result inl_merger_run(const inl_env *env, inl_merger *merger, inl_merge_rule rule,
                             const void *context);
-
-// A growing list of token ids.
-typedef struct inl_ids {
-    int32_t *data;
-    size_t count, cap;
-} inl_ids;
-
-inlay_result inl_ids_push(const inl_env *env, inl_ids *ids, int32_t id);
 
 #endif

@@ -55,19 +55,18 @@ static inlay_result push_bos(reader *r)
 }
 
 static inlay_result push_parts(reader *r, const inl_text_part *parts, size_t count, bool supervised,
-                               bool *after_special)
+                               inl_place *place)
 {
     size_t marked = r->corpus->tokens.count;
-    INL_TRY(inl_encode_parts(r->env, r->tokenizer, parts, count, after_special,
-                             &r->corpus->tokens));
+    INL_TRY(inl_encode_parts(r->env, r->tokenizer, parts, count, place, &r->corpus->tokens));
     return inl_corpus_mark(r->env, r->corpus, marked, supervised);
 }
 
 static inlay_result push_text(reader *r, const char *text, size_t size, bool supervised,
-                              bool *after_special)
+                              inl_place *place)
 {
     inl_text_part part = {.text = text, .size = size};
-    return push_parts(r, &part, 1, supervised, after_special);
+    return push_parts(r, &part, 1, supervised, place);
 }
 
 // Closes the sequence that began at `start`: cuts it to max_length, drops it if nothing is learned.
@@ -101,10 +100,10 @@ static inlay_result get_string(const reader *r, const json_t *object, const char
 static inlay_result read_text(reader *r, const json_t *object)
 {
     const json_t *text;
-    bool after_special = true;
+    inl_place place = INL_PLACE_START;
     INL_TRY(get_string(r, object, "text", &text));
     INL_TRY(push_bos(r));
-    INL_TRY(push_text(r, json_string_value(text), json_string_length(text), true, &after_special));
+    INL_TRY(push_text(r, json_string_value(text), json_string_length(text), true, &place));
     return r->params->no_eos ? INLAY_OK : push_token(r, r->model->eos, true);
 }
 
@@ -113,14 +112,13 @@ static inlay_result read_pair(reader *r, const json_t *object)
 {
     const json_t *prompt;
     const json_t *completion;
-    bool after_special = true;
+    inl_place place = INL_PLACE_START;
     INL_TRY(get_string(r, object, "prompt", &prompt));
     INL_TRY(get_string(r, object, "completion", &completion));
     INL_TRY(push_bos(r));
-    INL_TRY(push_text(r, json_string_value(prompt), json_string_length(prompt), false,
-                      &after_special));
+    INL_TRY(push_text(r, json_string_value(prompt), json_string_length(prompt), false, &place));
     INL_TRY(push_text(r, json_string_value(completion), json_string_length(completion), true,
-                      &after_special));
+                      &place));
     if (!r->params->no_eos)
         INL_TRY(push_token(r, r->model->eos, true));
     return inl_corpus_add_pair(r->env, r->corpus, json_string_value(prompt),
@@ -140,12 +138,12 @@ static inl_text_part part_of(const inl_chat_text *text, const inl_chat_span *spa
 static inlay_result push_spans(reader *r)
 {
     const inl_chat_text *text = &r->chat_text;
-    bool after_special = true;
+    inl_place place = INL_PLACE_START;
     for (size_t i = 0, start = 0; i < text->count; i++) {
         bool supervised = text->spans[i].supervised;
         if (i + 1 < text->count && text->spans[i + 1].supervised == supervised)
             continue;
-        INL_TRY(push_parts(r, r->parts + start, i + 1 - start, supervised, &after_special));
+        INL_TRY(push_parts(r, r->parts + start, i + 1 - start, supervised, &place));
         start = i + 1;
     }
     return INLAY_OK;
@@ -154,9 +152,9 @@ static inlay_result push_spans(reader *r)
 // Tokens that the first `count` parts make on their own and as the beginning of the whole.
 static inlay_result shared_tokens(reader *r, size_t count, inl_ids *scratch, size_t *shared)
 {
-    bool after_special = true;
+    inl_place place = INL_PLACE_START;
     scratch->count = 0;
-    INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, count, &after_special, scratch));
+    INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, count, &place, scratch));
     size_t most = INL_MIN(scratch->count, r->whole.count);
     for (*shared = 0; *shared < most; ++*shared)
         if (scratch->data[*shared] != r->whole.data[*shared])
@@ -191,13 +189,13 @@ static inlay_result push_chat(reader *r)
 {
     const inl_chat_text *text = &r->chat_text;
     size_t first = r->corpus->tokens.count;
-    bool after_special = true;
+    inl_place place = INL_PLACE_START;
     INL_TRY(inl_grow(r->env, (void **)&r->parts, &r->part_cap, text->count, sizeof(*r->parts)));
     for (size_t i = 0; i < text->count; i++)
         r->parts[i] = part_of(text, &text->spans[i]);
     INL_TRY(push_spans(r));
     r->whole.count = 0;
-    INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, text->count, &after_special,
+    INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, text->count, &place,
                              &r->whole));
     size_t count = r->corpus->tokens.count - first;
     if (count == r->whole.count &&
@@ -409,11 +407,11 @@ static inlay_result read_records(reader *r, const char *data, uint64_t size, inl
 static inlay_result read_txt(reader *r, const char *data, uint64_t size)
 {
     inl_corpus *c = r->corpus;
-    bool after_special = true;
+    inl_place place = INL_PLACE_START;
     snprintf(c->format, sizeof(c->format), "txt");
     c->records = 1;
     INL_TRY(push_bos(r));
-    INL_TRY(push_text(r, data, size, true, &after_special));
+    INL_TRY(push_text(r, data, size, true, &place));
     for (size_t start = 0; start + 1 < c->tokens.count;) { // a single token teaches nothing
         inl_sequence s = {.start = start};
         s.count = (uint32_t)INL_MIN(c->tokens.count - start, r->params->max_length);

@@ -14,8 +14,7 @@ static bool is_space(const char *text, size_t size)
     return size >= SPACE_BYTES && memcmp(text, SPACE, SPACE_BYTES) == 0;
 }
 
-// Whether U+2581 comes after any other character.
-static bool has_inner_space(inl_slice text)
+bool inl_spm_has_inner_space(inl_slice text)
 {
     uint64_t i = 0;
     while (is_space(text.data + i, text.size - i))
@@ -38,7 +37,7 @@ inlay_result inl_spm_load(const inl_env *env, const inl_gguf *gguf, const inl_vo
                         inl_gguf_path(gguf), missing);
     out->splits_at_spaces = true;
     for (uint32_t i = 0; i < vocab->count && out->splits_at_spaces; i++)
-        out->splits_at_spaces = !has_inner_space(vocab->tokens[i].text);
+        out->splits_at_spaces = !inl_spm_has_inner_space(vocab->tokens[i].text);
     return INLAY_OK;
 }
 
@@ -135,8 +134,7 @@ static inlay_result escape(const inl_env *env, inl_merger *m, const char *text, 
     return INLAY_OK;
 }
 
-// Bytes up to the next U+2581 that follows something else.
-static size_t word_size(const char *text, size_t size)
+size_t inl_spm_word_size(const char *text, size_t size)
 {
     size_t i = 0;
     while (is_space(text + i, size - i))
@@ -155,7 +153,7 @@ inlay_result inl_spm_encode(const inl_env *env, const inl_spm *spm, const inl_vo
     for (size_t at = 0; at < size;) {
         word w = {.vocab = vocab, .text = merger->text + at, .size = size - at, .first_id = first};
         if (spm->splits_at_spaces)
-            w.size = word_size(w.text, w.size);
+            w.size = inl_spm_word_size(w.text, w.size);
         INL_TRY(encode_word(env, &w, merger, ids));
         at += w.size;
     }

@@ -21,4 +21,9 @@ inlay_result inl_spm_encode(const inl_env *env, const inl_spm *spm, const inl_vo
                             const char *text, size_t size, bool space_prefix, inl_merger *merger,
                             inl_ids *ids);
 
+// Whether U+2581 comes after any other character.
+bool inl_spm_has_inner_space(inl_slice text);
+// Bytes up to the next U+2581 that follows something else. `size` > 0.
+size_t inl_spm_word_size(const char *text, size_t size);
+
 #endif

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Text to ids and back, from the tokenizer in a GGUF file: SentencePiece-style BPE ("llama", by
-// score, with and without byte tokens) and byte-level BPE ("gpt2", by merge rank after a
-// pre-tokenizer's regular expression). Immutable once made, thread-safe.
+// Text to ids and back. From a GGUF file: SentencePiece-style BPE ("llama", by score, with and
+// without byte tokens) and byte-level BPE ("gpt2", by merge rank after a pre-tokenizer's regular
+// expression). From a Hugging Face folder: tokenizer.json's BPE with all that goes with it, or
+// tokenizer.model, or vocab.json and merges.txt. Immutable once made, thread-safe.
+//
+// Ids are those of the `tokenizers` library, for a GGUF file those of llama.cpp. Where they differ
+// by design, a GGUF file goes with llama.cpp: no Unicode normal form (Qwen's NFC), `falcon` without
+// its single digits, no \s+$ at line ends. Where ours differ: of overlapping special tokens the
+// leftmost and then the longest counts (llama.cpp: the longest); chat markers are control tokens
+// even where a file says otherwise; bytes that are no UTF-8 are kept, never replaced.
 #ifndef INL_IO_TOKENIZER_H
 #define INL_IO_TOKENIZER_H
 
@@ -10,16 +17,23 @@
 typedef struct inl_tokenizer inl_tokenizer;
 
 typedef struct inl_tokenizer_info {
-    char model[16]; // "llama", "gpt2"
-    char pre[32];
+    char model[16]; // "llama": SentencePiece style, "gpt2": byte-level
+    char pre[32];   // tokenizer.ggml.pre, or "tokenizer.json"
     uint32_t vocab;
     int32_t bos, eos; // -1: none
     bool add_bos, add_eos;
+    // All ids at which generation ends; eos is the first of them.
+    const int32_t *ends;
+    uint32_t end_count;
     // The model's Jinja chat template, NUL-terminated, or NULL.
     const char *chat_template;
 } inl_tokenizer_info;
 
 inlay_result inl_tokenizer_create(const inl_env *env, const inl_gguf *gguf, inl_tokenizer **out);
+// From a Hugging Face folder: tokenizer.json, else vocab.json and merges.txt, else tokenizer.model;
+// with tokenizer_config.json, chat_template.jinja, generation_config.json and config.json where
+// they exist. NOT_FOUND where there is no tokenizer.
+inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *folder, inl_tokenizer **out);
 void inl_tokenizer_destroy(inl_tokenizer **tokenizer);
 const inl_tokenizer_info *inl_tokenizer_get_info(const inl_tokenizer *tokenizer);
 
@@ -35,5 +49,6 @@ inl_slice inl_tokenizer_decode(const inl_tokenizer *tokenizer, int32_t id, bool 
 inl_slice inl_tokenizer_text(const inl_tokenizer *tokenizer, int32_t id);
 // The id whose vocabulary entry is exactly `text`, or -1.
 int32_t inl_tokenizer_find(const inl_tokenizer *tokenizer, const char *text);
+bool inl_tokenizer_is_end(const inl_tokenizer *tokenizer, int32_t id);
 
 #endif

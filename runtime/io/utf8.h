@@ -3,6 +3,7 @@
 #ifndef INL_IO_UTF8_H
 #define INL_IO_UTF8_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,6 +43,40 @@ static inline uint32_t inl_utf8_decode(const char *text, size_t length)
     return point;
 }
 
+// Unicode's White_Space.
+static inline int inl_utf8_is_space(uint32_t point)
+{
+    if (point < 0x80)
+        return point == ' ' || (point >= '\t' && point <= '\r');
+    return point == 0x85 || point == 0xa0 || point == 0x1680 ||
+           (point >= 0x2000 && point <= 0x200a) || point == 0x2028 || point == 0x2029 ||
+           point == 0x202f || point == 0x205f || point == 0x3000;
+}
+
+// Bytes of the white space character that begins the text, 0: none does. `size` > 0.
+static inline size_t inl_utf8_space(const char *text, size_t size)
+{
+    size_t length = inl_utf8_length(text, size);
+    return length && inl_utf8_is_space(inl_utf8_decode(text, length)) ? length : 0;
+}
+
+// Where the character that ends the text begins, counted from the end; 0: no well-formed one does.
+static inline size_t inl_utf8_length_before(const char *text, size_t size)
+{
+    for (size_t length = 1; length <= 4 && length <= size; length++)
+        if (!inl_utf8_is_tail((uint8_t)text[size - length]))
+            return inl_utf8_length(text + size - length, length) == length ? length : 0;
+    return 0;
+}
+
+// The same for a white space character.
+static inline size_t inl_utf8_space_before(const char *text, size_t size)
+{
+    size_t length = inl_utf8_length_before(text, size);
+    bool space = length && inl_utf8_is_space(inl_utf8_decode(text + size - length, length));
+    return space ? length : 0;
+}
+
 // Writes a code point below U+0800 (all the byte symbols need), returns its 1 or 2 bytes.
 static inline size_t inl_utf8_encode_short(uint32_t point, char *out)
 {
@@ -52,6 +87,18 @@ static inline size_t inl_utf8_encode_short(uint32_t point, char *out)
     out[0] = (char)(0xc0u | point >> 6);
     out[1] = (char)(0x80u | (point & 0x3fu));
     return 2;
+}
+
+// Writes a code point (no surrogate, at most U+10FFFF), returns its 1 to 4 bytes.
+static inline size_t inl_utf8_encode(uint32_t point, char *out)
+{
+    if (point < 0x800)
+        return inl_utf8_encode_short(point, out);
+    size_t size = point < 0x10000 ? 3 : 4;
+    for (size_t i = size - 1; i > 0; i--, point >>= 6)
+        out[i] = (char)(0x80u | (point & 0x3fu));
+    out[0] = (char)((size == 3 ? 0xe0u : 0xf0u) | point);
+    return size;
 }
 
 // Byte-level BPE writes each byte as a printable character: printable Latin-1 as itself, the 68

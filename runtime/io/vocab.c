@@ -15,7 +15,7 @@
 #define KEY_KINDS "tokenizer.ggml.token_type"
 #define MAX_VOCAB (1u << 28)
 
-static const char space_symbol[] = "\xe2\x96\x81";        // U+2581
+static const char space_symbol[] = "\xe2\x96\x81";          // U+2581
 static const char replacement_character[] = "\xef\xbf\xbd"; // U+FFFD
 
 static bool has_text(const inl_vocab_token *token, const char *text, uint64_t size)
@@ -40,12 +40,12 @@ int32_t inl_vocab_find_text(const inl_vocab *vocab, const char *text, uint64_t s
     if (id < 0)
         return -1;
     inl_token_kind kind = vocab->tokens[id].kind;
-    bool ordinary = kind == INL_TOKEN_NORMAL || kind == INL_TOKEN_USER_DEFINED ||
-                    kind == INL_TOKEN_UNUSED;
+    bool ordinary =
+        kind == INL_TOKEN_NORMAL || kind == INL_TOKEN_USER_DEFINED || kind == INL_TOKEN_UNUSED;
     return ordinary ? id : -1;
 }
 
-static inlay_result index_texts(const inl_env *env, inl_vocab *vocab)
+inlay_result inl_vocab_index(const inl_env *env, inl_vocab *vocab)
 {
     uint32_t slots = 16;
     while (slots < vocab->count * 2)
@@ -67,9 +67,13 @@ static inlay_result index_texts(const inl_env *env, inl_vocab *vocab)
     return INLAY_OK;
 }
 
-// `slices` point into the file's map; the vocabulary keeps its own copy.
-static inlay_result copy_texts(const inl_env *env, inl_vocab *vocab, const inl_slice *slices)
+inlay_result inl_vocab_create(const inl_env *env, const inl_slice *slices, uint32_t count,
+                              inl_vocab *vocab)
 {
+    *vocab = (inl_vocab){.count = count, .unknown = -1};
+    vocab->tokens = inl_alloc(env, count, sizeof(*vocab->tokens));
+    if (!vocab->tokens)
+        return INLAY_ERROR_OUT_OF_MEMORY;
     uint64_t total = 0;
     for (uint32_t i = 0; i < vocab->count; i++)
         total += slices[i].size; // each lies in the file: no overflow
@@ -80,8 +84,8 @@ static inlay_result copy_texts(const inl_env *env, inl_vocab *vocab, const inl_s
     for (uint32_t i = 0; i < vocab->count; i++) {
         if (slices[i].size > 0)
             memcpy(at, slices[i].data, slices[i].size);
-        vocab->tokens[i] = (inl_vocab_token){.text = {at, slices[i].size},
-                                             .kind = INL_TOKEN_NORMAL};
+        vocab->tokens[i] =
+            (inl_vocab_token){.text = {at, slices[i].size}, .kind = INL_TOKEN_NORMAL};
         vocab->longest = INL_MAX(vocab->longest, slices[i].size);
         at += slices[i].size;
     }
@@ -98,17 +102,15 @@ static inlay_result load_texts(const inl_env *env, const inl_gguf *gguf, inl_voc
     if (count == 0 || count > MAX_VOCAB)
         return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: " KEY_TOKENS " has %llu entries",
                         inl_gguf_path(gguf), (unsigned long long)count);
-    vocab->count = (uint32_t)count;
     inl_slice *slices = inl_alloc(env, count, sizeof(*slices));
-    vocab->tokens = inl_alloc(env, count, sizeof(*vocab->tokens));
-    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
-    if (slices && vocab->tokens) {
-        if (inl_gguf_read_strings(gguf, KEY_TOKENS, slices, count))
-            result = copy_texts(env, vocab, slices);
-        else
-            result = inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: cannot read " KEY_TOKENS,
-                              inl_gguf_path(gguf));
-    }
+    if (!slices)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result;
+    if (inl_gguf_read_strings(gguf, KEY_TOKENS, slices, count))
+        result = inl_vocab_create(env, slices, (uint32_t)count, vocab);
+    else
+        result =
+            inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: cannot read " KEY_TOKENS, inl_gguf_path(gguf));
     inl_free(env, slices);
     return result;
 }
@@ -163,8 +165,7 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-// The byte a text "<0xXX>" stands for, or -1.
-static int parse_byte(inl_slice text)
+int inl_vocab_parse_byte(inl_slice text)
 {
     if (text.size != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>')
         return -1;
@@ -179,7 +180,7 @@ static inlay_result load_kinds(const inl_env *env, const inl_gguf *gguf, inl_voc
     INL_TRY(check_side_array(env, gguf, KEY_KINDS, vocab->count, &found));
     if (!found) {
         for (uint32_t i = 0; i < vocab->count; i++)
-            if (parse_byte(vocab->tokens[i].text) >= 0)
+            if (inl_vocab_parse_byte(vocab->tokens[i].text) >= 0)
                 vocab->tokens[i].kind = INL_TOKEN_BYTE;
         return INLAY_OK;
     }
@@ -207,7 +208,7 @@ inlay_result inl_vocab_load(const inl_env *env, const inl_gguf *gguf, bool need_
     if (result == INLAY_OK)
         result = load_kinds(env, gguf, out);
     if (result == INLAY_OK)
-        result = index_texts(env, out);
+        result = inl_vocab_index(env, out);
     if (result != INLAY_OK)
         inl_vocab_free(env, out);
     return result;
@@ -222,21 +223,19 @@ void inl_vocab_free(const inl_env *env, inl_vocab *vocab)
     *vocab = (inl_vocab){.unknown = -1};
 }
 
-// Byte symbols become bytes; a character that is none stands for itself. Returns the bytes written,
-// never more than the text has.
+// Byte symbols become bytes; a text with a character that is none stands for itself. Returns the
+// bytes written, never more than the text has.
 static uint64_t decode_symbols(inl_slice text, char *out)
 {
     uint64_t written = 0;
     for (uint64_t i = 0; i < text.size;) {
         size_t length = inl_utf8_length(text.data + i, text.size - i);
         int byte = length ? inl_symbol_to_byte(inl_utf8_decode(text.data + i, length)) : -1;
-        length = INL_MAX(length, 1);
-        if (byte >= 0) {
-            out[written++] = (char)byte;
-        } else {
-            memcpy(out + written, text.data + i, length);
-            written += length;
+        if (byte < 0) {
+            memcpy(out, text.data, text.size);
+            return text.size;
         }
+        out[written++] = (char)byte;
         i += length;
     }
     return written;
@@ -258,23 +257,21 @@ static uint64_t decode_spaces(inl_slice text, char *out)
 
 static uint64_t decode_token(const inl_vocab_token *token, bool byte_level, char *out)
 {
-    int byte = token->kind == INL_TOKEN_BYTE ? parse_byte(token->text) : -1;
+    int byte = token->kind == INL_TOKEN_BYTE ? inl_vocab_parse_byte(token->text) : -1;
     if (byte >= 0) {
         out[0] = (char)byte;
         return 1;
     }
     switch (token->kind) {
-    case INL_TOKEN_CONTROL:
-        return 0;
+    case INL_TOKEN_CONTROL: return 0;
     case INL_TOKEN_USER_DEFINED: // found in the raw text, so written as there
         memcpy(out, token->text.data, token->text.size);
         return token->text.size;
-    default:
-        return byte_level ? decode_symbols(token->text, out) : decode_spaces(token->text, out);
+    default: return byte_level ? decode_symbols(token->text, out) : decode_spaces(token->text, out);
     }
 }
 
-static void find_byte_ids(inl_vocab *vocab, bool byte_level)
+void inl_vocab_find_bytes(inl_vocab *vocab, bool byte_level)
 {
     for (uint32_t byte = 0; byte < 256; byte++) {
         char text[8];
@@ -308,6 +305,6 @@ inlay_result inl_vocab_decode(const inl_env *env, inl_vocab *vocab, bool byte_le
         token->bytes = (inl_slice){at, decode_token(token, byte_level, at)};
         at += token->bytes.size;
     }
-    find_byte_ids(vocab, byte_level);
+    inl_vocab_find_bytes(vocab, byte_level);
     return INLAY_OK;
 }

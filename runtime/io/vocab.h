@@ -26,21 +26,30 @@ typedef struct inl_vocab_token {
 typedef struct inl_vocab {
     uint32_t count;
     inl_vocab_token *tokens;
-    char *texts;         // all texts, end to end
-    char *decoded;       // all bytes, end to end
-    uint32_t *slots;     // open addressing by text: id + 1, 0 for a free slot
+    char *texts;     // all texts, end to end
+    char *decoded;   // all bytes, end to end
+    uint32_t *slots; // open addressing by text: id + 1, 0 for a free slot
     uint32_t slot_mask;
-    uint64_t longest;    // bytes of the longest text
+    uint64_t longest;      // bytes of the longest text
     int32_t byte_ids[256]; // the token of a single byte, -1: none
-    int32_t unknown;     // -1: none
+    int32_t unknown;       // -1: none
 } inl_vocab;
 
 // Texts, kinds, and scores (which `need_scores` makes mandatory), indexed.
 inlay_result inl_vocab_load(const inl_env *env, const inl_gguf *gguf, bool need_scores,
                             inl_vocab *out);
+// From texts that may go away: `count` of them, all NORMAL and with score 0, not yet indexed. An
+// empty text is an id without a token.
+inlay_result inl_vocab_create(const inl_env *env, const inl_slice *texts, uint32_t count,
+                              inl_vocab *out);
+inlay_result inl_vocab_index(const inl_env *env, inl_vocab *vocab);
+// The byte a text "<0xXX>" stands for, or -1.
+int inl_vocab_parse_byte(inl_slice text);
 // Once the kinds are final: each token's bytes, and the tokens of single bytes.
 // byte_level: texts are written in byte symbols; else U+2581 is a space and <0xXX> a byte.
 inlay_result inl_vocab_decode(const inl_env *env, inl_vocab *vocab, bool byte_level);
+// Fills byte_ids alone.
+void inl_vocab_find_bytes(inl_vocab *vocab, bool byte_level);
 void inl_vocab_free(const inl_env *env, inl_vocab *vocab);
 
 // The id with exactly this text (the last one of equals), or -1.

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#include "io/pretokenizer_names.h"
+
+#include "io/regex.h"
+
+#include <string.h>
+
+// The expressions, built from parts.
+#define WS INL_REGEX_SPACES
+#define SPACE "[" WS "]"
+#define TRAILING_SPACE SPACE "+(?![^" WS "])|" SPACE "+"
+#define SUFFIXES "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define BEFORE_WORD "[^\\r\\n\\p{L}\\p{N}]?"
+#define PUNCTUATION " ?[^" WS "\\p{L}\\p{N}]+"
+
+#define GPT2                                                                                       \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+|" PUNCTUATION "|" TRAILING_SPACE
+#define LLAMA3(digits)                                                                             \
+    SUFFIXES "|" BEFORE_WORD "\\p{L}+|" digits "|" PUNCTUATION "[\\r\\n]*|" SPACE                  \
+             "*[\\r\\n]+|" TRAILING_SPACE
+#define QWEN35                                                                                     \
+    SUFFIXES "|" BEFORE_WORD "[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS                                      \
+             "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" TRAILING_SPACE
+#define CASED(suffix, digits)                                                                      \
+    BEFORE_WORD UPPER "*" LOWER "+" suffix "|" BEFORE_WORD UPPER "+" LOWER "*" suffix "|" digits   \
+                "|" PUNCTUATION "[\\r\\n/]*|" SPACE "*[\\r\\n]+|" TRAILING_SPACE
+
+// DeepSeek's. The first lists its letters: those of scripts with upper and lower case.
+#define CASED_LETTERS                                                                              \
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽ"                                 \
+    "ᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗ"                                                            \
+    "ὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼ\\x{1fbe}ῂ-ῄῆ-ῌῐ-\\x{1fd3}ῖ-\\x{1fdb}ῠ-Ῥῲ-ῴῶ-ῼℂℇ"                                 \
+    "ℊ-ℓℕℙ-ℝℤ\\x{2126}ℨ\\x{212a}-ℭℯ-ℴℹ"                                                            \
+    "ℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+#define CJK_WORDS "[一-龥ࠀ-一가-\\x{d7ff}]+"
+#define SPACE_AT_END "(?<!" SPACE ")" SPACE "+$" // as \s+$, but looked at once in a run of spaces
+#define DEEPSEEK3                                                                                  \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?"           \
+    "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" TRAILING_SPACE
+
+const char inl_pretokenizer_gpt2[] = GPT2;
+
+static const inl_pretokenizer_family families[] = {
+    {.names = {"default"},
+     .passes = {"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {.names = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "a.x-4.0", "mellum", "exaone4",
+               "trillion"},
+     .passes = {GPT2}},
+    {.names = {"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
+               "lfm2"},
+     .passes = {LLAMA3("\\p{N}{1,3}")},
+     .ignores_merges = true,
+     .adds_bos = true},
+    {.names = {"dbrx", "smaug-bpe", "chatglm-bpe", "glm4"}, .passes = {LLAMA3("\\p{N}{1,3}")}},
+    {.names = {"qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "grok-2"},
+     .passes = {LLAMA3("\\p{N}")}},
+    {.names = {"qwen35"}, .passes = {QWEN35}},
+    {.names = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"},
+     .passes = {"\\p{N}", GPT2}},
+    {.names = {"falcon"}, .passes = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}},
+    {.names = {"tekken"},
+     .passes = {CASED("", "\\p{N}")},
+     .ignores_merges = true,
+     .adds_bos = true},
+    {.names = {"gpt-4o", "llama4"}, .passes = {CASED(SUFFIXES "?", "\\p{N}{1,3}")}},
+    {.names = {"deepseek-llm"},
+     .passes = {"[\\r\\n]", SPACE "?[" CASED_LETTERS "]+", SPACE "?[!-/:-~！-／：-～‘-‟　-。]+",
+                SPACE_AT_END, CJK_WORDS, "\\p{N}+"}},
+    {.names = {"deepseek-coder"},
+     .passes = {"[\\r\\n]", SPACE "?\\p{L}+", SPACE "?\\p{P}+", CJK_WORDS, "\\p{N}"}},
+    {.names = {"deepseek-v3", "hunyuan-dense"},
+     .passes = {"\\p{N}{1,3}", "[一-龥\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+", DEEPSEEK3}},
+};
+
+const inl_pretokenizer_family *inl_pretokenizer_find(const char *name)
+{
+    for (size_t i = 0; i < INL_COUNT(families); i++)
+        for (size_t j = 0; j < INL_PRETOKENIZER_NAMES && families[i].names[j]; j++)
+            if (strcmp(families[i].names[j], name) == 0)
+                return &families[i];
+    return NULL;
+}
+
+inlay_result inl_pretokenizer_fail_unknown(const inl_env *env, const char *file, const char *name)
+{
+    char known[768] = "";
+    for (size_t i = 0; i < INL_COUNT(families); i++)
+        for (size_t j = 0; j < INL_PRETOKENIZER_NAMES && families[i].names[j]; j++) {
+            strncat(known, known[0] ? ", " : "", sizeof(known) - strlen(known) - 1);
+            strncat(known, families[i].names[j], sizeof(known) - strlen(known) - 1);
+        }
+    return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                    "%s: the pre-tokenizer \"%s\" is unknown (known: %s)", file, name, known);
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// The pre-tokenizers a GGUF file names: their expressions, in PCRE2's syntax.
+#ifndef INL_IO_PRETOKENIZER_NAMES_H
+#define INL_IO_PRETOKENIZER_NAMES_H
+
+#include "base/env.h"
+
+#define INL_PRETOKENIZER_PASSES 8
+#define INL_PRETOKENIZER_NAMES 14
+
+typedef struct inl_pretokenizer_family {
+    const char *names[INL_PRETOKENIZER_NAMES];
+    const char *passes[INL_PRETOKENIZER_PASSES]; // each cuts every piece the one before it left
+    bool ignores_merges;
+    bool adds_bos;
+} inl_pretokenizer_family;
+
+// GPT-2's own, which ByteLevel in a tokenizer.json stands for.
+extern const char inl_pretokenizer_gpt2[];
+
+// NULL: unknown.
+const inl_pretokenizer_family *inl_pretokenizer_find(const char *name);
+inlay_result inl_pretokenizer_fail_unknown(const inl_env *env, const char *file, const char *name);
+
+#endif

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// What a tokenizer is made of, for those who make one from a file. Used by io/tokenizer*.c alone.
+#ifndef INL_IO_TOKENIZER_PARTS_H
+#define INL_IO_TOKENIZER_PARTS_H
+
+#include "io/added.h"
+#include "io/bpe.h"
+#include "io/normalizer.h"
+#include "io/spm.h"
+#include "io/tokenizer.h"
+
+struct inl_tokenizer {
+    inl_env env;
+    inl_tokenizer_info info;
+    char *chat_template;
+    int32_t *ends;
+    size_t end_cap;
+    inl_vocab vocab;
+    bool by_score; // `spm` is in use, else `bpe`
+    inl_bpe bpe;
+    inl_spm spm;
+    bool space_prefix;          // SentencePiece: a text starts as if after a space
+    inl_normalizer *normalizer; // or NULL
+    inl_added raw;              // found in the text as it comes
+    inl_added normalized;       // found in the normalized text
+    char *normalized_texts;     // theirs, end to end
+    uint32_t start_spaces;      // spaces that decoding drops where a text starts
+};
+
+// Nothing but the environment set.
+inlay_result inl_tokenizer_new(const inl_env *env, inl_tokenizer **out);
+// Tokens of chat templates that a file calls ordinary or user-defined would let a user's words
+// close a turn: they become control tokens.
+void inl_tokenizer_mark_control(inl_vocab *vocab);
+// A token at which generation ends; -1 and those there already are ignored.
+inlay_result inl_tokenizer_add_end(inl_tokenizer *t, int32_t id);
+// The control tokens that end a turn by their text alone, as llama.cpp has it.
+inlay_result inl_tokenizer_add_turn_ends(inl_tokenizer *t);
+inlay_result inl_tokenizer_set_template(inl_tokenizer *t, const char *text, uint64_t size);
+
+// `folder`'s tokenizer.json, without what the other files say.
+inlay_result inl_tokenizer_read_json(inl_tokenizer *t, const char *path);
+#endif
