@@ -33,8 +33,10 @@ static inlay_result read_json(const folder *f, const char *name, json_t **out)
         inl_map_close(&map);
     }
     inl_free(f->env, path);
-    if (result != INLAY_OK)
+    if (result != INLAY_OK) {
         json_decref(*out);
+        *out = NULL;
+    }
     return result;
 }
 
