@@ -22,6 +22,8 @@
 // PEFT adds the base's own weights of a target that it takes for an embedding, as it does lm_head.
 #define SUFFIX_BASE ".base_layer.weight"
 #define PATH_ROOM 512
+// PEFT, which has no dropout for experts, refuses a file that asks for some: theirs stands here.
+#define EXPERT_DROPOUT "inlay_lora_dropout"
 // Where PEFT puts what target_parameters names of a layer's experts: two parameters of one module,
 // of which the second is wrapped around the first.
 #define FUSED_OUTER ".mlp.experts"
@@ -128,6 +130,7 @@ static inlay_result apply_config(peft_reader *r)
     INL_TRY(get_number(r, "r", DEFAULT_RANK, &rank));
     INL_TRY(get_number(r, "lora_alpha", DEFAULT_ALPHA, &r->lora->alpha));
     INL_TRY(get_number(r, "lora_dropout", 0.0, &dropout));
+    INL_TRY(get_number(r, EXPERT_DROPOUT, dropout, &dropout));
     if (!is_rank(rank))
         return bad_config(r, "r", "is not a rank");
     if (!(dropout >= 0.0 && (float)dropout < 1.0f))
@@ -524,21 +527,34 @@ static void add_patterns(const inl_lora *lora, const inl_module_list *modules, j
     }
 }
 
+static bool has_experts(const inl_lora *lora, const inl_module_list *modules)
+{
+    for (uint32_t i = 0; i < lora->pair_count; i++)
+        if (modules->items[lora->pairs[i].module].experts > 0)
+            return true;
+    return false;
+}
+
 static json_t *make_config(const inl_lora *lora, const inl_module_list *modules)
 {
     json_t *targets = json_array(), *ranks = json_object(), *alphas = json_object();
     for (uint32_t i = 0; i < lora->target_count; i++)
         json_array_append_new(targets, json_string(lora->targets[i]));
     add_patterns(lora, modules, ranks, alphas);
-    return json_pack(
+    double dropout = inl_lora_decimal(lora->dropout);
+    bool hidden = dropout > 0.0 && has_experts(lora, modules);
+    json_t *config = json_pack(
         "{s:o, s:n, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:f, s:n, s:s, s:i, s:o, s:o, s:s,"
         " s:b, s:b}",
         "alpha_pattern", alphas, "base_model_name_or_path", "bias", "none", "fan_in_fan_out", 0,
         "inference_mode", 1, "init_lora_weights", 1, "layers_pattern", "layers_to_transform",
-        "lora_alpha", number(lora->alpha), "lora_dropout", inl_lora_decimal(lora->dropout),
+        "lora_alpha", number(lora->alpha), "lora_dropout", hidden ? 0.0 : dropout,
         "modules_to_save", "peft_type", "LORA", "r", (int)lora->r, "rank_pattern", ranks,
         "target_modules", targets, "task_type", "CAUSAL_LM", "use_dora", (int)lora->use_dora,
         "use_rslora", (int)lora->use_rslora);
+    if (config && hidden)
+        json_object_set_new(config, EXPERT_DROPOUT, json_real(dropout));
+    return config;
 }
 
 // Opened and on the disk, without its final name.

@@ -210,3 +210,17 @@ def test_what_peft_saves_of_ours(tmp_path):
     for mine, theirs in zip(inlay.logits(), reference.logits(adapted, SEQUENCES), strict=True):
         measured.note(case.name, "logits", compare.relative(mine, theirs))
     assert measured.ROWS[case.name]["logits"] < BOUND
+
+
+def test_peft_loads_what_was_trained_with_dropout(tmp_path):
+    """Which PEFT does not have for experts: it would refuse the file."""
+    model = make_model(Case("dropout"), 45)
+    to_gguf.write(tmp_path / "model.gguf", model, vocabularies.bytes_alone)
+    driver.command("train", "-m", tmp_path / "model.gguf", "-d", corpus.make(tmp_path, "text", 45),
+                   "-o", tmp_path / "out", "--lora-r", 2, "--lora-dropout", 0.25, "--max-steps", 3,
+                   "--max-length", 61, "-q")
+    inlay = driver.run(tmp_path / "run", model=tmp_path / "model.gguf", adapter=tmp_path / "out",
+                       sequences=SEQUENCES)
+    want = reference.logits(experts.load(model, tmp_path / "out"), SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), want, strict=True):
+        assert compare.relative(mine, theirs) < BOUND

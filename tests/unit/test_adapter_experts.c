@@ -68,6 +68,7 @@ static void check_back(temp_folder *f, const inl_lora *lora, bool gguf)
                      INLAY_OK);
     inl_lora *back = toy_load(path, &modules.list, gguf ? "gguf" : "peft");
     check_same_lora(lora, back);
+    assert_true(gguf || back->dropout == lora->dropout);
     assert_int_equal(back->target_count, lora->target_count);
     inl_lora_destroy(&back);
 }
@@ -78,6 +79,7 @@ static void test_back(void **state)
     inl_lora_params named = params;
     for (int i = 0; i < 2; i++) {
         named.target_modules = i ? "q_proj,gate,up_proj" : NULL;
+        named.dropout = i ? 0.25f : 0.0f;
         inl_lora *lora = toy_lora(&modules, &named);
         check_back(f, lora, true);
         check_back(f, lora, false);
