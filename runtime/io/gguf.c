@@ -3,12 +3,10 @@
 // sorted by name, which finds duplicates and serves the look-ups. Nothing is copied from the map
 // but tensor names, and nothing is allocated that is not a small multiple of bytes the file has.
 // Numbers are read in the machine's order, which is the file's: inlay runs on little-endian ones.
-#include "io/gguf.h"
+#include "io/gguf_file.h"
 
-#include "base/file.h"
 #include "quant/format.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -19,42 +17,13 @@
 #define MIN_TENSOR_BYTES 32 // an empty name, one dimension
 #define PRINTABLE_BYTES 72
 
-typedef struct entry {
-    inl_slice key;
-    uint64_t at;        // file offset of the entry
-    inl_gguf_kind kind; // of the value, or of the array's elements
-    bool is_array;
-    uint64_t count;       // elements, 1 where it is no array
-    const uint8_t *value; // first element; a string starts with its length
-} entry;
-
-// Sorted by name, then number. Without names: by number.
-typedef struct sort_item {
-    inl_slice name;
-    uint64_t number; // a file offset
-    uint32_t index;
-} sort_item;
-
-struct inl_gguf {
-    inl_env env;
-    inl_map map; // empty when the bytes are the caller's
-    char *path;
-    const uint8_t *data;
-    uint64_t size;
-    entry *entries;
-    inl_gguf_tensor *tensors;
-    char *tensor_names; // [tensor_count][NAME_ROOM]
-    sort_item *entry_order, *tensor_order;
-    uint32_t entry_count, tensor_count;
-};
-
 typedef struct reader {
     inl_gguf *gguf;
     uint64_t at;    // next byte
     char item[160]; // what is being read, for messages
 } reader;
 
-static const uint8_t kind_bytes[] = {
+const uint8_t inl_gguf_kind_bytes[13] = {
     [INL_GGUF_U8] = 1,  [INL_GGUF_I8] = 1,  [INL_GGUF_U16] = 2,    [INL_GGUF_I16] = 2,
     [INL_GGUF_U32] = 4, [INL_GGUF_I32] = 4, [INL_GGUF_F32] = 4,    [INL_GGUF_BOOL] = 1,
     [INL_GGUF_U64] = 8, [INL_GGUF_I64] = 8, [INL_GGUF_F64] = 8,    [INL_GGUF_STRING] = 0,
@@ -158,6 +127,11 @@ static inlay_result take_string(reader *r, const char *what, inl_slice *out)
 
 // ---- sorting and finding
 
+static inl_slice name_of(const inl_gguf_tensor *t)
+{
+    return (inl_slice){t->name, strlen(t->name)};
+}
+
 static int compare_names(inl_slice a, inl_slice b)
 {
     uint64_t common = INL_MIN(a.size, b.size);
@@ -165,15 +139,15 @@ static int compare_names(inl_slice a, inl_slice b)
     return order ? order : (a.size > b.size) - (a.size < b.size);
 }
 
-static bool is_before(const sort_item *a, const sort_item *b)
+static bool is_before(const inl_gguf_name *a, const inl_gguf_name *b)
 {
     int order = compare_names(a->name, b->name);
     return order < 0 || (order == 0 && a->number < b->number);
 }
 
-static void sift_down(sort_item *items, uint64_t root, uint64_t count)
+static void sift_down(inl_gguf_name *items, uint64_t root, uint64_t count)
 {
-    sort_item moving = items[root];
+    inl_gguf_name moving = items[root];
     for (uint64_t child; (child = 2 * root + 1) < count; root = child) {
         if (child + 1 < count && is_before(&items[child], &items[child + 1]))
             child++;
@@ -185,19 +159,20 @@ static void sift_down(sort_item *items, uint64_t root, uint64_t count)
 }
 
 // Heap sort: in place, and no file can make it slow, unlike a hash table or quicksort.
-static void sort(sort_item *items, uint64_t count)
+static void sort(inl_gguf_name *items, uint64_t count)
 {
     for (uint64_t i = count / 2; i-- > 0;)
         sift_down(items, i, count);
     for (uint64_t end = count; end > 1;) {
-        sort_item last = items[--end];
+        inl_gguf_name last = items[--end];
         items[end] = items[0];
         items[0] = last;
         sift_down(items, 0, end);
     }
 }
 
-static const sort_item *find_name(const sort_item *items, uint32_t count, const char *name)
+const inl_gguf_name *inl_gguf_find_name(const inl_gguf_name *items, uint32_t count,
+                                        const char *name)
 {
     inl_slice wanted = {name, strlen(name)};
     for (uint32_t low = 0, high = count; low < high;) {
@@ -214,7 +189,7 @@ static const sort_item *find_name(const sort_item *items, uint32_t count, const 
 }
 
 // Sorts, and refuses two equal names: the later one is reported.
-static inlay_result sort_names(reader *r, const char *what, sort_item *items, uint32_t count)
+static inlay_result sort_names(reader *r, const char *what, inl_gguf_name *items, uint32_t count)
 {
     sort(items, count);
     for (uint32_t i = 1; i < count; i++) {
@@ -225,6 +200,18 @@ static inlay_result sort_names(reader *r, const char *what, sort_item *items, ui
         return reject(r, INLAY_ERROR_BAD_FILE, items[i].number, "the name was there before");
     }
     return INLAY_OK;
+}
+
+uint32_t inl_gguf_order_tensors(inl_gguf *gguf)
+{
+    inl_gguf_name *order = gguf->tensor_order;
+    for (uint32_t i = 0; i < gguf->tensor_count; i++)
+        order[i] = (inl_gguf_name){name_of(&gguf->tensors[i]), i, i};
+    sort(order, gguf->tensor_count);
+    for (uint32_t i = 1; i < gguf->tensor_count; i++)
+        if (compare_names(order[i - 1].name, order[i].name) == 0)
+            return order[i].index;
+    return UINT32_MAX;
 }
 
 // ---- header
@@ -280,7 +267,7 @@ static inlay_result read_kind(reader *r, const char *what, inl_gguf_kind *out)
     uint64_t at = r->at;
     uint32_t kind;
     INL_TRY(take_u32(r, what, &kind));
-    if (kind >= INL_COUNT(kind_bytes))
+    if (kind >= INL_COUNT(inl_gguf_kind_bytes))
         return reject(r, INLAY_ERROR_BAD_FILE, at, "the %s %u does not exist", what, kind);
     *out = (inl_gguf_kind)kind;
     return INLAY_OK;
@@ -295,7 +282,7 @@ static inlay_result check_bools(const reader *r, const uint8_t *values, uint64_t
     return INLAY_OK;
 }
 
-static inlay_result skip_values(reader *r, const entry *e)
+static inlay_result skip_values(reader *r, const inl_gguf_entry *e)
 {
     uint64_t bytes;
     if (e->kind == INL_GGUF_STRING) {
@@ -304,7 +291,7 @@ static inlay_result skip_values(reader *r, const entry *e)
             INL_TRY(take_string(r, "string", &text));
         return INLAY_OK;
     }
-    if (!inl_mul_u64(e->count, kind_bytes[e->kind], &bytes))
+    if (!inl_mul_u64(e->count, inl_gguf_kind_bytes[e->kind], &bytes))
         bytes = UINT64_MAX; // more than any file has
     const uint8_t *values = take(r, bytes, e->is_array ? "array" : "value");
     if (!values)
@@ -312,7 +299,7 @@ static inlay_result skip_values(reader *r, const entry *e)
     return e->kind == INL_GGUF_BOOL ? check_bools(r, values, e->count) : INLAY_OK;
 }
 
-static inlay_result read_array_head(reader *r, entry *e)
+static inlay_result read_array_head(reader *r, inl_gguf_entry *e)
 {
     uint64_t at = r->at;
     e->is_array = true;
@@ -321,7 +308,7 @@ static inlay_result read_array_head(reader *r, entry *e)
         return reject(r, INLAY_ERROR_UNSUPPORTED, at, "arrays of arrays are not supported");
     at = r->at;
     INL_TRY(take_u64(r, "element count", &e->count));
-    uint64_t least = e->kind == INL_GGUF_STRING ? 8 : kind_bytes[e->kind];
+    uint64_t least = e->kind == INL_GGUF_STRING ? 8 : inl_gguf_kind_bytes[e->kind];
     if (e->count > bytes_left(r) / least)
         return reject(r, INLAY_ERROR_BAD_FILE, at,
                       "the array claims %llu elements, more than fit in the %llu bytes that follow",
@@ -331,7 +318,7 @@ static inlay_result read_array_head(reader *r, entry *e)
 
 static inlay_result read_entry(reader *r, uint32_t index)
 {
-    entry *e = &r->gguf->entries[index];
+    inl_gguf_entry *e = &r->gguf->entries[index];
     char name[PRINTABLE_BYTES];
     set_item(r, "metadata entry %u", index);
     e->at = r->at;
@@ -355,7 +342,7 @@ static inlay_result sort_entries(reader *r)
     if (!gguf->entry_order)
         return INLAY_ERROR_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < gguf->entry_count; i++)
-        gguf->entry_order[i] = (sort_item){gguf->entries[i].key, gguf->entries[i].at, i};
+        gguf->entry_order[i] = (inl_gguf_name){gguf->entries[i].key, gguf->entries[i].at, i};
     return sort_names(r, "metadata entry", gguf->entry_order, gguf->entry_count);
 }
 
@@ -370,16 +357,10 @@ static inlay_result read_metadata(reader *r)
     return sort_entries(r);
 }
 
-static const entry *find_entry(const inl_gguf *gguf, const char *key)
-{
-    const sort_item *item = find_name(gguf->entry_order, gguf->entry_count, key);
-    return item ? &gguf->entries[item->index] : NULL;
-}
-
 static inlay_result read_alignment(reader *r, uint64_t *out)
 {
     *out = DEFAULT_ALIGNMENT;
-    const entry *e = find_entry(r->gguf, "general.alignment");
+    const inl_gguf_entry *e = inl_gguf_find_entry(r->gguf, "general.alignment");
     if (!e)
         return INLAY_OK;
     uint32_t value = !e->is_array && e->kind == INL_GGUF_U32 ? load_u32(e->value) : 0;
@@ -392,11 +373,6 @@ static inlay_result read_alignment(reader *r, uint64_t *out)
 }
 
 // ---- tensors
-
-static inl_slice name_of(const inl_gguf_tensor *t)
-{
-    return (inl_slice){t->name, strlen(t->name)};
-}
 
 static inlay_result read_tensor_name(reader *r, uint32_t index)
 {
@@ -458,7 +434,7 @@ static inlay_result read_type(reader *r, inl_gguf_tensor *t, uint64_t elements)
 }
 
 // *place is relative to the data section, whose start is not known before the list ends.
-static inlay_result read_tensor(reader *r, uint32_t index, uint64_t alignment, sort_item *place)
+static inlay_result read_tensor(reader *r, uint32_t index, uint64_t alignment, inl_gguf_name *place)
 {
     inl_gguf_tensor *t = &r->gguf->tensors[index];
     uint64_t elements = 0, offset, at = r->at;
@@ -470,12 +446,12 @@ static inlay_result read_tensor(reader *r, uint32_t index, uint64_t alignment, s
         return reject(r, INLAY_ERROR_BAD_FILE, r->at - 8,
                       "the data offset %llu is no multiple of the alignment %llu",
                       (unsigned long long)offset, (unsigned long long)alignment);
-    *place = (sort_item){{NULL, 0}, offset, index};
-    r->gguf->tensor_order[index] = (sort_item){name_of(t), at, index};
+    *place = (inl_gguf_name){{NULL, 0}, offset, index};
+    r->gguf->tensor_order[index] = (inl_gguf_name){name_of(t), at, index};
     return INLAY_OK;
 }
 
-static inlay_result place_tensor(reader *r, uint64_t data_start, const sort_item *place)
+static inlay_result place_tensor(reader *r, uint64_t data_start, const inl_gguf_name *place)
 {
     inl_gguf *gguf = r->gguf;
     inl_gguf_tensor *t = &gguf->tensors[place->index];
@@ -492,7 +468,7 @@ static inlay_result place_tensor(reader *r, uint64_t data_start, const sort_item
 }
 
 // `places` get sorted by offset: each tensor must end before the next one starts.
-static inlay_result place_tensors(reader *r, uint64_t data_start, sort_item *places)
+static inlay_result place_tensors(reader *r, uint64_t data_start, inl_gguf_name *places)
 {
     inl_gguf *gguf = r->gguf;
     sort(places, gguf->tensor_count);
@@ -511,7 +487,7 @@ static inlay_result place_tensors(reader *r, uint64_t data_start, sort_item *pla
     return INLAY_OK;
 }
 
-static inlay_result read_tensor_list(reader *r, sort_item *places)
+static inlay_result read_tensor_list(reader *r, inl_gguf_name *places)
 {
     inl_gguf *gguf = r->gguf;
     uint64_t alignment;
@@ -529,7 +505,7 @@ static inlay_result read_tensors(reader *r)
     gguf->tensors = inl_alloc(env, gguf->tensor_count, sizeof(*gguf->tensors));
     gguf->tensor_names = inl_alloc(env, gguf->tensor_count, NAME_ROOM);
     gguf->tensor_order = inl_alloc(env, gguf->tensor_count, sizeof(*gguf->tensor_order));
-    sort_item *places = inl_alloc(env, gguf->tensor_count, sizeof(*places));
+    inl_gguf_name *places = inl_alloc(env, gguf->tensor_count, sizeof(*places));
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
     if (gguf->tensors && gguf->tensor_names && gguf->tensor_order && places)
         result = read_tensor_list(r, places);
@@ -547,7 +523,14 @@ static inlay_result read_all(inl_gguf *gguf)
     return read_tensors(&r);
 }
 
-static inl_gguf *new_gguf(const inl_env *env, const char *path)
+inlay_result inl_gguf_read_metadata(inl_gguf *gguf)
+{
+    reader r = {.gguf = gguf};
+    INL_TRY(read_header(&r));
+    return read_metadata(&r);
+}
+
+inl_gguf *inl_gguf_new(const inl_env *env, const char *path)
 {
     inl_gguf *gguf = inl_alloc(env, 1, sizeof(*gguf));
     if (!gguf)
@@ -567,30 +550,36 @@ static inlay_result finish(inl_gguf *gguf, inlay_result result, inl_gguf **out)
     return result;
 }
 
-inlay_result inl_gguf_open(const inl_env *env, const char *path, inl_gguf **out)
+inlay_result inl_gguf_open_one(const inl_env *env, const char *path, inl_gguf **out)
 {
     *out = NULL;
-    inl_gguf *gguf = new_gguf(env, path);
+    inl_gguf *gguf = inl_gguf_new(env, path);
     if (!gguf)
         return INLAY_ERROR_OUT_OF_MEMORY;
     inlay_result result = inl_map_open(env, path, &gguf->map);
     if (result == INLAY_OK) {
         gguf->data = gguf->map.data;
-        gguf->size = gguf->map.size;
+        gguf->size = gguf->file_bytes = gguf->map.size;
         result = read_all(gguf);
     }
     return finish(gguf, result, out);
+}
+
+inlay_result inl_gguf_open(const inl_env *env, const char *path, inl_gguf **out)
+{
+    INL_TRY(inl_gguf_open_one(env, path, out));
+    return inl_gguf_open_split(out);
 }
 
 inlay_result inl_gguf_open_memory(const inl_env *env, const char *name, const uint8_t *data,
                                   uint64_t size, inl_gguf **out)
 {
     *out = NULL;
-    inl_gguf *gguf = new_gguf(env, name);
+    inl_gguf *gguf = inl_gguf_new(env, name);
     if (!gguf)
         return INLAY_ERROR_OUT_OF_MEMORY;
     gguf->data = data;
-    gguf->size = size;
+    gguf->size = gguf->file_bytes = size;
     return finish(gguf, read_all(gguf), out);
 }
 
@@ -601,7 +590,13 @@ void inl_gguf_close(inl_gguf **gguf)
     if (!g)
         return;
     inl_env env = g->env;
+    for (uint32_t i = 0; i < g->shard_count; i++)
+        inl_gguf_close(&g->shards[i]);
+    inl_free(&env, g->shards);
+    if (g->release)
+        g->release(g->owner);
     inl_map_close(&g->map);
+    inl_free(&env, g->metadata);
     inl_free(&env, g->path);
     inl_free(&env, g->entries);
     inl_free(&env, g->tensors);
@@ -609,175 +604,4 @@ void inl_gguf_close(inl_gguf **gguf)
     inl_free(&env, g->entry_order);
     inl_free(&env, g->tensor_order);
     inl_free(&env, g);
-}
-
-// ---- tensors and metadata of an open file
-
-const char *inl_gguf_path(const inl_gguf *gguf)
-{
-    return gguf->path;
-}
-
-uint64_t inl_gguf_file_bytes(const inl_gguf *gguf)
-{
-    return gguf->size;
-}
-
-uint32_t inl_gguf_tensor_count(const inl_gguf *gguf)
-{
-    return gguf->tensor_count;
-}
-
-const inl_gguf_tensor *inl_gguf_tensor_at(const inl_gguf *gguf, uint32_t index)
-{
-    return index < gguf->tensor_count ? &gguf->tensors[index] : NULL;
-}
-
-const inl_gguf_tensor *inl_gguf_find_tensor(const inl_gguf *gguf, const char *name)
-{
-    const sort_item *item = find_name(gguf->tensor_order, gguf->tensor_count, name);
-    return item ? &gguf->tensors[item->index] : NULL;
-}
-
-bool inl_gguf_has(const inl_gguf *gguf, const char *key)
-{
-    return find_entry(gguf, key) != NULL;
-}
-
-static const entry *find_scalar(const inl_gguf *gguf, const char *key)
-{
-    const entry *e = find_entry(gguf, key);
-    return e && !e->is_array ? e : NULL;
-}
-
-static const entry *find_array(const inl_gguf *gguf, const char *key)
-{
-    const entry *e = find_entry(gguf, key);
-    return e && e->is_array ? e : NULL;
-}
-
-// Sign extended from the kind's width; false for what is no integer or passes i64.
-static bool load_integer(inl_gguf_kind kind, const uint8_t *p, int64_t *out)
-{
-    uint64_t value = 0;
-    memcpy(&value, p, kind_bytes[kind]);
-    switch (kind) {
-    case INL_GGUF_U8:
-    case INL_GGUF_U16:
-    case INL_GGUF_U32: *out = (int64_t)value; return true;
-    case INL_GGUF_I8: *out = (int8_t)value; return true;
-    case INL_GGUF_I16: *out = (int16_t)value; return true;
-    case INL_GGUF_I32: *out = (int32_t)value; return true;
-    case INL_GGUF_I64: *out = (int64_t)value; return true;
-    case INL_GGUF_U64: *out = (int64_t)value; return value <= INT64_MAX;
-    default: return false;
-    }
-}
-
-// A double is rounded; false where that would make an infinity of a number.
-static bool load_float(inl_gguf_kind kind, const uint8_t *p, float *out)
-{
-    double wide;
-    if (kind == INL_GGUF_F32) {
-        memcpy(out, p, 4);
-        return true;
-    }
-    if (kind != INL_GGUF_F64)
-        return false;
-    memcpy(&wide, p, 8);
-    *out = (float)wide;
-    return !isinf(*out) || isinf(wide);
-}
-
-bool inl_gguf_get_u32(const inl_gguf *gguf, const char *key, uint32_t *out)
-{
-    const entry *e = find_scalar(gguf, key);
-    int64_t value;
-    if (!e || !load_integer(e->kind, e->value, &value) || value < 0 || value > UINT32_MAX)
-        return false;
-    *out = (uint32_t)value;
-    return true;
-}
-
-bool inl_gguf_get_f32(const inl_gguf *gguf, const char *key, float *out)
-{
-    const entry *e = find_scalar(gguf, key);
-    float value;
-    if (!e || !load_float(e->kind, e->value, &value))
-        return false;
-    *out = value;
-    return true;
-}
-
-bool inl_gguf_get_bool(const inl_gguf *gguf, const char *key, bool *out)
-{
-    const entry *e = find_scalar(gguf, key);
-    if (!e || e->kind != INL_GGUF_BOOL)
-        return false;
-    *out = e->value[0] != 0;
-    return true;
-}
-
-static inl_slice string_at(const uint8_t *p)
-{
-    return (inl_slice){(const char *)p + 8, load_u64(p)};
-}
-
-bool inl_gguf_get_string(const inl_gguf *gguf, const char *key, inl_slice *out)
-{
-    const entry *e = find_scalar(gguf, key);
-    if (!e || e->kind != INL_GGUF_STRING)
-        return false;
-    *out = string_at(e->value);
-    return true;
-}
-
-bool inl_gguf_get_array(const inl_gguf *gguf, const char *key, inl_gguf_kind *kind, uint64_t *count)
-{
-    const entry *e = find_array(gguf, key);
-    if (!e)
-        return false;
-    *kind = e->kind;
-    *count = e->count;
-    return true;
-}
-
-bool inl_gguf_read_strings(const inl_gguf *gguf, const char *key, inl_slice *out, uint64_t count)
-{
-    const entry *e = find_array(gguf, key);
-    if (!e || e->kind != INL_GGUF_STRING || count > e->count)
-        return false;
-    const uint8_t *p = e->value;
-    for (uint64_t i = 0; i < count; i++) {
-        out[i] = string_at(p);
-        p += 8 + out[i].size;
-    }
-    return true;
-}
-
-bool inl_gguf_read_f32s(const inl_gguf *gguf, const char *key, float *out, uint64_t count)
-{
-    const entry *e = find_array(gguf, key);
-    if (!e || count > e->count)
-        return false;
-    for (uint64_t i = 0; i < count; i++)
-        if (!load_float(e->kind, e->value + i * kind_bytes[e->kind], &out[i]))
-            return false;
-    return true;
-}
-
-bool inl_gguf_read_i32s(const inl_gguf *gguf, const char *key, int32_t *out, uint64_t count)
-{
-    const entry *e = find_array(gguf, key);
-    if (!e || count > e->count)
-        return false;
-    inl_gguf_kind kind = e->kind == INL_GGUF_BOOL ? INL_GGUF_U8 : e->kind;
-    for (uint64_t i = 0; i < count; i++) {
-        int64_t value;
-        if (!load_integer(kind, e->value + i * kind_bytes[e->kind], &value) ||
-            value < INT32_MIN || value > INT32_MAX)
-            return false;
-        out[i] = (int32_t)value;
-    }
-    return true;
 }

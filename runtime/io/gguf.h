@@ -41,6 +41,7 @@ typedef struct inl_gguf_tensor {
 
 typedef struct inl_gguf inl_gguf;
 
+// Any file of a split model (NAME-00001-of-00003.gguf) opens all of it.
 inlay_result inl_gguf_open(const inl_env *env, const char *path, inl_gguf **out);
 // The same over bytes in memory that outlive the handle (fuzzing, tests). `name` is for messages.
 inlay_result inl_gguf_open_memory(const inl_env *env, const char *name, const uint8_t *data,
@@ -48,7 +49,9 @@ inlay_result inl_gguf_open_memory(const inl_env *env, const char *name, const ui
 void inl_gguf_close(inl_gguf **gguf);
 
 const char *inl_gguf_path(const inl_gguf *gguf);
-uint64_t inl_gguf_file_bytes(const inl_gguf *gguf);
+// It stands for a Hugging Face folder (hf_folder.h): the rows of q and k are in Hugging Face's order.
+bool inl_gguf_is_folder(const inl_gguf *gguf);
+uint64_t inl_gguf_file_bytes(const inl_gguf *gguf); // of all its files
 uint32_t inl_gguf_tensor_count(const inl_gguf *gguf);
 const inl_gguf_tensor *inl_gguf_tensor_at(const inl_gguf *gguf, uint32_t index);
 const inl_gguf_tensor *inl_gguf_find_tensor(const inl_gguf *gguf, const char *name); // NULL: none
@@ -66,6 +69,25 @@ bool inl_gguf_get_array(const inl_gguf *gguf, const char *key, inl_gguf_kind *ki
 bool inl_gguf_read_strings(const inl_gguf *gguf, const char *key, inl_slice *out, uint64_t count);
 bool inl_gguf_read_f32s(const inl_gguf *gguf, const char *key, float *out, uint64_t count);
 bool inl_gguf_read_i32s(const inl_gguf *gguf, const char *key, int32_t *out, uint64_t count);
+
+// A view: what is no GGUF file under the names and keys that one would have. Metadata are copied;
+// tensors' names too, their data stay where they are. `release` lets go of `owner`, what they lie in,
+// when the view is closed.
+typedef struct inl_gguf_view inl_gguf_view;
+typedef void inl_gguf_release(void *owner);
+inlay_result inl_gguf_view_create(const inl_env *env, inl_gguf_view **out);
+void inl_gguf_view_destroy(inl_gguf_view **view);
+inlay_result inl_gguf_view_string(inl_gguf_view *v, const char *key, const char *value);
+inlay_result inl_gguf_view_u32(inl_gguf_view *v, const char *key, uint32_t value);
+inlay_result inl_gguf_view_f32(inl_gguf_view *v, const char *key, float value);
+inlay_result inl_gguf_view_bool(inl_gguf_view *v, const char *key, bool value);
+inlay_result inl_gguf_view_array(inl_gguf_view *v, const char *key, inl_gguf_kind kind,
+                                 const void *values, uint64_t count); // not of strings
+inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name, const inl_gguf_tensor *tensor);
+// The view becomes a handle that stands for the folder `path`; on failure `owner` is still the
+// caller's.
+inlay_result inl_gguf_view_finish(inl_gguf_view **view, const char *path, uint64_t file_bytes,
+                                  void *owner, inl_gguf_release *release, inl_gguf **out);
 
 // Writing: collect, then write. Tensor data is borrowed until inl_gguf_writer_write returns.
 typedef struct inl_gguf_writer inl_gguf_writer;
