@@ -76,10 +76,34 @@ INLAY_API void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapte
 INLAY_API inlay_result inlay_adapter_get_pair(const inlay_adapter *adapter, uint32_t index,
                                               inlay_adapter_pair *pair);
 
+// The sum of `count` adapters of `model`, each times its scale (`scales` NULL: 1), as one adapter:
+// where several have a module their ranks add. The parts are copied. UNSUPPORTED: several, and one
+// is DoRA's.
+INLAY_API inlay_result inlay_adapter_combine(inlay_adapter **out, const inlay_env *env,
+                                             const inlay_model *model,
+                                             const inlay_adapter *const *adapters,
+                                             const float *scales, uint32_t count);
+
 // adapter_model.safetensors and adapter_config.json into the folder, which is created.
 INLAY_API inlay_result inlay_adapter_save_peft(const inlay_adapter *adapter, const char *folder);
 // A file that llama.cpp's --lora loads.
 INLAY_API inlay_result inlay_adapter_save_gguf(const inlay_adapter *adapter, const char *path);
+
+typedef struct inlay_merge_params {
+    // Type of the matrices: "F32", "F16", "BF16", "Q8_0", ... case ignored. NULL or "keep": each
+    // keeps its own. Norms and biases always do.
+    const char *type;
+    // Bytes written of all there are to write; false stops with INTERRUPTED. May be NULL.
+    bool (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} inlay_merge_params;
+
+// Writes `model` with the adapter added to its weights, tensor by tensor: to a GGUF file where
+// `path` ends in .gguf, with the metadata and the tokenizer of the base. It appears whole or not at
+// all. `params` NULL: defaults. Errors: INVALID_ARGUMENT, no such type; UNSUPPORTED names a tensor
+// that cannot be encoded; NOT_FINITE a tensor whose sum does not fit its type.
+INLAY_API inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model *model,
+                                           const char *path, const inlay_merge_params *params);
 
 INLAY_END
 

@@ -94,6 +94,11 @@ uint64_t inl_lora_pair_trainable(const inl_lora_pair *pair);
 // stored.
 inlay_result inl_lora_load(const inl_env *env, const inl_module_list *modules, const char *path,
                            inl_lora **out);
+// The sum of `scales[i]` times each part: ranks add where several have a module, their scales go
+// into B. With one part alone it is that one with another scale; several with DoRA have no sum.
+inlay_result inl_lora_combine(const inl_env *env, const inl_module_list *modules,
+                              const inl_lora *const *parts, const float *scales, uint32_t count,
+                              inl_lora **out);
 inlay_result inl_lora_save_peft(const inl_lora *lora, const inl_module_list *modules,
                                 const char *folder);
 inlay_result inl_lora_save_gguf(const inl_lora *lora, const inl_module_list *modules,

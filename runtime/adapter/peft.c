@@ -90,13 +90,13 @@ static inlay_result check_variant(const peft_reader *r)
     static const char *const inits[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
     const char *type = json_string_value(json_object_get(r->config, "peft_type"));
     if (!type || strcmp(type, "LORA") != 0)
-        return refuse(r, "a peft_type other than LORA");
+        return refuse(r, "a \"peft_type\" other than LORA");
     for (size_t i = 0; i < INL_COUNT(keys); i++)
         if (is_set(json_object_get(r->config, keys[i])))
             return refuse(r, keys[i]);
     const char *bias = json_string_value(json_object_get(r->config, "bias"));
     if (bias && strcmp(bias, "none") != 0)
-        return refuse(r, "biases");
+        return refuse(r, "\"bias\" other than none");
     const char *init = json_string_value(json_object_get(r->config, "init_lora_weights"));
     for (size_t i = 0; init && i < INL_COUNT(inits); i++)
         if (strncmp(init, inits[i], strlen(inits[i])) == 0)
@@ -161,6 +161,30 @@ static inlay_result get_pattern(const peft_reader *r, const char *name, const ch
                                      : bad_config(r, name, "has something that is no number");
     }
     return INLAY_OK;
+}
+
+// ---- the tensors' names
+
+// What PEFT itself leaves out of a file's names, and older versions and other programs do not.
+static const struct {
+    const char *found, *canonical;
+} endings[] = {
+    {".lora_A.default.weight", SUFFIX_A},
+    {".lora_B.default.weight", SUFFIX_B},
+    {SUFFIX_MAGNITUDE ".default.weight", SUFFIX_MAGNITUDE},
+    {SUFFIX_MAGNITUDE ".default", SUFFIX_MAGNITUDE},
+    {SUFFIX_MAGNITUDE ".weight", SUFFIX_MAGNITUDE},
+};
+
+static char *canonical_name(const inl_env *env, const char *name)
+{
+    bool ours = strstr(name, ".lora_") || strstr(name, SUFFIX_BASE);
+    const char *prefix = !ours || strncmp(name, PREFIX, strlen(PREFIX)) == 0 ? "" : PREFIX;
+    char base[PATH_ROOM];
+    for (size_t i = 0; i < INL_COUNT(endings); i++)
+        if (inl_lora_cut_suffix(name, endings[i].found, base, sizeof(base)))
+            return inl_sprintf(env, "%s%s%s", prefix, base, endings[i].canonical);
+    return inl_sprintf(env, "%s%s", prefix, name);
 }
 
 // ---- reading the tensors
@@ -412,6 +436,7 @@ static inlay_result read_all(peft_reader *r)
 {
     INL_TRY(read_config(r));
     INL_TRY(inl_safetensors_open(r->env, r->tensor_path, &r->file));
+    INL_TRY(inl_safetensors_rename(r->file, canonical_name));
     // Two tensors of a layer at most may each be fused of two matrices of its experts.
     uint64_t most = inl_safetensors_count(r->file) + (r->modules ? 2ull * r->modules->count : 0);
     INL_TRY(inl_lora_begin(r->env, (uint32_t)INL_MIN(most, UINT32_MAX - 1), "peft", &r->lora));

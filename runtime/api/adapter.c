@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "model/dora.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +66,31 @@ inlay_result inlay_adapter_load(inlay_adapter **out, const inlay_env *public_env
     inl_lora *lora;
     INL_TRY(inl_lora_load(&env, model ? &model->model->modules.list : NULL, path, &lora));
     return wrap(&env, lora, model, out);
+}
+
+inlay_result inlay_adapter_combine(inlay_adapter **out, const inlay_env *public_env,
+                                   const inlay_model *model, const inlay_adapter *const *adapters,
+                                   const float *scales, uint32_t count)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out != NULL);
+    *out = NULL;
+    INL_REQUIRE(&env, model && adapters && count > 0);
+    for (uint32_t i = 0; i < count; i++) {
+        INL_REQUIRE(&env, adapters[i] != NULL);
+        INL_REQUIRE(&env, !scales || isfinite(scales[i]));
+        INL_TRY(inl_check_adapter(&env, model, adapters[i]));
+    }
+    const inl_lora **parts = inl_alloc(&env, count, sizeof(*parts));
+    if (!parts)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        parts[i] = adapters[i]->lora;
+    inl_lora *sum;
+    inlay_result result =
+        inl_lora_combine(&env, &model->model->modules.list, parts, scales, count, &sum);
+    inl_free(&env, (void *)parts);
+    return result == INLAY_OK ? wrap(&env, sum, model, out) : result;
 }
 
 bool inlay_adapter_detect(const char *path)

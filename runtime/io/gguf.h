@@ -6,7 +6,7 @@
 #ifndef INL_IO_GGUF_H
 #define INL_IO_GGUF_H
 
-#include "base/env.h"
+#include "base/file.h"
 
 typedef enum inl_gguf_kind {
     INL_GGUF_U8 = 0,
@@ -49,7 +49,7 @@ inlay_result inl_gguf_open_memory(const inl_env *env, const char *name, const ui
 void inl_gguf_close(inl_gguf **gguf);
 
 const char *inl_gguf_path(const inl_gguf *gguf);
-// It stands for a Hugging Face folder (hf_folder.h): the rows of q and k are in Hugging Face's order.
+// It stands for a Hugging Face folder (hf_folder.h): rows of q and k are in Hugging Face's order.
 bool inl_gguf_is_folder(const inl_gguf *gguf);
 uint64_t inl_gguf_file_bytes(const inl_gguf *gguf); // of all its files
 uint32_t inl_gguf_tensor_count(const inl_gguf *gguf);
@@ -70,9 +70,13 @@ bool inl_gguf_read_strings(const inl_gguf *gguf, const char *key, inl_slice *out
 bool inl_gguf_read_f32s(const inl_gguf *gguf, const char *key, float *out, uint64_t count);
 bool inl_gguf_read_i32s(const inl_gguf *gguf, const char *key, int32_t *out, uint64_t count);
 
+// The bytes of a whole entry, in the file's order; *key lies in them.
+uint32_t inl_gguf_entry_count(const inl_gguf *gguf);
+inl_slice inl_gguf_entry_at(const inl_gguf *gguf, uint32_t index, inl_slice *key);
+
 // A view: what is no GGUF file under the names and keys that one would have. Metadata are copied;
-// tensors' names too, their data stay where they are. `release` lets go of `owner`, what they lie in,
-// when the view is closed.
+// tensors' names too, their data stay where they are. `release` lets go of `owner`, what they lie
+// in, when the view is closed.
 typedef struct inl_gguf_view inl_gguf_view;
 typedef void inl_gguf_release(void *owner);
 inlay_result inl_gguf_view_create(const inl_env *env, inl_gguf_view **out);
@@ -83,7 +87,8 @@ inlay_result inl_gguf_view_f32(inl_gguf_view *v, const char *key, float value);
 inlay_result inl_gguf_view_bool(inl_gguf_view *v, const char *key, bool value);
 inlay_result inl_gguf_view_array(inl_gguf_view *v, const char *key, inl_gguf_kind kind,
                                  const void *values, uint64_t count); // not of strings
-inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name, const inl_gguf_tensor *tensor);
+inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name,
+                                  const inl_gguf_tensor *tensor);
 // The view becomes a handle that stands for the folder `path`; on failure `owner` is still the
 // caller's.
 inlay_result inl_gguf_view_finish(inl_gguf_view **view, const char *path, uint64_t file_bytes,
@@ -97,9 +102,16 @@ inlay_result inl_gguf_writer_string(inl_gguf_writer *w, const char *key, const c
 inlay_result inl_gguf_writer_u32(inl_gguf_writer *w, const char *key, uint32_t value);
 inlay_result inl_gguf_writer_f32(inl_gguf_writer *w, const char *key, float value);
 inlay_result inl_gguf_writer_bool(inl_gguf_writer *w, const char *key, bool value);
+// An entry as inl_gguf_entry_at has it.
+inlay_result inl_gguf_writer_entry(inl_gguf_writer *w, inl_slice key, inl_slice entry);
+// `data` NULL: it comes when the file is written.
 inlay_result inl_gguf_writer_tensor(inl_gguf_writer *w, const char *name, uint32_t type,
                                     uint32_t dims, const uint64_t *shape, const void *data,
                                     uint64_t bytes);
 inlay_result inl_gguf_writer_write(inl_gguf_writer *w, const char *path); // whole or not at all
+// The same; `put` writes the bytes of the tensors that have no data, in the order they were added.
+typedef inlay_result inl_gguf_put(void *user, uint32_t tensor, inl_writer *file);
+inlay_result inl_gguf_writer_stream(inl_gguf_writer *w, const char *path, inl_gguf_put *put,
+                                    void *user);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Split models: NAME-00001-of-00003.gguf and so on, numbers in the names counted from 1, split.no in
+// Split models: NAME-00001-of-00003.gguf and so on, numbers in names counted from 1, split.no in
 // the metadata from 0. The first file has the model's metadata, each its own tensors. The handle is
 // the first file's, with everybody's tensors.
 #include "io/gguf_file.h"

@@ -24,6 +24,8 @@ struct inl_gguf_writer {
     inl_env env;
     void *metadata; // bytes as in the file
     size_t metadata_size, metadata_cap;
+    void *keys; // listed_key
+    size_t key_cap;
     uint64_t entry_count;
     void *tensors; // listed_tensor
     size_t tensor_count, tensor_cap;
@@ -46,31 +48,25 @@ void inl_gguf_writer_destroy(inl_gguf_writer **writer)
         return;
     inl_env env = w->env;
     inl_free(&env, w->metadata);
+    inl_free(&env, w->keys);
     inl_free(&env, w->tensors);
     inl_free(&env, w);
 }
 
 // ---- metadata
 
+// Of an entry's bytes in the metadata.
+typedef struct listed_key {
+    size_t at, size;
+} listed_key;
+
 static bool has_key(const inl_gguf_writer *w, const char *key, size_t size)
 {
-    const uint8_t *p = w->metadata;
-    for (uint64_t i = 0; i < w->entry_count; i++) {
-        uint64_t key_size, value_size = 4;
-        uint32_t kind;
-        memcpy(&key_size, p, 8);
-        if (key_size == size && memcmp(p + 8, key, size) == 0)
+    const listed_key *keys = w->keys;
+    for (size_t i = 0; i < w->entry_count; i++)
+        if (keys[i].size == size &&
+            (size == 0 || memcmp((const char *)w->metadata + keys[i].at, key, size) == 0))
             return true;
-        p += 8 + key_size;
-        memcpy(&kind, p, 4);
-        if (kind == INL_GGUF_STRING) {
-            memcpy(&value_size, p + 4, 8);
-            value_size += 8;
-        } else if (kind == INL_GGUF_BOOL) {
-            value_size = 1;
-        }
-        p += 4 + value_size;
-    }
     return false;
 }
 
@@ -81,25 +77,42 @@ static void append(inl_gguf_writer *w, const void *data, size_t size)
     w->metadata_size += size;
 }
 
+// Refuses a key that cannot be written, and makes room for an entry of so many bytes.
+static inlay_result begin_entry(inl_gguf_writer *w, const char *key, uint64_t key_size,
+                                uint64_t bytes)
+{
+    static const char alignment[] = "general.alignment";
+    if (key_size > UINT16_MAX || has_key(w, key, key_size))
+        return inl_fail(&w->env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "the metadata key %.*s is too long or was written before",
+                        (int)INL_MIN(key_size, 80), key);
+    if (key_size == sizeof(alignment) - 1 && memcmp(key, alignment, key_size) == 0)
+        return inl_fail(&w->env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "general.alignment cannot be chosen, files are aligned to %d", ALIGNMENT);
+    INL_TRY(inl_grow(&w->env, &w->keys, &w->key_cap, w->entry_count + 1, sizeof(listed_key)));
+    INL_TRY(inl_grow(&w->env, &w->metadata, &w->metadata_cap, w->metadata_size + bytes, 1));
+    ((listed_key *)w->keys)[w->entry_count++] = (listed_key){w->metadata_size + 8, key_size};
+    return INLAY_OK;
+}
+
 // An entry's key, kind and value; a string's value comes in two parts, its length and its bytes.
 static inlay_result add_entry(inl_gguf_writer *w, const char *key, uint32_t kind, const void *head,
                               size_t head_size, const void *tail, size_t tail_size)
 {
     uint64_t key_size = strlen(key);
-    if (key_size > UINT16_MAX || has_key(w, key, key_size))
-        return inl_fail(&w->env, INLAY_ERROR_INVALID_ARGUMENT,
-                        "the metadata key %.80s is too long or was written before", key);
-    if (strcmp(key, "general.alignment") == 0)
-        return inl_fail(&w->env, INLAY_ERROR_INVALID_ARGUMENT,
-                        "general.alignment cannot be chosen, files are aligned to %d", ALIGNMENT);
-    size_t need = w->metadata_size + 8 + key_size + 4 + head_size + tail_size;
-    INL_TRY(inl_grow(&w->env, &w->metadata, &w->metadata_cap, need, 1));
+    INL_TRY(begin_entry(w, key, key_size, 8 + key_size + 4 + head_size + tail_size));
     append(w, &key_size, 8);
     append(w, key, key_size);
     append(w, &kind, 4);
     append(w, head, head_size);
     append(w, tail, tail_size);
-    w->entry_count++;
+    return INLAY_OK;
+}
+
+inlay_result inl_gguf_writer_entry(inl_gguf_writer *w, inl_slice key, inl_slice entry)
+{
+    INL_TRY(begin_entry(w, key.data, key.size, entry.size));
+    append(w, entry.data, entry.size);
     return INLAY_OK;
 }
 
@@ -201,7 +214,26 @@ static void put_tensor_list(const inl_gguf_writer *w, inl_writer *file)
     }
 }
 
-inlay_result inl_gguf_writer_write(inl_gguf_writer *w, const char *path)
+static void put_tensor(const inl_gguf_writer *w, size_t index, inl_gguf_put *put, void *user,
+                       inl_writer *file)
+{
+    const listed_tensor *t = (const listed_tensor *)w->tensors + index;
+    uint64_t end = file->written + t->bytes;
+    inlay_result result = INLAY_OK;
+    if (t->data || !put)
+        inl_writer_put(file, t->data, t->data ? t->bytes : 0);
+    else
+        result = put(user, (uint32_t)index, file);
+    if (file->error == INLAY_OK)
+        file->error = result;
+    if (file->error == INLAY_OK && file->written != end)
+        file->error = inl_fail(&w->env, INLAY_ERROR_INTERNAL,
+                               "%s: tensor %s was not written whole", file->path, t->name);
+    inl_writer_pad(file, ALIGNMENT, 0);
+}
+
+inlay_result inl_gguf_writer_stream(inl_gguf_writer *w, const char *path, inl_gguf_put *put,
+                                    void *user)
 {
     inl_writer file;
     INL_TRY(inl_writer_open(&w->env, path, &file));
@@ -209,10 +241,12 @@ inlay_result inl_gguf_writer_write(inl_gguf_writer *w, const char *path)
     inl_writer_put(&file, w->metadata, w->metadata_size);
     put_tensor_list(w, &file);
     inl_writer_pad(&file, ALIGNMENT, 0);
-    for (size_t i = 0; i < w->tensor_count; i++) {
-        const listed_tensor *t = (const listed_tensor *)w->tensors + i;
-        inl_writer_put(&file, t->data, t->bytes);
-        inl_writer_pad(&file, ALIGNMENT, 0);
-    }
+    for (size_t i = 0; i < w->tensor_count && file.error == INLAY_OK; i++)
+        put_tensor(w, i, put, user, &file);
     return inl_writer_commit(&file);
+}
+
+inlay_result inl_gguf_writer_write(inl_gguf_writer *w, const char *path)
+{
+    return inl_gguf_writer_stream(w, path, NULL, NULL);
 }

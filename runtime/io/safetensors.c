@@ -226,6 +226,23 @@ const inl_safetensor *inl_safetensors_find(const inl_safetensors *file, const ch
     return found ? *found : NULL;
 }
 
+inlay_result inl_safetensors_rename(inl_safetensors *f, inl_safetensors_namer *rename)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        char *name = rename(&f->env, f->tensors[i].name);
+        if (!name)
+            return INLAY_ERROR_OUT_OF_MEMORY;
+        inl_free(&f->env, f->tensors[i].name);
+        f->tensors[i].name = name;
+    }
+    qsort(f->names, f->count, sizeof(*f->names), by_name);
+    for (uint32_t i = 1; i < f->count; i++)
+        if (strcmp(f->names[i - 1]->name, f->names[i]->name) == 0)
+            return inl_fail(&f->env, INLAY_ERROR_BAD_FILE, "%s: two tensors stand for %.200s",
+                            f->path, f->names[i]->name);
+    return INLAY_OK;
+}
+
 inlay_result inl_safetensors_read_f32(const inl_safetensors *f, const inl_safetensor *t, float *out,
                                       uint64_t count)
 {

@@ -25,6 +25,10 @@ void inl_safetensors_close(inl_safetensors **file);
 uint32_t inl_safetensors_count(const inl_safetensors *file);
 const inl_safetensor *inl_safetensors_at(const inl_safetensors *file, uint32_t index);
 const inl_safetensor *inl_safetensors_find(const inl_safetensors *file, const char *name);
+// Gives each tensor the name that `rename` makes of its own (allocated, NULL: out of memory).
+// BAD_FILE where two would be called the same.
+typedef char *inl_safetensors_namer(const inl_env *env, const char *name);
+inlay_result inl_safetensors_rename(inl_safetensors *file, inl_safetensors_namer *rename);
 // Copies an F32, F16 or BF16 tensor of `count` elements as f32; UNSUPPORTED for other types.
 inlay_result inl_safetensors_read_f32(const inl_safetensors *file, const inl_safetensor *tensor,
                                       float *out, uint64_t count);

@@ -85,17 +85,19 @@ class Adapters(unittest.TestCase):
         cls.data.write_text("The dog sat by a wall and sang of a blue lamp to a cat.\n" * 60)
 
     def check(self, model, *options):
-        """Base and adapter, each as llama.cpp has it; and that the adapter matters."""
+        """Base, adapter and their sum, each as llama.cpp has it; and that the adapter matters."""
         out = Path(tempfile.mkdtemp(dir=self.folder)) / "run"
         inlay("train", "-m", model, "-d", self.data, "-o", out, "--max-length", 64,
               "--max-steps", 12, "--learning-rate", 5e-3, "-q", *options)
-        differ = 0
+        differ, merged = 0, out.with_suffix(".gguf")
+        inlay("merge", "-m", model, "-a", out, "-o", merged)
         for prompt in PROMPTS:
             base = inlay_text(model, prompt)
             self.assertEqual(one_mark(llama_text(model, prompt)), one_mark(base))
             adapted = inlay_text(model, prompt, out)
             self.assertEqual(one_mark(llama_text(model, prompt, out / "adapter.gguf")),
                              one_mark(adapted))
+            self.assertEqual(one_mark(llama_text(merged, prompt)), one_mark(adapted))
             differ += base != adapted
         self.assertGreater(differ, 0)
         return out

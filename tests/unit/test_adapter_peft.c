@@ -272,10 +272,10 @@ static void test_refused_configs(void **state)
         {"[]", bad, "not a JSON object"},
         {"{\"peft_type\":\"LORA\",\n\"r\":}", bad, CONFIG ":2: "},
         {"{\"r\":8,\"r\":8}", bad, "duplicate object key"},
-        {"{}", no, "a peft_type other than LORA"},
-        {"{\"peft_type\":\"LOHA\"}", no, "a peft_type other than LORA"},
+        {"{}", no, "a \"peft_type\" other than LORA"},
+        {"{\"peft_type\":\"LOHA\"}", no, "a \"peft_type\" other than LORA"},
         {"{\"peft_type\":\"LORA\",\"lora_bias\":true}", no, "adapters with lora_bias"},
-        {"{\"peft_type\":\"LORA\",\"bias\":\"lora_only\"}", no, "adapters with biases"},
+        {"{\"peft_type\":\"LORA\",\"bias\":\"lora_only\"}", no, "\"bias\" other than none"},
         {"{\"peft_type\":\"LORA\",\"modules_to_save\":[\"lm_head\"]}", no, "modules_to_save"},
         {"{\"peft_type\":\"LORA\",\"layer_replication\":[[0,1]]}", no, "layer_replication"},
         {"{\"peft_type\":\"LORA\",\"trainable_token_indices\":{\"a\":[1]}}", no, "trainable_token"},
@@ -360,13 +360,11 @@ static void test_refused_names(void **state)
     temp_folder *f = *state;
     static const char *const names[] = {V "s" A,
                                         W B,
+                                        "model.layers.0.self_attn.k_proj" A,
                                         V A "s",
-                                        V ".lora_A.default.weight",
                                         V ".lora_embedding_A",
                                         V ".lora_B.bias",
                                         "base_model.model.lm_head.weight",
-                                        "model.layers.0.self_attn.k_proj" A,
-                                        A,
                                         "base_model.model" B,
                                         ""};
     for (size_t i = 0; i < INL_COUNT(names); i++) {
@@ -375,8 +373,23 @@ static void test_refused_names(void **state)
         put_tensor(&s, names[i], "F32", 8, 20, 5);
         write_folder(f, "{\"peft_type\":\"LORA\"}", &s);
         check_refused(f->path, &modules.list,
-                      i < 2 ? INLAY_ERROR_MISMATCH : INLAY_ERROR_UNSUPPORTED, names[i],
-                      i < 2 ? "but no" : "is not part of a LoRA");
+                      i < 3 ? INLAY_ERROR_MISMATCH : INLAY_ERROR_UNSUPPORTED, names[i],
+                      i < 3 ? "but no" : "is not part of a LoRA");
+    }
+}
+
+// The same tensor under two of the names that it may have.
+static void test_names_that_meet(void **state)
+{
+    temp_folder *f = *state;
+    static const char *const names[] = {V ".lora_A.default.weight",
+                                        "model.layers.0.self_attn.v_proj" A};
+    for (size_t i = 0; i < INL_COUNT(names); i++) {
+        safetensors_bytes s = {0};
+        put_pair(&s, INL_ROLE_V, "F32", 8);
+        put_tensor(&s, names[i], "F32", 8, 20, 5);
+        write_folder(f, "{\"peft_type\":\"LORA\"}", &s);
+        check_refused(f->path, &modules.list, INLAY_ERROR_BAD_FILE, V A, "two tensors stand for");
     }
 }
 
@@ -741,6 +754,7 @@ int main(void)
         temp_folder_test(test_patterns),       temp_folder_test(test_without_base),
         temp_folder_test(test_base_layer),     temp_folder_test(test_refused_configs),
         temp_folder_test(test_refused_pairs),  temp_folder_test(test_refused_names),
+        temp_folder_test(test_names_that_meet),
         temp_folder_test(test_refused_shapes), temp_folder_test(test_huge_shapes),
         temp_folder_test(test_not_finite),     temp_folder_test(test_missing_files),
         temp_folder_test(test_save),           temp_folder_test(test_save_patterns),

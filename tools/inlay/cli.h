@@ -34,6 +34,8 @@ const inlay_env *cli_env(void);
 // Exit code of a failure while reading what the user named, and of one while working.
 int cli_exit_input(inlay_result result);
 int cli_exit_run(inlay_result result);
+// Of writing what was asked for: it may be impossible, or the disk full.
+int cli_exit_output(inlay_result result);
 // `code`, or a failure when stdout could not take the results.
 int cli_finish_stdout(int code);
 
@@ -66,7 +68,7 @@ typedef struct command {
 } command;
 
 extern const command command_devices, command_info, command_tokenize, command_train, command_eval,
-    command_generate, command_convert;
+    command_generate, command_convert, command_merge;
 
 // ---- the first steps of every command (setup.c)
 
@@ -96,17 +98,27 @@ typedef struct common_options {
     {.name = "validation", .type = ARG_FLAG, .offset = offsetof(opts_, common.validation),         \
      .help = "run under the Vulkan validation layer"}
 
-// A model and, where there is one, its adapter, for an options struct that has a member `base`.
+#define ADAPTERS_MAX 16
+
+// What stood behind each -a: PATH, or PATH:SCALE where there is nothing of that name.
+typedef struct adapter_list {
+    const char *texts[ADAPTERS_MAX];
+    size_t count;
+} adapter_list;
+
+// A model and the adapters on it, for an options struct that has a member `base`.
 typedef struct model_options {
-    const char *model, *adapter;
+    const char *model;
+    adapter_list adapters;
     int quantize; // an inlay_quantize
 } model_options;
 #define MODEL_ARGS(opts_)                                                                          \
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(opts_, base.model),    \
      .value = "MODEL", .help = "a GGUF file"},                                                     \
-    {.name = "adapter", .letter = 'a', .type = ARG_STRING,                                         \
-     .offset = offsetof(opts_, base.adapter), .value = "ADAPTER",                                  \
-     .help = "a run's output folder, a PEFT folder or a .gguf"}
+    {.name = "adapter", .letter = 'a', .type = ARG_CUSTOM,                                         \
+     .offset = offsetof(opts_, base.adapters), .value = "ADAPTER[:SCALE]",                         \
+     .help = "a run's output folder, a PEFT folder or a .gguf; several are added",                 \
+     .parse = setup_parse_adapter, .expected = "PATH or PATH:SCALE, at most 16 times"}
 #define QUANTIZE_ARG(opts_)                                                                        \
     {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(opts_, base.quantize),             \
      .help = "the layers' matrices at load", .choices = quantize_names}
@@ -118,7 +130,11 @@ bool setup_args(args *a, const command *c, int argc, char **argv, int *code);
 void setup_log(const common_options *common);
 // Whether all options of the NULL-terminated list were given; says which one is missing.
 bool setup_require(const args *a, const char *const *names, int *code);
-// What was opened before a failure is the caller's to close. No adapter asked for leaves it NULL.
+bool setup_parse_adapter(const char *text, void *list);
+// Whether `path` is that of the model or of an adapter: says so.
+bool setup_is_input(const model_options *base, const char *path);
+// What was opened before a failure is the caller's to close. No adapter asked for leaves it NULL,
+// several give their sum.
 inlay_result setup_model(const model_options *base, inlay_model **model, inlay_adapter **adapter);
 inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common);
 

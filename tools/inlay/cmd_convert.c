@@ -25,16 +25,6 @@ static bool ends_in_gguf(const char *path)
     return size > 5 && strcmp(path + size - 5, ".gguf") == 0;
 }
 
-static bool same_path(const char *a, const char *b)
-{
-    size_t sizes[2] = {strlen(a), strlen(b)};
-    while (sizes[0] > 1 && a[sizes[0] - 1] == '/')
-        sizes[0]--;
-    while (sizes[1] > 1 && b[sizes[1] - 1] == '/')
-        sizes[1]--;
-    return sizes[0] == sizes[1] && memcmp(a, b, sizes[0]) == 0;
-}
-
 static int convert(const options *o)
 {
     inlay_model *model = NULL;
@@ -47,7 +37,7 @@ static int convert(const options *o)
         bool unfit = result == INLAY_ERROR_UNSUPPORTED;
         code = unfit ? cli_exit_input(result) : cli_exit_run(result);
     } else if (result == INLAY_OK) {
-        code = cli_exit_run(inlay_adapter_save_peft(adapter, o->output));
+        code = cli_exit_output(inlay_adapter_save_peft(adapter, o->output));
     }
     inlay_adapter_destroy(&adapter);
     inlay_model_close(&model);
@@ -65,10 +55,8 @@ static int run(const command *self, int argc, char **argv)
     if (!setup_args(&a, self, argc, argv, &code) || !setup_require(&a, required, &code))
         return code;
     setup_log(&o.common);
-    if (same_path(o.output, o.base.adapter) || same_path(o.output, o.base.model)) {
-        cli_error("%s is what is read: give another name to be written", o.output);
+    if (setup_is_input(&o.base, o.output))
         return EXIT_BAD_INPUT;
-    }
     return convert(&o);
 }
 

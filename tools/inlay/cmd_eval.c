@@ -235,6 +235,7 @@ static int run(const command *self, int argc, char **argv)
 }
 
 const command command_eval = {.name = "eval",
-                              .usage = "eval -m MODEL [-a ADAPTER] -d DATA [--json] [options]",
+                              .usage = "eval -m MODEL [-a ADAPTER[:SCALE]]... -d DATA [--json] "
+                                       "[options]",
                               .summary = "measures the loss on a dataset",
                               .run = run};

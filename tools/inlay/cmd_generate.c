@@ -132,6 +132,6 @@ static int run(const command *self, int argc, char **argv)
 
 const command command_generate = {
     .name = "generate",
-    .usage = "generate -m MODEL [-a ADAPTER] -p PROMPT [-n N] [options]",
+    .usage = "generate -m MODEL [-a ADAPTER[:SCALE]]... -p PROMPT [-n N] [options]",
     .summary = "continues a prompt",
     .run = run};

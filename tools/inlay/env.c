@@ -95,6 +95,11 @@ int cli_exit_input(inlay_result result)
     }
 }
 
+int cli_exit_output(inlay_result result)
+{
+    return result == INLAY_ERROR_IO ? EXIT_FAILED : cli_exit_input(result);
+}
+
 int cli_exit_run(inlay_result result)
 {
     return result == INLAY_OK ? EXIT_OK : EXIT_FAILED;

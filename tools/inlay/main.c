@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 static const command *const commands[] = {&command_train,    &command_eval, &command_generate,
-                                          &command_tokenize, &command_convert, &command_info,
-                                          &command_devices};
+                                          &command_tokenize, &command_convert,
+                                          &command_merge,    &command_info, &command_devices};
 
 static void print_help(void)
 {

@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "files.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -87,12 +88,85 @@ static char *cache_path(void)
     return path;
 }
 
+// ---- models and adapters
+
+bool setup_parse_adapter(const char *text, void *list)
+{
+    adapter_list *l = list;
+    if (!*text || l->count == ADAPTERS_MAX)
+        return false;
+    l->texts[l->count++] = text;
+    return true;
+}
+
+// The path of PATH:SCALE, allocated.
+static char *split_adapter(const char *text, float *scale)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    *scale = 1.0f;
+    if (!colon || colon == text || path_exists(text))
+        return xstrdup(text);
+    float value = strtof(colon + 1, &end);
+    if (end == colon + 1 || *end || !isfinite(value))
+        return xstrdup(text);
+    *scale = value;
+    return xprintf("%.*s", (int)(colon - text), text);
+}
+
+static bool same_path(const char *a, const char *b)
+{
+    size_t sizes[2] = {strlen(a), strlen(b)};
+    while (sizes[0] > 1 && a[sizes[0] - 1] == '/')
+        sizes[0]--;
+    while (sizes[1] > 1 && b[sizes[1] - 1] == '/')
+        sizes[1]--;
+    return sizes[0] == sizes[1] && memcmp(a, b, sizes[0]) == 0;
+}
+
+bool setup_is_input(const model_options *base, const char *path)
+{
+    bool same = same_path(path, base->model);
+    for (size_t i = 0; i < base->adapters.count; i++) {
+        float scale;
+        char *adapter = split_adapter(base->adapters.texts[i], &scale);
+        same |= same_path(path, adapter);
+        free(adapter);
+    }
+    if (same)
+        cli_error("%s is what is read: give another name to be written", path);
+    return same;
+}
+
+static inlay_result load_adapters(const adapter_list *list, const inlay_model *model,
+                                  inlay_adapter **out)
+{
+    inlay_adapter *parts[ADAPTERS_MAX] = {NULL};
+    float scales[ADAPTERS_MAX];
+    inlay_result result = INLAY_OK;
+    for (size_t i = 0; result == INLAY_OK && i < list->count; i++) {
+        char *path = split_adapter(list->texts[i], &scales[i]);
+        result = inlay_adapter_load(&parts[i], cli_env(), model, path);
+        free(path);
+    }
+    if (result == INLAY_OK && list->count == 1 && scales[0] == 1.0f) {
+        *out = parts[0];
+        return INLAY_OK;
+    }
+    if (result == INLAY_OK)
+        result = inlay_adapter_combine(out, cli_env(), model, (const inlay_adapter *const *)parts,
+                                       scales, (uint32_t)list->count);
+    for (size_t i = 0; i < list->count; i++)
+        inlay_adapter_destroy(&parts[i]);
+    return result;
+}
+
 inlay_result setup_model(const model_options *base, inlay_model **model, inlay_adapter **adapter)
 {
     inlay_model_params params = {.quantize = (inlay_quantize)base->quantize};
     inlay_result result = inlay_model_open(model, cli_env(), base->model, &params);
-    if (result == INLAY_OK && base->adapter)
-        result = inlay_adapter_load(adapter, cli_env(), *model, base->adapter);
+    if (result == INLAY_OK && base->adapters.count > 0)
+        result = load_adapters(&base->adapters, *model, adapter);
     return result;
 }
 

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+// The sum of a row, in double, and its way into a file: one row at a time, however large the model.
+#include "adapter/merge.h"
+#include "base/finite.h"
+
+#include <math.h>
+
+// ---- one row
+
+typedef struct row_buffers {
+    float *values;   // [cols]
+    double *sum;     // [cols]
+    uint8_t *stored; // a row of the wanted format
+    uint64_t stored_bytes;
+} row_buffers;
+
+static uint64_t row_bytes(const inl_format *format, uint64_t cols)
+{
+    return cols / format->block_elements * format->block_bytes;
+}
+
+static inlay_result make_buffers(const inl_env *env, const inl_merge_matrix *m, row_buffers *b)
+{
+    b->stored_bytes = row_bytes(m->wanted, m->cols);
+    b->values = inl_alloc(env, m->cols, sizeof(*b->values));
+    b->sum = inl_alloc(env, m->cols, sizeof(*b->sum));
+    b->stored = inl_alloc(env, b->stored_bytes, 1);
+    return b->values && b->sum && b->stored ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+static void free_buffers(const inl_env *env, row_buffers *b)
+{
+    inl_free(env, b->values);
+    inl_free(env, b->sum);
+    inl_free(env, b->stored);
+}
+
+// Row `n` of W + scale B A, DoRA's magnitude on it.
+static void add_pair(const inl_lora_pair *p, uint64_t n, row_buffers *b)
+{
+    const float *weights = p->b + n * p->r;
+    double squares = 0.0, factor = 1.0;
+    for (uint32_t c = 0; c < p->in; c++)
+        b->sum[c] = 0.0;
+    for (uint32_t k = 0; k < p->r; k++) {
+        const float *a = p->a + (uint64_t)k * p->in;
+        double weight = (double)weights[k];
+        for (uint32_t c = 0; c < p->in; c++)
+            b->sum[c] += weight * (double)a[c];
+    }
+    for (uint32_t c = 0; c < p->in; c++) {
+        b->sum[c] = (double)b->values[c] + (double)p->scale * b->sum[c];
+        squares += b->sum[c] * b->sum[c];
+    }
+    if (p->magnitude && squares > 0.0)
+        factor = (double)p->magnitude[n] / sqrt(squares);
+    for (uint32_t c = 0; c < p->in; c++)
+        b->values[c] = (float)(factor * b->sum[c]);
+}
+
+// Row h*d + j*(d/2) + i of Hugging Face is row h*d + 2i + j of GGUF.
+static uint64_t source_row(const inl_merge_matrix *m, uint64_t row)
+{
+    if (m->permuted_heads == 0)
+        return row;
+    uint64_t d = m->rows / m->permuted_heads, within = row % d;
+    return row / d * d + within % (d / 2) * 2 + within / (d / 2);
+}
+
+static inlay_result put_row(const inl_env *env, const inl_merge_matrix *m, uint64_t row,
+                            row_buffers *b, inl_writer *file)
+{
+    const uint8_t *source = m->data + row * row_bytes(m->stored, m->cols);
+    const inl_lora_pair *pair = m->pairs ? m->pairs[row / m->pair_rows] : NULL;
+    m->stored->decode(source, b->values, m->cols);
+    if (pair)
+        add_pair(pair, row % m->pair_rows, b);
+    bool fits = inl_all_finite(b->values, m->cols);
+    if (fits) {
+        m->wanted->encode(b->values, b->stored, m->cols);
+        fits = m->wanted->find_not_finite(b->stored, m->cols) == UINT64_MAX;
+    }
+    if (!fits)
+        return inl_fail(env, INLAY_ERROR_NOT_FINITE,
+                        "%s: row %llu of the merged tensor %s does not fit %s", file->path,
+                        (unsigned long long)row, m->name, m->wanted->name);
+    inl_writer_put(file, b->stored, b->stored_bytes);
+    return file->error;
+}
+
+// ---- progress
+
+#define REPORT_BYTES (1u << 22) // written between two calls
+
+static inlay_result advance(inl_merge_run *run, uint64_t size)
+{
+    uint64_t before = run->done / REPORT_BYTES;
+    run->done += size;
+    bool due = run->done / REPORT_BYTES != before || run->done == run->total;
+    if (!due || !run->params->progress ||
+        run->params->progress(run->params->user, run->done, run->total))
+        return INLAY_OK;
+    return inl_fail(&run->env, INLAY_ERROR_INTERRUPTED, "the merge was stopped");
+}
+
+inlay_result inl_merge_put_matrix(inl_merge_run *run, const inl_merge_matrix *m, inl_writer *file)
+{
+    row_buffers b = {0};
+    inlay_result result = make_buffers(&run->env, m, &b);
+    for (uint64_t row = 0; result == INLAY_OK && row < m->rows; row++) {
+        result = put_row(&run->env, m, source_row(m, row), &b, file);
+        if (result == INLAY_OK)
+            result = advance(run, b.stored_bytes);
+    }
+    free_buffers(&run->env, &b);
+    return result;
+}
+
+inlay_result inl_merge_put_bytes(inl_merge_run *run, const uint8_t *data, uint64_t size,
+                                 inl_writer *file)
+{
+    for (uint64_t at = 0; at < size && file->error == INLAY_OK;) {
+        uint64_t part = INL_MIN(size - at, REPORT_BYTES);
+        inl_writer_put(file, data + at, part);
+        INL_TRY(advance(run, part));
+        at += part;
+    }
+    return file->error;
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// An adapter added to the weights of its base, and the sum written as a model of its own: of each
+// target W + scale B A, or DoRA's m / |W + scale B A| (W + scale B A).
+#ifndef INL_ADAPTER_MERGE_H
+#define INL_ADAPTER_MERGE_H
+
+#include "adapter/lora.h"
+#include "io/gguf.h"
+#include "quant/format.h"
+
+typedef struct inl_merge_params {
+    // Of the matrices; NULL: each keeps the one it has. Norms and biases keep theirs.
+    const inl_format *format;
+    // Bytes written of all there are to write; false ends it with INTERRUPTED. May be NULL.
+    bool (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} inl_merge_params;
+
+// The model as one GGUF file with the metadata of the base's; whole or not at all. `modules` are
+// those of the base and of the adapter.
+inlay_result inl_merge_gguf(const inl_gguf *base, const inl_module_list *modules,
+                            const inl_lora *lora, const inl_merge_params *params, const char *path);
+
+// ---- what the writers share
+
+// A matrix of the base that is read row by row. Where experts share a tensor it has their rows one
+// behind the other.
+typedef struct inl_merge_matrix {
+    const char *name; // for messages
+    const inl_format *stored, *wanted;
+    const uint8_t *data;
+    uint64_t rows, cols;
+    const inl_lora_pair *const *pairs; // one for each `pair_rows` rows, some may be NULL
+    uint64_t pair_rows;
+    // Rows are written in Hugging Face's order where the base has GGUF's (inl_module); 0: as they
+    // are.
+    uint32_t permuted_heads;
+} inl_merge_matrix;
+
+typedef struct inl_merge_run {
+    inl_env env;
+    const inl_merge_params *params;
+    uint64_t done, total; // bytes of tensors written
+} inl_merge_run;
+
+// The sum in the wanted format. NOT_FINITE: it does not fit there.
+inlay_result inl_merge_put_matrix(inl_merge_run *run, const inl_merge_matrix *m, inl_writer *file);
+// Bytes as they are.
+inlay_result inl_merge_put_bytes(inl_merge_run *run, const uint8_t *data, uint64_t size,
+                                 inl_writer *file);
+
+#endif
