@@ -87,17 +87,18 @@ static inl_tensor linear(const inl_network *net, uint32_t layer, group g, inl_ro
     inl_tail tail = tail_of(net, layer, g, role, h);
     bool dora = tail.slot && tail.slot->dora;
     b->u[role] = dora ? inl_plan_tensor(net->plan, y.rows, y.cols) : y;
-    inl_op_gemm(net->plan, &net->in,
-                &(inl_gemm_args){.w = &l->linear[role],
-                                 .x = x,
-                                 .y = b->u[role],
-                                 .bias = dora ? INL_BUF_NONE : bias,
-                                 .residual = dora ? INL_BUF_NONE : residual,
-                                 .tail = tail,
-                                 .routing = net->routing,
-                                 .tag = role_tags[role]});
+    inl_gemm_args args = {.w = &l->linear[role],
+                          .x = x,
+                          .y = y,
+                          .bias = bias,
+                          .residual = residual,
+                          .tail = tail,
+                          .routing = net->routing,
+                          .tag = role_tags[role]};
     if (dora)
-        inl_op_dora(net->plan, net->arena, tail.slot, b->u[role], bias, residual, y);
+        inl_op_dora_linear(net->plan, &net->in, &args, b->u[role]);
+    else
+        inl_op_gemm(net->plan, &net->in, &args);
     return y;
 }
 
@@ -322,23 +323,26 @@ static void group_backward(const inl_network *net, uint32_t layer, group g, cons
             continue;
         inl_tail tail = tail_of(net, layer, g, role, b->h[g]);
         inl_tensor du = dy[i];
-        if (tail.slot && tail.slot->dora) {
+        bool dora = tail.slot && tail.slot->dora;
+        if (dora) {
             du = like(net, dy[i]);
             inl_op_dora_bwd(net->plan, net->arena, tail.slot, b->u[role], dy[i], du);
         }
         if (tail.slot)
             inl_op_lora_up_bwd(net->plan, &net->in, &tail, du, grad);
         tail.h = grad;
-        if (dx.buf != INL_BUF_NONE)
-            inl_op_gemm_dx(net->plan, &net->in,
-                           &(inl_gemm_args){.w = &net->weights->layers[layer].linear[role],
-                                            .x = du,
-                                            .y = dx,
-                                            .bias = INL_BUF_NONE,
-                                            .residual = i == 0 ? INL_BUF_NONE : dx.buf,
-                                            .tail = tail,
-                                            .routing = net->routing,
-                                            .tag = role_tags[role]});
+        inl_gemm_args args = {.w = &net->weights->layers[layer].linear[role],
+                              .x = du,
+                              .y = dx,
+                              .bias = INL_BUF_NONE,
+                              .residual = i == 0 ? INL_BUF_NONE : dx.buf,
+                              .tail = tail,
+                              .routing = net->routing,
+                              .tag = role_tags[role]};
+        if (dx.buf != INL_BUF_NONE && dora)
+            inl_op_dora_linear_dx(net->plan, &net->in, &args, dy[i]);
+        else if (dx.buf != INL_BUF_NONE)
+            inl_op_gemm_dx(net->plan, &net->in, &args);
     }
     if (count > 0)
         inl_op_lora_down_bwd(net->plan, &net->in, net->arena, slots, count, x, grad);

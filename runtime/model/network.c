@@ -47,21 +47,22 @@ static void head_forward(const inl_network *net, inl_tensor x, head_chunk *c)
     c->logits.ld = (uint32_t)inl_round_up(c->logits.cols, 8);
     c->logits.buf =
         inl_plan_scratch(plan, INL_SCRATCH, inl_tensor_bytes(c->rows, c->logits.cols));
+    inl_gemm_args args = {.w = &net->weights->head,
+                          .x = c->xn,
+                          .y = c->logits,
+                          .bias = INL_BUF_NONE,
+                          .residual = INL_BUF_NONE,
+                          .tail = c->tail,
+                          .limit = true,
+                          .first = c->first,
+                          .tag = "head"};
     c->u = c->logits;
-    if (slot && slot->dora)
+    if (slot && slot->dora) {
         c->u.buf = inl_plan_scratch(plan, INL_SCRATCH, inl_tensor_bytes(c->rows, c->logits.cols));
-    inl_op_gemm(plan, &net->in,
-                &(inl_gemm_args){.w = &net->weights->head,
-                                 .x = c->xn,
-                                 .y = c->u,
-                                 .bias = INL_BUF_NONE,
-                                 .residual = INL_BUF_NONE,
-                                 .tail = c->tail,
-                                 .limit = true,
-                                 .first = c->first,
-                                 .tag = "head"});
-    if (slot && slot->dora)
-        inl_op_dora(plan, net->arena, slot, c->u, INL_BUF_NONE, INL_BUF_NONE, c->logits);
+        inl_op_dora_linear(plan, &net->in, &args, c->u);
+    } else {
+        inl_op_gemm(plan, &net->in, &args);
+    }
     if (net->weights->model->config.final_softcap > 0.0f)
         inl_op_softcap(plan, c->logits, net->weights->model->config.final_softcap);
 }
@@ -71,27 +72,34 @@ static void head_backward(const inl_network *net, inl_tensor x, const head_chunk
 {
     inl_plan *plan = net->plan;
     inl_tensor dxn = inl_plan_tensor(plan, c->rows, x.cols), grad = {.buf = INL_BUF_NONE};
+    inl_tensor du = c->logits;
     inl_tail tail = c->tail;
+    bool dora = tail.slot && tail.slot->dora;
+    if (dora) {
+        du.buf = inl_plan_scratch(plan, INL_SCRATCH, inl_tensor_bytes(c->rows, c->logits.cols));
+        inl_op_dora_bwd(plan, net->arena, tail.slot, c->u, c->logits, du);
+    }
     if (tail.slot) {
         grad = inl_plan_tensor(plan, c->rows, tail.slot->rank4 * 4);
-        if (tail.slot->dora)
-            inl_op_dora_bwd(plan, net->arena, tail.slot, c->u, c->logits, c->logits);
-        inl_op_lora_up_bwd(plan, &net->in, &tail, c->logits, grad);
+        inl_op_lora_up_bwd(plan, &net->in, &tail, du, grad);
         inl_op_lora_down_bwd(plan, &net->in, net->arena, tail.slot, 1, c->xn, grad);
         tail.h = grad;
     }
     if (dx.buf == INL_BUF_NONE)
         return;
-    inl_op_gemm_dx(plan, &net->in,
-                   &(inl_gemm_args){.w = &net->weights->head,
-                                    .x = c->logits,
-                                    .y = dxn,
-                                    .bias = INL_BUF_NONE,
-                                    .residual = INL_BUF_NONE,
-                                    .tail = tail,
-                                    .limit = true,
-                                    .first = c->first,
-                                    .tag = "head"});
+    inl_gemm_args args = {.w = &net->weights->head,
+                          .x = du,
+                          .y = dxn,
+                          .bias = INL_BUF_NONE,
+                          .residual = INL_BUF_NONE,
+                          .tail = tail,
+                          .limit = true,
+                          .first = c->first,
+                          .tag = "head"};
+    if (dora)
+        inl_op_dora_linear_dx(plan, &net->in, &args, c->logits);
+    else
+        inl_op_gemm_dx(plan, &net->in, &args);
     inl_op_rmsnorm_bwd(plan, &net->in, &net->weights->norm, x, c->rstd, dxn, INL_BUF_NONE, dx, true,
                        c->first);
 }

@@ -73,6 +73,86 @@ void inl_op_dora_bwd(inl_plan *plan, const inl_lora_arena *arena, const inl_lora
     inl_op_dora(plan, arena, slot, dy, INL_BUF_NONE, INL_BUF_NONE, du);
 }
 
+static inl_tensor like(inl_plan *plan, inl_tensor t)
+{
+    return inl_plan_tensor(plan, t.rows, t.cols);
+}
+
+static void drop(inl_plan *plan, const inl_inputs *in, const inl_tail *tail, inl_kernel kernel,
+                 inl_tensor shape, inl_node *node)
+{
+    struct push_dora_drop push = {.count4 = (uint32_t)inl_round_up(shape.rows, 8) * inl_ld4(shape),
+                                  .ld4 = inl_ld4(shape),
+                                  .cols = shape.cols,
+                                  .stream = tail->slot->stream,
+                                  .dropout = tail->arena->dropout};
+    node->kernel = kernel;
+    node->tag = "dora";
+    node->uses[3] = (inl_node_use){in->scalars, INL_READ};
+    node->spec[0] = LANES;
+    node->flops = 10ull * shape.rows * shape.cols;
+    inl_node_linear(node, push.count4, LANES);
+    inl_node_push(node, &push, sizeof(push));
+    inl_plan_add(plan, node);
+}
+
+void inl_op_dora_linear(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args,
+                        inl_tensor u)
+{
+    const inl_tail *tail = &args->tail;
+    bool dropout = tail->arena->dropout > 0.0f;
+    inl_tensor left = dropout ? like(plan, args->x) : args->x, rest = left;
+    if (dropout) {
+        rest = like(plan, args->x);
+        inl_node node = {.uses = {{args->x.buf, INL_READ}, {left.buf, INL_WRITE},
+                                  {rest.buf, INL_WRITE}},
+                         .spec_count = 1};
+        drop(plan, in, tail, INL_KERNEL_DORA_DROP, args->x, &node);
+    }
+    inl_gemm_args own = *args;
+    own.x = left;
+    own.y = u;
+    own.bias = own.residual = INL_BUF_NONE;
+    inl_op_gemm(plan, in, &own);
+    inl_op_dora(plan, tail->arena, tail->slot, u, args->bias, args->residual, args->y);
+    if (!dropout)
+        return;
+    own.x = rest;
+    own.y = args->y;
+    own.residual = args->y.buf;
+    own.tail = (inl_tail){0};
+    inl_op_gemm(plan, in, &own);
+}
+
+void inl_op_dora_linear_dx(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args,
+                           inl_tensor dy)
+{
+    if (args->tail.arena->dropout == 0.0f) {
+        inl_op_gemm_dx(plan, in, args);
+        return;
+    }
+    inl_tensor left = like(plan, args->y), whole = like(plan, args->y);
+    inl_lora_arena still = *args->tail.arena; // the mask comes over the sum
+    still.dropout = 0.0f;
+    inl_gemm_args own = *args;
+    own.y = left;
+    own.residual = INL_BUF_NONE;
+    own.tail.arena = &still;
+    inl_op_gemm_dx(plan, in, &own);
+    own.x = dy;
+    own.y = whole;
+    own.tail = (inl_tail){0};
+    inl_op_gemm_dx(plan, in, &own);
+    bool residual = args->residual != INL_BUF_NONE, in_place = args->residual == args->y.buf;
+    inl_node node = {.uses = {{left.buf, INL_READ},
+                              {whole.buf, INL_READ},
+                              {args->y.buf, in_place ? INL_READ_WRITE : INL_WRITE}},
+                     .spec = {0, residual},
+                     .spec_count = 2};
+    node.uses[4] = inl_node_optional(args->residual, INL_READ);
+    drop(plan, in, &args->tail, INL_KERNEL_DORA_DROP_MIX, args->y, &node);
+}
+
 static void one_hot(inl_plan *plan, uint32_t first, inl_tensor x)
 {
     inl_node node = {.kernel = INL_KERNEL_ONE_HOT,

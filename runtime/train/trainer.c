@@ -114,9 +114,6 @@ static inlay_result start_adapter(inl_trainer *t)
 
 static inlay_result build(inl_trainer *t)
 {
-    if (t->lora->use_dora && t->lora->dropout > 0.0f)
-        return inl_fail(&t->env, INLAY_ERROR_UNSUPPORTED,
-                        "a DoRA adapter cannot be trained with dropout yet");
     INL_TRY(inl_train_plan_make(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,
                                 &t->plan_info));
     INL_TRY(inl_train_plan_check(&t->env, t->gpu, t->model, t->lora, t->dataset, &t->params,

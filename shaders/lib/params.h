@@ -72,6 +72,13 @@ struct push_dora {
     float scale;
 };
 
+struct push_dora_drop {
+    uint count4, ld4;
+    uint cols; // the mask's counter is row * cols + column
+    uint stream;
+    float dropout;
+};
+
 struct push_one_hot {
     uint count4, ld4;
     uint first; // column of row 0's one

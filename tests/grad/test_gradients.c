@@ -252,6 +252,12 @@ static void dora_with_the_head(void **state)
              1, NULL);
     check_all(&r);
     close_run(&r);
+    open_run(&r, &grouped,
+             &(inl_lora_params){.r = 3, .alpha = 6, .dropout = 0.3f, .use_dora = true,
+                                .target_modules = "q_proj,v_proj,o_proj,up_proj,lm_head"},
+             1, NULL);
+    check_all(&r);
+    close_run(&r);
 }
 
 static void nf4_with_straddling_blocks(void **state)

@@ -132,6 +132,28 @@ typedef struct ref_layer {
     double *u; // DoRA's, before the norm and the magnitude
 } ref_layer;
 
+// DoRA on what dropout leaves of x; the base sees the rest of it.
+static void ref_dora_forward(kt *k, block_data *d, inl_role r, const double *residual,
+                             ref_layer *f)
+{
+    uint32_t t = d->c->t, module = inl_config_module(&d->config, 0, r);
+    const inl_lora_slot *s = &d->lora.slots[module];
+    uint64_t count = (uint64_t)t * s->in;
+    double *left = kt_copy(k, f->x, count), *rest = kt_doubles(k, count);
+    for (uint64_t i = 0; f->mask && i < count; i++) {
+        left[i] *= f->mask[i];
+        rest[i] = f->x[i] - left[i];
+    }
+    f->u = kt_doubles(k, (uint64_t)t * s->out);
+    f->l.bias = f->l.residual = NULL;
+    ref_gemm(&f->l, left, f->u);
+    double *scaled = kt_doubles(k, (uint64_t)t * s->out);
+    ref_dora(f->u, d->lora.magnitude[module], d->lora.norm[module], d->bias[r].v, residual, t,
+             s->out, scaled);
+    ref_gemm(&(ref_linear){.rows = t, .in = s->in, .out = s->out, .w = f->l.w, .residual = scaled},
+             rest, f->y);
+}
+
 static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const double *residual)
 {
     uint32_t t = d->c->t, module = inl_config_module(&d->config, 0, r);
@@ -156,11 +178,7 @@ static ref_layer ref_forward(kt *k, block_data *d, inl_role r, double *x, const 
         f.l.scale = (double)s->scale;
     }
     if (s->dora) {
-        f.u = kt_doubles(k, (uint64_t)t * s->out);
-        f.l.bias = f.l.residual = NULL;
-        ref_gemm(&f.l, x, f.u);
-        ref_dora(f.u, d->lora.magnitude[module], d->lora.norm[module], d->bias[r].v, residual, t,
-                 s->out, f.y);
+        ref_dora_forward(k, d, r, residual, &f);
     } else {
         ref_gemm(&f.l, x, f.y);
     }
@@ -180,6 +198,17 @@ static void ref_backward(kt *k, block_data *d, inl_role r, const ref_layer *f, c
         ref_dora_dm(dy, f->u, d->lora.norm[module], t, s->out, dm);
         ref_dora(dy, d->lora.magnitude[module], d->lora.norm[module], NULL, NULL, t, s->out, du);
         kt_lora_expect_magnitude(&d->lora, module, dm);
+        if (f->mask) { // what the base has of dy goes past the mask: (1 - mask) (dy W)
+            double *whole = kt_doubles(k, (uint64_t)t * s->in);
+            ref_linear base = {.rows = t, .in = s->in, .out = s->out, .w = f->l.w};
+            double *left = kt_doubles(k, (uint64_t)t * s->in);
+            ref_gemm_dx(&base, dy, whole);
+            ref_gemm_dx(&base, du, left);
+            for (uint64_t i = 0; i < (uint64_t)t * s->in; i++)
+                dx[i] += (1.0 - f->mask[i]) * whole[i] + f->mask[i] * left[i];
+            l.w = kt_doubles(k, (uint64_t)s->in * s->out); // the adapter's part is left to add
+            l.residual = kt_copy(k, dx, (uint64_t)t * s->in);
+        }
         dy = du;
     }
     if (s->rank > 0) {
@@ -436,6 +465,9 @@ void check_block(kt_suite *suite)
         {.name = "dora, all", .t = 33, .dim = 40, .ffn = 52, .heads = 4, .kv_heads = 2,
          .head_dim = 12, .rope_dim = 8, .format = INL_FORMAT_F32, .ranks = {3, 3, 3, 3, 3, 3, 3},
          .dora = true, .biases = true, .lengths = {5, 1, 1, 9}},
+        {.name = "dora with dropout", .t = 9, .dim = 64, .ffn = 96, .heads = 2, .kv_heads = 1,
+         .head_dim = 32, .rope_dim = 32, .format = INL_FORMAT_Q8_0, .dora = true, .biases = true,
+         .ranks = {5, 0, 8, 4, 2, 33, 1}, .dropout = 0.25f, .again = true, .lengths = {1, 1}},
         {.name = "dora, fused, some roles, recomputed", .t = 17, .dim = 36, .ffn = 28, .heads = 3,
          .kv_heads = 1, .head_dim = 20, .rope_dim = 12, .format = INL_FORMAT_F16, .dora = true,
          .ranks = {[INL_ROLE_Q] = 3, [INL_ROLE_GATE] = 5, [INL_ROLE_DOWN] = 2}, .again = true,

@@ -71,6 +71,50 @@ static void check_bwd(kt_suite *suite, uint32_t t, uint32_t n, bool in_place)
     kt_end(k);
 }
 
+// The gradient of a layer's input where dropout is between it and all but the base.
+static void check_drop(kt_suite *suite, uint32_t t, uint32_t in, bool residual, float dropout)
+{
+    kt *k = kt_begin(suite, "dora dropout T%u K%u%s %g", t, in, residual ? " residual" : "",
+                     (double)dropout);
+    if (!k)
+        return;
+    const uint32_t out = 9;
+    kt_inputs inputs = kt_make_inputs(k, t);
+    kt_weight w;
+    kt_lora l;
+    kt_make_dora(k, KT_IN, 1, (const uint32_t[]){3}, &in, &out, dropout, &l);
+    kt_make_weight(k, INL_FORMAT_F32, out, in, 1, false, &w);
+    const inl_lora_slot *s = &l.slots[0];
+    kt_mat g = kt_tensor(k, KT_IN, "g", t, 4, 1.0f);
+    kt_mat dy = kt_tensor(k, KT_IN, "dy", t, out, 1.0f);
+    kt_mat du = kt_tensor(k, KT_IN, "du", t, out, 1.0f);
+    kt_mat dx = kt_tensor(k, residual ? KT_ADD : KT_OUT, "dx", t, in, 1.0f);
+    double *mask = kt_doubles(k, (uint64_t)t * in), *whole = kt_doubles(k, (uint64_t)t * in);
+    double *left = kt_doubles(k, (uint64_t)t * in), *narrow = kt_lora_narrow(k, &l, 0, g.v, t);
+    ref_dropout_mask(inputs.scalars->seed, s->stream, t, in, dropout, mask);
+    ref_linear ref = {.rows = t, .in = in, .out = out, .w = w.v};
+    ref_gemm_dx(&ref, dy.v, whole);
+    ref.narrow = narrow;
+    ref.matrix = l.a[0];
+    ref.rank = s->rank;
+    ref_gemm_dx(&ref, du.v, left);
+    for (uint64_t i = 0; i < (uint64_t)t * in; i++)
+        dx.v[i] = (residual ? dx.v[i] : 0.0) + whole[i] + mask[i] * (left[i] - whole[i]);
+    inl_gemm_args args = {.w = &w.w,
+                          .x = du.t,
+                          .y = dx.t,
+                          .bias = INL_BUF_NONE,
+                          .residual = residual ? dx.t.buf : INL_BUF_NONE,
+                          .tail = {.slot = s, .arena = &l.arena, .h = g.t},
+                          .tag = "test"};
+    inl_op_dora_linear_dx(kt_plan(k), &inputs.in, &args, dy.t);
+    if (kt_run(k)) {
+        kt_expect(k, &dx, BOUND);
+        kt_run_again(k);
+    }
+    kt_end(k);
+}
+
 // Squares and norms of one matrix; those of the other slot stay as they are.
 static void check_norms(kt_suite *suite, inl_format_id format, uint32_t n, uint32_t in,
                         uint32_t rank, uint32_t parts)
@@ -127,6 +171,8 @@ static void check_slices(kt_suite *suite)
 void check_dora(kt_suite *suite)
 {
     check_rows(suite);
+    for (uint32_t i = 0; i < 6; i++)
+        check_drop(suite, 1 + 8 * i, 20 + 17 * i, i % 2, 0.15f * (float)(i + 1));
     check_slices(suite);
     for (inl_format_id f = 0; f < INL_FORMAT_COUNT; f++) {
         uint32_t block = INL_MAX(inl_format_by_id(f)->block_elements, 4);

@@ -41,6 +41,7 @@ class Case:
     more: dict = dataclasses.field(default_factory=dict)
     extra: tuple = ()  # metadata that llama.cpp's converter does not write
     targets: object = "all-linear"
+    dora: bool = False
     sequences: tuple = tuple(map(tuple, SEQUENCES))
     router: bool = False  # of a mixture of experts: adapted too
 
@@ -85,6 +86,15 @@ CASES = [
     Case("qwen3moe, all experts", "Qwen3Moe",
          dict(head_dim=16, num_experts=3, num_experts_per_tok=3, norm_topk_prob=True,
               moe_intermediate_size=24)),
+    Case("qwen2, dora", "Qwen2", dict(hidden_size=60, num_attention_heads=5,
+                                      num_key_value_heads=1), dora=True),
+    Case("qwen3, dora", "Qwen3", dict(head_dim=20, num_attention_heads=3, num_key_value_heads=3),
+         dora=True),
+    Case("gemma2, dora", "Gemma2", dict(head_dim=16, sliding_window=9, query_pre_attn_scalar=16,
+                                        attn_logit_softcapping=3.0, final_logit_softcapping=5.0),
+         dora=True),
+    Case("phi3, dora", "Phi3", dict(sliding_window=11, num_attention_heads=3,
+                                    num_key_value_heads=1), dora=True),
     Case("smollm3", "SmolLM3", dict(num_hidden_layers=5, num_attention_heads=3,
                                     num_key_value_heads=1, tie_word_embeddings=True)),
 ]
@@ -115,10 +125,11 @@ def random_model(case, seed):
     return model
 
 
-def make_adapter(model, targets, seed, folder):
+def make_adapter(model, case, seed, folder):
     """PEFT's own, with B drawn too: zeros would hide A's gradients."""
     torch.manual_seed(seed)
-    adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=7, target_modules=targets))
+    adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=7, target_modules=case.targets,
+                                               use_dora=case.dora))
     with torch.no_grad():
         for name, p in reference.named(adapted).items():
             if "lora_B" in name:
@@ -129,7 +140,7 @@ def make_adapter(model, targets, seed, folder):
 
 def adapt(case, model, seed, folder):
     if not hasattr(model.config, "num_experts"):
-        return make_adapter(model, case.targets, seed, folder)
+        return make_adapter(model, case, seed, folder)
     experts.write(folder, model.config, 3, 7, seed, case.router)
     return experts.load(model, folder)
 

@@ -33,7 +33,7 @@ static const train_setup mixture = {
                .gradient_checkpointing = 1, .seed = 5}};
 
 static const train_setup dora = {
-    .adapter = {.use_dora = true, .target_modules = "all-linear"},
+    .adapter = {.use_dora = true, .dropout = 0.1f, .target_modules = "all-linear"},
     .params = {.batch_size = 2, .max_steps = STEPS, .loraplus_lr_ratio = 4.0f,
                .gradient_checkpointing = 1, .seed = 7}};
 

@@ -8,6 +8,7 @@
 //   --all    every statistic, not only spills and sizes
 #define _GNU_SOURCE
 #include "harness/toy_model.h"
+#include "model/dora.h"
 #include "train/emit.h"
 
 #include "common.h"
@@ -49,11 +50,27 @@ static void collect(const inl_plan *plan, collection *c)
     }
 }
 
+// What finds DoRA's norms before the first step.
+static void collect_start(const inl_env *env, const inl_gpu_caps *caps, const inl_weights *w,
+                          const inl_slots *slots, const inl_lora_arena *arena, collection *c)
+{
+    inl_plan *plan;
+    if (inl_dora_bytes(slots) == 0)
+        return;
+    dev_check(inl_plan_create_dry(env, caps, &plan), "make a plan");
+    inl_inputs in = {.scalars = inl_op_external(plan, arena->norms)};
+    inl_dora_emit_squares(plan, &in, w, slots, arena);
+    dev_check(inl_plan_finish(plan), "emit the norms");
+    collect(plan, c);
+    inl_plan_destroy(&plan);
+}
+
 static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const inl_weights *w,
                              const inl_slots *slots, float dropout, collection *c)
 {
     inl_range size = {.size = 4 * slots->floats};
     inl_lora_arena arena = {.weights = size, .gradients = size, .dropout = dropout};
+    inl_dora_bind(slots, NULL, &arena);
     inl_range norm = {.size = INL_NORM_BYTES};
     inl_input_buffers inputs;
     inl_plan *micro, *update;
@@ -70,6 +87,7 @@ static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const
     dev_check(inl_emit_update(update, &args, &arena, w, slots, &inputs), "emit an update");
     collect(micro, c);
     collect(update, c);
+    collect_start(env, caps, w, slots, &arena, c);
     inl_plan_destroy(&micro);
     inl_plan_destroy(&update);
 }
@@ -139,6 +157,12 @@ static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_form
     collect_training(env, caps, weights, &slots, 0.1f, c);
     collect_generation(env, caps, weights, &slots, 1, c);
     collect_generation(env, caps, weights, &slots, 16, c);
+    inl_slots_free(env, &slots);
+    inl_lora_destroy(&lora);
+    adapter.use_dora = true;
+    dev_check(inl_lora_create(env, &model->modules.list, &adapter, &lora), "make an adapter");
+    dev_check(inl_slots_create(env, &model->config, lora, &slots), "size the adapter");
+    collect_training(env, caps, weights, &slots, 0.1f, c);
     inl_slots_free(env, &slots);
     inl_lora_destroy(&lora);
     inl_weights_destroy(&weights);
