@@ -96,6 +96,17 @@ static inlay_result decode(const gguf_reader *r, const inl_gguf_tensor *t, uint3
     return inl_lora_check_finite(r->env, r->path, t->name, out, count);
 }
 
+static inlay_result to_folder_order(const inl_env *env, const inl_module *module, inl_lora_pair *p)
+{
+    float *hf = inl_alloc(env, (size_t)p->out * p->r, sizeof(float));
+    if (!hf)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_lora_permute_b(module, p->r, p->b, hf, true);
+    memcpy(p->b, hf, (size_t)p->out * p->r * sizeof(float));
+    inl_free(env, hf);
+    return INLAY_OK;
+}
+
 static inlay_result read_matrices(const gguf_reader *r, const inl_gguf_tensor *a,
                                   const inl_gguf_tensor *b, const char *base, uint32_t expert)
 {
@@ -121,7 +132,8 @@ static inlay_result read_matrices(const gguf_reader *r, const inl_gguf_tensor *a
     p->scale = pair_scale(r->alpha, p->r);
     r->lora->r = INL_MAX(r->lora->r, p->r);
     INL_TRY(decode(r, a, expert, p->a));
-    return decode(r, b, expert, p->b);
+    INL_TRY(decode(r, b, expert, p->b));
+    return module && module->folder_heads ? to_folder_order(r->env, module, p) : INLAY_OK;
 }
 
 // Experts' matrices lie in one tensor, and are pairs each.
@@ -323,13 +335,21 @@ static inlay_result write_experts(const inl_lora *lora, const group *g,
 }
 
 static inlay_result write_one(const inl_lora *lora, const group *g, const char *path, float alpha,
-                              float **copy, inl_gguf_writer *w)
+                              float *copies[2], inl_gguf_writer *w)
 {
     const inl_lora_pair *p = g->pairs;
-    INL_TRY(fold_scale(lora, p, alpha, copy));
-    if (*copy)
-        INL_TRY(inl_lora_check_finite(&lora->env, path, p->path, *copy, (uint64_t)p->out * p->r));
-    return write_pair(p, g->module, *copy ? *copy : p->b, w);
+    uint64_t count = (uint64_t)p->out * p->r;
+    INL_TRY(fold_scale(lora, p, alpha, &copies[0]));
+    if (copies[0])
+        INL_TRY(inl_lora_check_finite(&lora->env, path, p->path, copies[0], count));
+    const float *b = copies[0] ? copies[0] : p->b;
+    if (g->module->folder_heads == 0)
+        return write_pair(p, g->module, b, w);
+    copies[1] = inl_alloc(&lora->env, count, sizeof(float));
+    if (!copies[1])
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inl_lora_permute_b(g->module, p->r, b, copies[1], false);
+    return write_pair(p, g->module, copies[1], w);
 }
 
 // `copies`: two for each pair.

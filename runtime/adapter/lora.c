@@ -38,7 +38,8 @@ double inl_lora_decimal(float value)
 void inl_lora_permute_b(const inl_module *module, uint32_t r, const float *from, float *to,
                         bool to_hf)
 {
-    uint32_t heads = module->permuted_heads, d = heads ? module->out / heads : 0;
+    uint32_t heads = INL_MAX(module->permuted_heads, module->folder_heads); // one of them is 0
+    uint32_t d = heads ? module->out / heads : 0;
     for (uint32_t row = 0; row < module->out; row++) {
         uint32_t other = row;
         if (heads) {

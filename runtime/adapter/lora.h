@@ -13,6 +13,7 @@ typedef struct inl_module {
     // Heads whose rows of W (so of B) GGUF stores in interleaved-pair order and Hugging Face in
     // half-split order: head count for q and k of llama, 0 for no permutation.
     uint32_t permuted_heads;
+    uint32_t folder_heads; // the same where the base is a folder, so in Hugging Face's order itself
     uint32_t expert, experts; // which of a layer's experts it is; they share a tensor. 0, 0: none
     bool is_head;             // the output layer
     bool only_by_name;        // not in "all-linear": the output layer, a router
@@ -42,7 +43,7 @@ typedef struct inl_lora_pair {
     uint32_t frozen; // of r, the last so many: they do not learn (model/principal.h)
     float scale;
     float *a; // [r, in]
-    float *b; // [out, r], rows in the base file's (GGUF's) order
+    float *b; // [out, r], rows in the base's order: GGUF's, or Hugging Face's
     // DoRA (arXiv 2402.09353): y = m / |W + scale B A| (W + scale B A) x, a norm a row. [out], in
     // the order of B's rows; NULL: plain LoRA.
     float *magnitude;

@@ -93,13 +93,25 @@ inlay_result inlay_adapter_combine(inlay_adapter **out, const inlay_env *public_
     return result == INLAY_OK ? wrap(&env, sum, model, out) : result;
 }
 
+// A model's folder has a config.json of its own; PEFT's adapter_config.json says more.
+static bool is_model_folder(const char *path)
+{
+    inl_env silent = inl_env_resolve(NULL);
+    char *model = inl_path_join(&silent, path, "config.json");
+    char *adapter = inl_path_join(&silent, path, "adapter_config.json");
+    bool is_model = model && adapter && inl_exists(model) && !inl_exists(adapter);
+    inl_free(&silent, model);
+    inl_free(&silent, adapter);
+    return is_model;
+}
+
 bool inlay_adapter_detect(const char *path)
 {
     inl_env silent = inl_env_resolve(NULL);
     inl_gguf *file = NULL;
     inl_slice type;
     if (!path || inl_is_folder(path))
-        return path != NULL;
+        return path && !is_model_folder(path);
     bool found = inl_gguf_open(&silent, path, &file) == INLAY_OK &&
                  inl_gguf_get_string(file, "general.type", &type) && type.size == 7 &&
                  memcmp(type.data, "adapter", 7) == 0;

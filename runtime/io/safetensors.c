@@ -209,6 +209,16 @@ void inl_safetensors_close(inl_safetensors **handle)
     inl_free(&env, f);
 }
 
+const char *inl_safetensors_path(const inl_safetensors *file)
+{
+    return file->path;
+}
+
+uint64_t inl_safetensors_file_bytes(const inl_safetensors *file)
+{
+    return file->map.size;
+}
+
 uint32_t inl_safetensors_count(const inl_safetensors *file)
 {
     return file->count;

@@ -22,6 +22,8 @@ inlay_result inl_safetensors_open(const inl_env *env, const char *path, inl_safe
 inlay_result inl_safetensors_open_memory(const inl_env *env, const char *name, const uint8_t *data,
                                          uint64_t size, inl_safetensors **out);
 void inl_safetensors_close(inl_safetensors **file);
+const char *inl_safetensors_path(const inl_safetensors *file);
+uint64_t inl_safetensors_file_bytes(const inl_safetensors *file);
 uint32_t inl_safetensors_count(const inl_safetensors *file);
 const inl_safetensor *inl_safetensors_at(const inl_safetensors *file, uint32_t index);
 const inl_safetensor *inl_safetensors_find(const inl_safetensors *file, const char *name);

@@ -179,6 +179,8 @@ static inlay_result read_attention(const inl_metadata *m, inl_config *c)
                                 &c->attention_softcap));
     INL_TRY(inl_metadata_f32_or(m, "rope.freq_base_swa", c->arch.window_rope_base,
                                 &c->arch.window_rope_base));
+    INL_TRY(inl_metadata_u32_or(m, "rope.nope_period", 0, c->arch.nope_period, // of folders alone
+                                &c->arch.nope_period));
     INL_TRY(inl_metadata_u32_or(m, "attention.sliding_window", 0, c->arch.window, &c->window));
     return c->window ? read_pattern(m, c) : INLAY_OK;
 }
@@ -225,7 +227,7 @@ static inlay_result read_all(const inl_env *env, const inl_gguf *gguf, inl_confi
     c->embedding_scale = c->arch.scaled_embedding ? sqrtf((float)c->dim) : 1.0f;
     INL_TRY(read_vocab(&m, c));
     INL_TRY(read_attention(&m, c));
-    c->rope_halves = !c->arch.interleaved_rope;
+    c->rope_halves = !c->arch.interleaved_rope || inl_gguf_is_folder(gguf);
     return inl_rope_config_read(env, gguf, c->architecture, c->head_dim, &c->rope);
 }
 
@@ -352,9 +354,9 @@ uint32_t inl_config_module_count(const inl_config *c)
     return c->layers * modules_before(c, INL_ROLE_COUNT) + 1;
 }
 
-static uint32_t permuted_heads(const inl_config *c, inl_role role)
+static uint32_t interleaved_heads(const inl_config *c, inl_role role)
 {
-    if (c->rope_halves)
+    if (!c->arch.interleaved_rope)
         return 0;
     return role == INL_ROLE_Q ? c->heads : role == INL_ROLE_K ? c->kv_heads : 0;
 }
@@ -363,7 +365,8 @@ static bool name_module(const inl_env *env, const inl_config *c, uint32_t layer,
                         uint32_t expert, inl_module *m)
 {
     role_names names = names_of(c, role);
-    *m = (inl_module){.permuted_heads = permuted_heads(c, role),
+    *m = (inl_module){.permuted_heads = c->rope_halves ? 0 : interleaved_heads(c, role),
+                      .folder_heads = c->rope_halves ? interleaved_heads(c, role) : 0,
                       .expert = expert,
                       .experts = inl_config_experts(c, role),
                       .only_by_name = role == INL_ROLE_ROUTER};

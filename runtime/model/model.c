@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "model/model.h"
+#include "base/file.h"
+#include "io/hf_folder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -249,7 +251,9 @@ static inlay_result check_finite(const inl_model *m)
 static inlay_result open_all(inl_model *m, const char *path, const inl_model_params *params)
 {
     m->quantize = params->quantize;
-    INL_TRY(inl_gguf_open(&m->env, path, &m->gguf));
+    bool folder = inl_is_folder(path);
+    INL_TRY(folder ? inl_hf_folder_open(&m->env, path, &m->gguf)
+                   : inl_gguf_open(&m->env, path, &m->gguf));
     INL_TRY(inl_config_read(&m->env, m->gguf, &m->config));
     m->read = inl_alloc(&m->env, inl_gguf_tensor_count(m->gguf), sizeof(*m->read));
     if (!m->read)
@@ -257,7 +261,8 @@ static inlay_result open_all(inl_model *m, const char *path, const inl_model_par
     INL_TRY(find_sources(m));
     INL_TRY(check_all_read(m));
     INL_TRY(inl_modules_create(&m->env, &m->config, &m->modules));
-    INL_TRY(inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
+    INL_TRY(folder ? inl_tokenizer_open_folder(&m->env, path, &m->tokenizer)
+                   : inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
     uint32_t tokens = inl_tokenizer_get_info(m->tokenizer)->vocab;
     if (tokens > m->config.vocab)
         return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,

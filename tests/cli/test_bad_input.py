@@ -72,7 +72,7 @@ class Models(CliTest):
         self.refuse(2, ["nowhere", "No such file"], "info", "nowhere")
         for words in (("tokenize", "-m"), ("eval", "-d", self.text, "-m"),
                       ("generate", "-p", "", "-m")):
-            self.refuse(2, [self.folder, "not a regular file"], *words, self.folder)
+            self.refuse(2, [self.folder, "config.json"], *words, self.folder)
 
     def test_header(self):
         def set_field(name, value):

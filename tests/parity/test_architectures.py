@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Every architecture, from a GGUF file: logits, gradients and greedy text against transformers.
+"""Every architecture, from a GGUF file and from the folder that transformers saves: logits,
+gradients and greedy text against transformers.
 
 The models are tiny and random, but with what tells the architecture from others: odd numbers of
 heads, head sizes of their own, windows shorter than the sequences, each kind of layer.
@@ -152,11 +153,19 @@ class Result:
         self.file = folder / "model.gguf"
         to_gguf.write(self.file, self.model, vocabularies.bytes_alone, case.extra)
         self.text = self.greedy()
+        self.sources = {"gguf": self.file, "folder": folder / "saved"}
+        self.save(self.sources["folder"], "20KB" if seed % 2 else "1GB")
         self.adapted = adapt(case, self.model, seed, folder / "made")
-        self.inlay = driver.run(folder / "out", model=self.file, adapter=folder / "made", steps=1,
-                                train={"seed": seed, "learning_rate": 1e-12},
-                                data=corpus.make(folder, "text", seed), max_length=61,
-                                sequences=[list(s) for s in case.sequences])
+        data = corpus.make(folder, "text", seed)
+        self.runs = {kind: driver.run(folder / f"out-{kind}", model=source, data=data,
+                                      adapter=folder / "made", steps=1, max_length=61,
+                                      train={"seed": seed, "learning_rate": 1e-12},
+                                      sequences=[list(s) for s in case.sequences])
+                     for kind, source in self.sources.items()}
+
+    def save(self, folder, shard):
+        self.model.save_pretrained(folder, max_shard_size=shard)
+        vocabularies.bytes_alone_folder(folder, self.model.config.vocab_size)
 
     @torch.no_grad()
     def greedy(self):
@@ -178,24 +187,34 @@ def result(request, tmp_path_factory):
     return Result(CASES[request.param], 300 + request.param, tmp_path_factory.mktemp("arch"))
 
 
-def test_logits(result):
+@pytest.fixture(scope="module")
+def wanted(result):
+    """PyTorch's logits, and its gradients by PEFT's names."""
     case = result.case
-    want = reference.logits(result.adapted, [list(s) for s in case.sequences])
-    for mine, theirs in zip(result.inlay.logits(), want, strict=True):
-        measured.note(case.name, "logits", compare.relative(mine, theirs))
-    assert measured.ROWS[case.name]["logits"] < BOUND
-
-
-def test_gradients(result):
-    case = result.case
+    logits = reference.logits(result.adapted, [list(s) for s in case.sequences])
     result.adapted.train()
-    want = reference.gradients(result.adapted, result.inlay.report["rows"][:1])
+    gradients = reference.gradients(result.adapted, result.runs["gguf"].report["rows"][:1])
     if hasattr(result.model.config, "num_experts"):
-        want = experts.unfused(want, result.model.config.num_experts)
-    got = result.inlay.tensors("gradients")
+        gradients = experts.unfused(gradients, result.model.config.num_experts)
+    return logits, gradients
+
+
+@pytest.mark.parametrize("source", ["gguf", "folder"])
+def test_logits(result, wanted, source):
+    name = f"{result.case.name}, {source}"
+    for mine, theirs in zip(result.runs[source].logits(), wanted[0], strict=True):
+        measured.note(name, "logits", compare.relative(mine, theirs))
+    assert measured.ROWS[name]["logits"] < BOUND
+
+
+@pytest.mark.parametrize("source", ["gguf", "folder"])
+def test_gradients(result, wanted, source):
+    want = wanted[1]
+    assert result.runs[source].report["rows"] == result.runs["gguf"].report["rows"]
+    got = result.runs[source].tensors("gradients")
     assert got.keys() == want.keys()
     errors = {name: compare.relative(got[name], w) for name, w in want.items()}
-    measured.note(case.name, "gradient", max(errors.values()))
+    measured.note(f"{result.case.name}, {source}", "gradient", max(errors.values()))
     zero = {name for name, w in want.items() if float(w.norm()) <= 1e-4}
     assert all(".experts." in name for name in zero)  # of one that no token went to
     assert len(zero) < len(want) / 4
@@ -207,6 +226,7 @@ def one_mark(text):
     return re.sub("\ufffd+", "\ufffd", text)
 
 
-def test_greedy(result):
-    got = driver.command("generate", "-m", result.file, "-p", PROMPT, "-n", 24)
+@pytest.mark.parametrize("source", ["gguf", "folder"])
+def test_greedy(result, source):
+    got = driver.command("generate", "-m", result.sources[source], "-p", PROMPT, "-n", 24)
     assert one_mark(got) == one_mark(result.text + "\n") and result.text

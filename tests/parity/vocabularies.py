@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Vocabularies for GGUF files: written into a gguf.GGUFWriter."""
+"""Vocabularies for GGUF files, written into a gguf.GGUFWriter, and for folders."""
 import json
 
 import gguf
+import tokenizers
 
 KIND = gguf.TokenType
 
@@ -14,6 +15,25 @@ def bytes_alone(writer, size):
     kinds = [KIND.UNKNOWN, KIND.CONTROL, KIND.CONTROL] + [KIND.BYTE] * 256
     kinds += [KIND.UNUSED] * len(fillers)
     add_spm(writer, tokens, [0.0] * len(tokens), kinds)
+
+
+def bytes_alone_folder(folder, size):
+    """The same as tokenizer.json, as transformers makes it of a SentencePiece model."""
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    tokens += [f"filler{i}" for i in range(size - 259)]
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(
+        {t: i for i, t in enumerate(tokens)}, [], unk_token="<unk>", fuse_unk=True,
+        byte_fallback=True))
+    parts = tokenizers.normalizers
+    made.normalizer = parts.Sequence([parts.Prepend("\u2581"), parts.Replace(" ", "\u2581")])
+    parts = tokenizers.decoders
+    made.decoder = parts.Sequence([parts.Replace("\u2581", " "), parts.ByteFallback(),
+                                   parts.Fuse(), parts.Strip(" ", 1, 0)])
+    made.add_special_tokens(tokens[:3])
+    made.save(str(folder / "tokenizer.json"))
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+                "add_bos_token": True, "add_eos_token": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 def add_spm(writer, tokens, scores, kinds):

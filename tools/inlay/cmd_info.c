@@ -296,7 +296,7 @@ static int run(const command *self, int argc, char **argv)
     if (!setup_args(&a, self, argc, argv, &code))
         return code;
     if (!a.rest || !*a.rest) {
-        cli_error("a FILE is missing: a model (.gguf) or an adapter (a folder or a .gguf)");
+        cli_error("a FILE is missing: a model or an adapter, either a .gguf or a folder");
         return EXIT_BAD_INPUT;
     }
     setup_log(&o.common);

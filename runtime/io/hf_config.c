@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT
+// A key that is null counts as missing. What transformers assumes of a missing key is in the table:
+// files on the hub leave out what is their class's default.
+#include "io/hf_config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_LAYERS 10000u
+#define MOST_SIZE (1u << 24)
+#define KEY_ROOM 128
+
+static const inl_hf_architecture architectures[] = {
+    {.name = "LlamaForCausalLM", .gguf = "llama", .context = 2048, .eps = 1e-6, .theta = 1e4},
+    {.name = "MistralForCausalLM", .gguf = "llama", .kv_heads = 8, .context = 131072, .eps = 1e-6,
+     .theta = 1e4, .window = 4096},
+    {.name = "Qwen2ForCausalLM", .gguf = "qwen2", .traits = INL_HF_QKV_BIAS | INL_HF_WINDOW_SWITCH,
+     .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
+    {.name = "Qwen3ForCausalLM", .gguf = "qwen3", .traits = INL_HF_QK_NORM | INL_HF_WINDOW_SWITCH,
+     .head_dim = 128, .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
+    {.name = "Qwen3MoeForCausalLM", .gguf = "qwen3moe",
+     .traits = INL_HF_QK_NORM | INL_HF_EXPERTS | INL_HF_WINDOW_SWITCH, .kv_heads = 4,
+     .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
+    {.name = "GemmaForCausalLM", .gguf = "gemma", .traits = INL_HF_GEMMA, .tied = true,
+     .kv_heads = 16, .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4},
+    {.name = "Gemma2ForCausalLM", .gguf = "gemma2",
+     .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QUERY_SCALE, .tied = true, .kv_heads = 4,
+     .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4, .window = 4096},
+    {.name = "Gemma3ForCausalLM", .gguf = "gemma3",
+     .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QK_NORM | INL_HF_TWO_ROPES |
+               INL_HF_QUERY_SCALE,
+     .tied = true, .hidden = 2304, .ffn = 9216, .layers = 26, .heads = 8, .kv_heads = 4,
+     .head_dim = 256, .vocab = 262208, .context = 131072, .eps = 1e-6, .theta = 1e6,
+     .window = 4096},
+    {.name = "Phi3ForCausalLM", .gguf = "phi3", .traits = INL_HF_FUSED, .context = 4096,
+     .eps = 1e-5, .theta = 1e4},
+    {.name = "SmolLM3ForCausalLM", .gguf = "smollm3", .traits = INL_HF_NOPE | INL_HF_WINDOW_SWITCH,
+     .tied = true, .kv_heads = 4, .context = 32768, .eps = 1e-6, .theta = 2e6},
+};
+
+// ---- the architecture
+
+static inlay_result refuse_architecture(const inl_hf_config *c, const char *name)
+{
+    char known[400] = "";
+    for (size_t i = 0, at = 0; i < INL_COUNT(architectures) && at < sizeof(known); i++)
+        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i ? ", " : "",
+                               architectures[i].name);
+    return inl_fail(&c->file.env, INLAY_ERROR_UNSUPPORTED,
+                    "%s: the architecture \"%.80s\" is not supported (%s are)", c->file.path, name,
+                    known);
+}
+
+// A model that sees has its language model's options in an object of their own.
+static inlay_result find_architecture(inl_hf_config *c)
+{
+    json_t *names, *text;
+    INL_TRY(inl_settings_array(&c->file, NULL, "architectures", &names));
+    const char *name = json_string_value(json_array_get(names, 0));
+    if (!name)
+        return inl_settings_bad(&c->file, "architectures", "does not name the model's class");
+    c->text = c->file.root;
+    if (strcmp(name, "Gemma3ForConditionalGeneration") == 0) {
+        name = "Gemma3ForCausalLM";
+        INL_TRY(inl_settings_object(&c->file, NULL, "text_config", &text));
+        if (!text)
+            return inl_settings_bad(&c->file, "text_config", "is missing");
+        c->text = text;
+    }
+    for (size_t i = 0; i < INL_COUNT(architectures); i++)
+        if (strcmp(architectures[i].name, name) == 0)
+            c->arch = &architectures[i];
+    return c->arch ? INLAY_OK : refuse_architecture(c, name);
+}
+
+// ---- sizes
+
+static inlay_result read_size(const inl_hf_config *c, const char *key, uint32_t fallback,
+                              uint32_t most, uint32_t *out)
+{
+    INL_TRY(inl_settings_u32(&c->file, c->text, key, fallback, out));
+    if (*out >= 1 && *out <= most)
+        return INLAY_OK;
+    const json_t *value = json_object_get(c->text, key);
+    if (!value || json_is_null(value))
+        return inl_settings_bad(&c->file, key, "is missing");
+    char what[64];
+    snprintf(what, sizeof(what), "is not a whole number from 1 to %u", most);
+    return inl_settings_bad(&c->file, key, what);
+}
+
+static inlay_result read_sizes(inl_hf_config *c)
+{
+    const inl_hf_architecture *a = c->arch;
+    INL_TRY(read_size(c, "num_hidden_layers", a->layers, MOST_LAYERS, &c->layers));
+    INL_TRY(read_size(c, "hidden_size", a->hidden, MOST_SIZE, &c->hidden));
+    INL_TRY(read_size(c, "intermediate_size", a->ffn, MOST_SIZE, &c->ffn));
+    INL_TRY(read_size(c, "num_attention_heads", a->heads, MOST_SIZE, &c->heads));
+    uint32_t kv = a->kv_heads && a->kv_heads < c->heads ? a->kv_heads : c->heads;
+    INL_TRY(read_size(c, "num_key_value_heads", kv, MOST_SIZE, &c->kv_heads));
+    uint32_t head_dim = a->head_dim ? a->head_dim : c->hidden / c->heads;
+    INL_TRY(read_size(c, "head_dim", head_dim, MOST_SIZE, &c->head_dim));
+    INL_TRY(read_size(c, "vocab_size", a->vocab, MOST_SIZE, &c->vocab));
+    return read_size(c, "max_position_embeddings", a->context, MOST_SIZE, &c->context);
+}
+
+static inlay_result read_experts(inl_hf_config *c)
+{
+    if (!(c->arch->traits & INL_HF_EXPERTS))
+        return INLAY_OK;
+    json_t *dense;
+    uint32_t step;
+    const char *key = json_object_get(c->text, "num_experts") ? "num_experts" : "num_local_experts";
+    INL_TRY(read_size(c, key, 128, 1u << 16, &c->experts));
+    INL_TRY(read_size(c, "num_experts_per_tok", 8, c->experts, &c->experts_used));
+    INL_TRY(read_size(c, "moe_intermediate_size", 768, MOST_SIZE, &c->expert_ffn));
+    INL_TRY(inl_settings_u32(&c->file, c->text, "decoder_sparse_step", 1, &step));
+    if (step != 1)
+        return inl_settings_refuse(&c->file, "decoder_sparse_step",
+                               json_object_get(c->text, "decoder_sparse_step"));
+    INL_TRY(inl_settings_array(&c->file, c->text, "mlp_only_layers", &dense));
+    return json_array_size(dense) == 0 ? INLAY_OK
+                                       : inl_settings_refuse(&c->file, "mlp_only_layers", dense);
+}
+
+// ---- options
+
+// The feed-forward part's function. Old files of the first gemma say "gelu" and mean its tanh form.
+static inlay_result check_activation(const inl_hf_config *c)
+{
+    static const char *const keys[] = {"hidden_activation", "hidden_act"};
+    bool gemma = c->arch->traits & INL_HF_GEMMA;
+    for (size_t i = gemma ? 0 : 1; i < INL_COUNT(keys); i++) {
+        const char *name;
+        INL_TRY(inl_settings_string(&c->file, c->text, keys[i], NULL, &name));
+        if (!name)
+            continue;
+        bool good = gemma ? strcmp(name, "gelu_pytorch_tanh") == 0 || strcmp(name, "gelu") == 0
+                          : strcmp(name, "silu") == 0;
+        return good ? INLAY_OK
+                    : inl_settings_refuse(&c->file, keys[i], json_object_get(c->text, keys[i]));
+    }
+    return INLAY_OK;
+}
+
+static inlay_result check_quantization(inl_hf_config *c)
+{
+    json_t *q;
+    const char *method;
+    bool four;
+    INL_TRY(inl_settings_object(&c->file, NULL, "quantization_config", &q));
+    if (!q && c->text != c->file.root)
+        INL_TRY(inl_settings_object(&c->file, c->text, "quantization_config", &q));
+    if (!q)
+        return INLAY_OK;
+    INL_TRY(inl_settings_string(&c->file, q, "quant_method", "", &method));
+    INL_TRY(inl_settings_bool(&c->file, q, "load_in_4bit", false, &four));
+    if (strcmp(method, "bitsandbytes") != 0)
+        return inl_settings_refuse(&c->file, "quant_method", json_object_get(q, "quant_method"));
+    if (!four)
+        return inl_settings_refuse(&c->file, "load_in_8bit", json_object_get(q, "load_in_8bit"));
+    c->quantized = true;
+    return INLAY_OK;
+}
+
+static inlay_result check_options(inl_hf_config *c)
+{
+    static const char *const wrong[] = {"use_bidirectional_attention", "is_encoder_decoder",
+                                        "add_cross_attention"};
+    for (size_t i = 0; i < INL_COUNT(wrong); i++) {
+        bool set;
+        INL_TRY(inl_settings_bool(&c->file, c->text, wrong[i], false, &set));
+        if (set)
+            return inl_settings_refuse(&c->file, wrong[i], json_object_get(c->text, wrong[i]));
+    }
+    const char *tie = "tie_word_embeddings";
+    const json_t *place = json_object_get(c->text, tie) ? c->text : c->file.root;
+    c->tied_by_default = !json_is_boolean(json_object_get(place, tie));
+    INL_TRY(inl_settings_bool(&c->file, place, tie, c->arch->tied, &c->tied));
+    INL_TRY(check_activation(c));
+    return check_quantization(c);
+}
+
+static inlay_result read_all(inl_hf_config *c)
+{
+    INL_TRY(find_architecture(c));
+    INL_TRY(read_sizes(c));
+    INL_TRY(read_experts(c));
+    return check_options(c);
+}
+
+inlay_result inl_hf_config_open(const inl_env *env, const char *path, inl_hf_config *out)
+{
+    *out = (inl_hf_config){0};
+    INL_TRY(inl_settings_open(env, path, &out->file));
+    inlay_result result = read_all(out);
+    if (result != INLAY_OK)
+        inl_hf_config_close(out);
+    return result;
+}
+
+void inl_hf_config_close(inl_hf_config *c)
+{
+    inl_free(&c->file.env, c->rope_freqs);
+    inl_free(&c->file.env, c->rope_long);
+    inl_free(&c->file.env, c->rope_short);
+    inl_settings_close(&c->file);
+    *c = (inl_hf_config){.file = c->file};
+}
+
+// ---- metadata
+
+static void full_key(const inl_hf_config *c, const char *key, char out[KEY_ROOM])
+{
+    snprintf(out, KEY_ROOM, "%s.%s", c->arch->gguf, key);
+}
+
+inlay_result inl_hf_put_u32(const inl_hf_config *c, inl_gguf_view *v, const char *key,
+                            uint32_t value)
+{
+    char name[KEY_ROOM];
+    full_key(c, key, name);
+    return inl_gguf_view_u32(v, name, value);
+}
+
+inlay_result inl_hf_put_f32(const inl_hf_config *c, inl_gguf_view *v, const char *key, double value)
+{
+    char name[KEY_ROOM];
+    full_key(c, key, name);
+    return inl_gguf_view_f32(v, name, (float)value);
+}
+
+static inlay_result put_sizes(const inl_hf_config *c, inl_gguf_view *v)
+{
+    double eps;
+    INL_TRY(inl_hf_put_u32(c, v, "context_length", c->context));
+    INL_TRY(inl_hf_put_u32(c, v, "embedding_length", c->hidden));
+    INL_TRY(inl_hf_put_u32(c, v, "block_count", c->layers));
+    INL_TRY(inl_hf_put_u32(c, v, "feed_forward_length", c->ffn));
+    INL_TRY(inl_hf_put_u32(c, v, "attention.head_count", c->heads));
+    INL_TRY(inl_hf_put_u32(c, v, "attention.head_count_kv", c->kv_heads));
+    INL_TRY(inl_hf_put_u32(c, v, "attention.key_length", c->head_dim));
+    INL_TRY(inl_hf_put_u32(c, v, "attention.value_length", c->head_dim));
+    INL_TRY(inl_hf_put_u32(c, v, "vocab_size", c->vocab));
+    INL_TRY(inl_settings_number(&c->file, c->text, "rms_norm_eps", c->arch->eps, &eps));
+    return inl_hf_put_f32(c, v, "attention.layer_norm_rms_epsilon", eps);
+}
+
+static inlay_result put_experts(const inl_hf_config *c, inl_gguf_view *v)
+{
+    char name[KEY_ROOM];
+    bool normed;
+    if (c->experts == 0)
+        return INLAY_OK;
+    INL_TRY(inl_hf_put_u32(c, v, "expert_count", c->experts));
+    INL_TRY(inl_hf_put_u32(c, v, "expert_used_count", c->experts_used));
+    INL_TRY(inl_hf_put_u32(c, v, "expert_feed_forward_length", c->expert_ffn));
+    INL_TRY(inl_settings_bool(&c->file, c->text, "norm_topk_prob", false, &normed));
+    full_key(c, "expert_weights_norm", name);
+    return inl_gguf_view_bool(v, name, normed);
+}
+
+// Soft caps and attention's scale, of gemma.
+static inlay_result put_caps(const inl_hf_config *c, inl_gguf_view *v)
+{
+    double attention, last, scalar;
+    bool second = strcmp(c->arch->gguf, "gemma2") == 0;
+    if (!(c->arch->traits & INL_HF_QUERY_SCALE))
+        return INLAY_OK;
+    // A key that is null switches a cap off; one that is missing has the class's default.
+    double caps[2] = {json_object_get(c->text, "attn_logit_softcapping") || !second ? 0.0 : 50.0,
+                      json_object_get(c->text, "final_logit_softcapping") || !second ? 0.0 : 30.0};
+    INL_TRY(inl_settings_number(&c->file, c->text, "attn_logit_softcapping", caps[0], &attention));
+    INL_TRY(inl_settings_number(&c->file, c->text, "final_logit_softcapping", caps[1], &last));
+    INL_TRY(inl_settings_number(&c->file, c->text, "query_pre_attn_scalar", 256.0, &scalar));
+    if (!(scalar > 0.0))
+        return inl_settings_bad(&c->file, "query_pre_attn_scalar", "is not positive");
+    if (attention < 0.0 || last < 0.0)
+        return inl_settings_bad(&c->file, attention < 0.0 ? "attn_logit_softcapping"
+                                                      : "final_logit_softcapping", "is negative");
+    INL_TRY(inl_hf_put_f32(c, v, "attn_logit_softcapping", attention)); // 0: none
+    INL_TRY(inl_hf_put_f32(c, v, "final_logit_softcapping", last));
+    return inl_hf_put_f32(c, v, "attention.scale", 1.0 / sqrt(scalar));
+}
+
+// ---- sliding windows
+
+static inlay_result read_layer_types(const inl_hf_config *c, const json_t *types, bool *local)
+{
+    if (json_array_size(types) < c->layers)
+        return inl_settings_bad(&c->file, "layer_types", "does not name every layer's kind");
+    for (uint32_t i = 0; i < c->layers; i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        local[i] = type && strcmp(type, "sliding_attention") == 0;
+        if (!local[i] && (!type || strcmp(type, "full_attention") != 0))
+            return inl_settings_refuse(&c->file, "layer_types", json_array_get(types, i));
+    }
+    return INLAY_OK;
+}
+
+// Which layers are local where the file has no layer_types.
+static inlay_result guess_layer_types(const inl_hf_config *c, bool *local)
+{
+    uint32_t period = c->arch->traits & INL_HF_TWO_ROPES ? 6 : 2, first;
+    const char *key = "sliding_window_pattern";
+    if (!json_object_get(c->text, key))
+        key = "_sliding_window_pattern";
+    if (c->arch->traits & INL_HF_TWO_ROPES)
+        INL_TRY(read_size(c, key, period, MOST_LAYERS, &period));
+    INL_TRY(inl_settings_u32(&c->file, c->text, "max_window_layers", 28, &first));
+    for (uint32_t i = 0; i < c->layers; i++) {
+        local[i] = true;
+        if (c->arch->traits & INL_HF_SANDWICH)
+            local[i] = (i + 1) % period != 0;
+        else if (c->arch->traits & INL_HF_WINDOW_SWITCH && !(c->arch->traits & INL_HF_EXPERTS))
+            local[i] = i >= first;
+    }
+    return INLAY_OK;
+}
+
+static inlay_result put_pattern(const inl_hf_config *c, inl_gguf_view *v, const bool *local)
+{
+    char name[KEY_ROOM];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < c->layers; i++)
+        count += local[i];
+    if (count == c->layers && !(c->arch->traits & INL_HF_SANDWICH))
+        return INLAY_OK; // the window alone says so
+    full_key(c, "attention.sliding_window_pattern", name);
+    return inl_gguf_view_array(v, name, INL_GGUF_BOOL, local, c->layers);
+}
+
+static inlay_result put_window(const inl_hf_config *c, inl_gguf_view *v)
+{
+    uint32_t window;
+    bool on;
+    // null is none; missing is the class's default
+    uint32_t fallback = json_object_get(c->text, "sliding_window") ? 0 : c->arch->window;
+    INL_TRY(inl_settings_u32(&c->file, c->text, "sliding_window", fallback, &window));
+    INL_TRY(inl_settings_bool(&c->file, c->text, "use_sliding_window",
+                          !(c->arch->traits & INL_HF_WINDOW_SWITCH), &on));
+    if (window == 0 || !on)
+        return inl_hf_put_u32(c, v, "attention.sliding_window", 0);
+    json_t *types;
+    INL_TRY(inl_settings_array(&c->file, c->text, "layer_types", &types));
+    bool *local = inl_alloc(&c->file.env, c->layers, sizeof(*local));
+    if (!local)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result = types ? read_layer_types(c, types, local) : guess_layer_types(c, local);
+    bool any = false;
+    for (uint32_t i = 0; i < c->layers; i++)
+        any |= local[i];
+    if (result == INLAY_OK)
+        result = inl_hf_put_u32(c, v, "attention.sliding_window", any ? window : 0);
+    if (result == INLAY_OK && any)
+        result = put_pattern(c, v, local);
+    inl_free(&c->file.env, local);
+    return result;
+}
+
+// ---- layers without RoPE
+
+// As many as a period says, or a list of layers that have it, which must have a period.
+static inlay_result put_nope(const inl_hf_config *c, inl_gguf_view *v)
+{
+    uint32_t period;
+    json_t *list;
+    if (!(c->arch->traits & INL_HF_NOPE))
+        return INLAY_OK;
+    INL_TRY(inl_settings_array(&c->file, c->text, "no_rope_layers", &list));
+    INL_TRY(inl_settings_u32(&c->file, c->text, "no_rope_layer_interval", 4, &period));
+    if (list && json_array_size(list) < c->layers)
+        return inl_settings_bad(&c->file, "no_rope_layers", "does not name every layer");
+    if (list)
+        for (period = 1; period <= c->layers; period++)
+            if (json_integer_value(json_array_get(list, period - 1)) == 0)
+                break;
+    for (uint32_t i = 0; list && i < c->layers; i++) {
+        bool has = json_integer_value(json_array_get(list, i)) != 0;
+        if (has == ((i + 1) % period == 0))
+            return inl_settings_refuse(&c->file, "no_rope_layers", list);
+    }
+    return inl_hf_put_u32(c, v, "rope.nope_period", period);
+}
+
+inlay_result inl_hf_config_write(inl_hf_config *c, inl_gguf_view *v)
+{
+    INL_TRY(inl_gguf_view_string(v, "general.architecture", c->arch->gguf));
+    INL_TRY(inl_gguf_view_string(v, "general.type", "model"));
+    INL_TRY(put_sizes(c, v));
+    INL_TRY(put_experts(c, v));
+    INL_TRY(put_caps(c, v));
+    INL_TRY(put_window(c, v));
+    INL_TRY(put_nope(c, v));
+    return inl_hf_rope_write(c, v);
+}

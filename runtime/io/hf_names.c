@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+#include "io/hf_names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct module {
+    const char *hf, *gguf;
+    uint32_t with, without; // traits that a model has and has not, to have this module
+} module;
+
+static const module modules[] = {
+    {"input_layernorm", "attn_norm", 0, 0},
+    {"self_attn.q_proj", "attn_q", 0, INL_HF_FUSED},
+    {"self_attn.k_proj", "attn_k", 0, INL_HF_FUSED},
+    {"self_attn.v_proj", "attn_v", 0, INL_HF_FUSED},
+    {"self_attn.qkv_proj", "attn_qkv", INL_HF_FUSED, 0},
+    {"self_attn.o_proj", "attn_output", 0, 0},
+    {"self_attn.q_norm", "attn_q_norm", INL_HF_QK_NORM, 0},
+    {"self_attn.k_norm", "attn_k_norm", INL_HF_QK_NORM, 0},
+    {"post_attention_layernorm", "ffn_norm", 0, INL_HF_SANDWICH},
+    {"post_attention_layernorm", "post_attention_norm", INL_HF_SANDWICH, 0},
+    {"pre_feedforward_layernorm", "ffn_norm", INL_HF_SANDWICH, 0},
+    {"post_feedforward_layernorm", "post_ffw_norm", INL_HF_SANDWICH, 0},
+    {"mlp.gate_proj", "ffn_gate", 0, INL_HF_FUSED | INL_HF_EXPERTS},
+    {"mlp.up_proj", "ffn_up", 0, INL_HF_FUSED | INL_HF_EXPERTS},
+    {"mlp.gate_up_proj", "ffn_up", INL_HF_FUSED, 0},
+    {"mlp.down_proj", "ffn_down", 0, INL_HF_EXPERTS},
+    {"mlp.gate", "ffn_gate_inp", INL_HF_EXPERTS, 0},
+};
+
+static const char *const expert_parts[][2] = {
+    {"gate_proj", "ffn_gate_exps"}, {"up_proj", "ffn_up_exps"}, {"down_proj", "ffn_down_exps"}};
+
+static bool has(const inl_hf_config *c, const module *m)
+{
+    return (c->arch->traits & m->with) == m->with && (c->arch->traits & m->without) == 0;
+}
+
+const char *inl_hf_module(const inl_hf_config *config, int index, bool *needed)
+{
+    if (index >= (int)INL_COUNT(modules))
+        return NULL;
+    *needed = has(config, &modules[index]);
+    return modules[index].hf;
+}
+
+// Past `prefix`, or NULL.
+static const char *after(const char *name, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    return strncmp(name, prefix, size) == 0 ? name + size : NULL;
+}
+
+static bool ends_with(const char *name, const char *tail)
+{
+    size_t size = strlen(name), wanted = strlen(tail);
+    return size >= wanted && strcmp(name + size - wanted, tail) == 0;
+}
+
+// A number without leading zeros and the point behind it.
+static const char *take_number(const char *text, uint32_t *out)
+{
+    const char *at = text;
+    *out = 0;
+    for (; *at >= '0' && *at <= '9' && at - text < 6; at++)
+        *out = *out * 10 + (uint32_t)(*at - '0');
+    bool good = at > text && *at == '.' && (*text != '0' || at == text + 1);
+    return good ? at + 1 : NULL;
+}
+
+// A model that sees has its language model under a name of its own, in one of two places.
+static const char *language_part(const char *name, char out[INL_HF_NAME_ROOM])
+{
+    static const char *const prefixes[][2] = {{"model.language_model.", "model."},
+                                              {"language_model.model.", "model."},
+                                              {"language_model.", ""}};
+    for (size_t i = 0; i < INL_COUNT(prefixes); i++) {
+        const char *rest = after(name, prefixes[i][0]);
+        if (rest) {
+            snprintf(out, INL_HF_NAME_ROOM, "%s%s", prefixes[i][1], rest);
+            return out;
+        }
+    }
+    return name;
+}
+
+static bool is_other_sense(const char *name)
+{
+    static const char *const prefixes[] = {"vision_tower.", "multi_modal_projector.",
+                                           "model.vision_tower.", "model.multi_modal_projector."};
+    for (size_t i = 0; i < INL_COUNT(prefixes); i++)
+        if (after(name, prefixes[i]))
+            return true;
+    return false;
+}
+
+static inl_hf_fate translate_expert(const inl_hf_config *c, const char *rest, inl_hf_name *out)
+{
+    uint32_t expert;
+    const char *part = take_number(rest, &expert);
+    if (!part || expert >= c->experts)
+        return INL_HF_UNKNOWN;
+    for (size_t i = 0; i < INL_COUNT(expert_parts); i++) {
+        const char *tail = after(part, expert_parts[i][0]);
+        if (tail && strcmp(tail, ".weight") == 0) {
+            snprintf(out->gguf, sizeof(out->gguf), "blk.%u.%s.%u.weight", out->layer,
+                     expert_parts[i][1], expert);
+            return INL_HF_TAKE;
+        }
+    }
+    return INL_HF_UNKNOWN;
+}
+
+static inl_hf_fate translate_layer(const inl_hf_config *c, const char *name, inl_hf_name *out)
+{
+    const char *rest = take_number(name, &out->layer);
+    if (!rest || out->layer >= c->layers)
+        return INL_HF_UNKNOWN;
+    if (strcmp(rest, "self_attn.rotary_emb.inv_freq") == 0)
+        return INL_HF_IGNORE;
+    const char *expert = after(rest, "mlp.experts.");
+    if (expert)
+        return translate_expert(c, expert, out);
+    for (int i = 0; i < (int)INL_COUNT(modules); i++) {
+        const char *tail = after(rest, modules[i].hf);
+        if (!tail || !has(c, &modules[i]) ||
+            (strcmp(tail, ".weight") != 0 && strcmp(tail, ".bias") != 0))
+            continue;
+        snprintf(out->gguf, sizeof(out->gguf), "blk.%u.%s%s", out->layer, modules[i].gguf, tail);
+        out->module = i;
+        out->is_weight = strcmp(tail, ".weight") == 0;
+        return INL_HF_TAKE;
+    }
+    return INL_HF_UNKNOWN;
+}
+
+inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_name *out)
+{
+    static const char *const whole[][2] = {{"model.embed_tokens.weight", "token_embd.weight"},
+                                           {"model.norm.weight", "output_norm.weight"},
+                                           {"lm_head.weight", "output.weight"}};
+    char room[INL_HF_NAME_ROOM];
+    *out = (inl_hf_name){.layer = UINT32_MAX, .module = -1, .is_weight = true};
+    if (is_other_sense(full) || ends_with(full, "rotary_emb.inv_freq"))
+        return INL_HF_IGNORE;
+    const char *name = language_part(full, room);
+    if (c->tied && strcmp(name, "lm_head.weight") == 0)
+        return INL_HF_IGNORE;
+    for (size_t i = 0; i < INL_COUNT(whole); i++)
+        if (strcmp(name, whole[i][0]) == 0) {
+            snprintf(out->gguf, sizeof(out->gguf), "%s", whole[i][1]);
+            return INL_HF_TAKE;
+        }
+    const char *layer = after(name, "model.layers.");
+    return layer ? translate_layer(c, layer, out) : INL_HF_UNKNOWN;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// What a Hugging Face model's tensors are called in GGUF files.
+#ifndef INL_IO_HF_NAMES_H
+#define INL_IO_HF_NAMES_H
+
+#include "io/hf_config.h"
+
+#define INL_HF_NAME_ROOM 128
+#define INL_HF_NO_EXPERT UINT32_MAX
+
+typedef enum inl_hf_fate {
+    INL_HF_TAKE,    // the tensor has a name in GGUF
+    INL_HF_IGNORE,  // it is computed anew, belongs to another sense, or is the tied head
+    INL_HF_UNKNOWN, // nothing would read it
+} inl_hf_fate;
+
+typedef struct inl_hf_name {
+    char gguf[INL_HF_NAME_ROOM]; // "blk.3.attn_q.weight"
+    uint32_t layer; // UINT32_MAX: of none
+    int module;     // of the table behind inl_hf_modules
+    bool is_weight; // not a bias
+} inl_hf_name;
+
+inl_hf_fate inl_hf_translate(const inl_hf_config *config, const char *name, inl_hf_name *out);
+// "self_attn.q_proj": the modules of a layer that have a tensor of their own; NULL past the last.
+// *needed: this architecture's layers must have its weight.
+const char *inl_hf_module(const inl_hf_config *config, int module, bool *needed);
+
+#endif

@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Models as Hugging Face folders: every command takes them; files that are missing, cut, or that
+contradict each other are one sentence with the file, exit code 2."""
+import json
+import shutil
+import struct
+
+import command
+import hf_folder
+from command import CliTest, inlay
+
+INDEX = "model.safetensors.index.json"
+SECOND = "model-00002-of-00003.safetensors"
+
+
+class Folders(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.hf = hf_folder.Folder().write(cls.folder / "hf")
+
+    def fresh_folder(self, change=None, shards=1, index=True):
+        path = self.folder / "changed"
+        shutil.rmtree(path, ignore_errors=True)
+        made = hf_folder.Folder()
+        if change:
+            change(made)
+        return made.write(path, shards, index)
+
+    def refuse_folder(self, path, *says):
+        return self.refuse(2, [str(path), *says], "info", path)
+
+
+class Commands(Folders):
+    def loss(self, *words):
+        return self.succeed("eval", "-d", self.text, "--max-length", 32, "--json",
+                            *words).json()["loss"]
+
+    def test_read_only(self):
+        info = self.succeed("info", self.hf, "--json").json()
+        self.assertEqual(info["architecture"], "llama")
+        for words in (("tokenize", "-m", self.hf), ("generate", "-m", self.hf, "-p", "ab", "-n", 3),
+                      ("train", "-m", self.hf, "-d", self.text, "-o", "x", "--dry-run")):
+            self.assertTrue(self.succeed(*words, stdin="ab a").out)
+
+    def test_shards(self):
+        whole = self.loss("-m", self.hf)
+        for index in (True, False):
+            self.assertEqual(self.loss("-m", self.fresh_folder(shards=3, index=index)), whole)
+
+    def test_train_and_adapters(self):
+        """B of q and k is in Hugging Face's order in memory, in GGUF's in adapter.gguf."""
+        out = self.fresh()
+        self.succeed("train", "-m", self.hf, "-d", self.text, "-o", out, "--max-length", 32,
+                     "--lora-r", 4, "--max-steps", 3, "--learning-rate", 0.05)
+        trained = self.loss("-m", self.hf, "-a", out)
+        self.assertLess(trained, self.loss("-m", self.hf))
+        self.assertEqual(self.loss("-m", self.hf, "-a", out / "adapter.gguf"), trained)
+        self.assert_no_scraps(out)
+
+    def test_quantized(self):
+        plain = self.loss("-m", self.hf)
+        for kind in ("nf4", "q8_0", "q4_0"):
+            loss = self.loss("-m", self.hf, "--quantize", kind)
+            self.assertNotEqual(loss, plain)
+            self.assertLess(abs(loss - plain), 0.5)
+
+
+class Settings(Folders):
+    def refuse_config(self, change, *says):
+        path = self.fresh_folder(lambda f: change(f.config))
+        self.refuse_folder(path, *says)
+
+    def set(self, key, value, *says):
+        with self.subTest(key=key, value=value):
+            self.refuse_config(lambda c: c.update({key: value}), *says)
+
+    def test_no_config(self):
+        path = self.fresh_folder()
+        (path / "config.json").unlink()
+        self.refuse(2, [path, "config.json"], "generate", "-m", path, "-p", "")
+
+    def test_text(self):
+        path = self.fresh_folder()
+        text = (path / "config.json").read_text()
+        for wrong in ("", "[]", "3", text[:-1], text[:40], text + "x", "[" * 100000,
+                      '{"a": ' * 5000 + "1" + "}" * 5000, '{"a": 1, "a": 2}', "\xff\xfe{}"):
+            with self.subTest(text=wrong[:20]):
+                (path / "config.json").write_text(wrong, encoding="latin-1")
+                self.refuse_folder(path, "config.json")
+
+    def test_architecture(self):
+        self.set("architectures", ["GPT2LMHeadModel"], "GPT2LMHeadModel", "LlamaForCausalLM",
+                 "Qwen3ForCausalLM")
+        for wrong in ([], None, "LlamaForCausalLM", [3], {"a": 1}):
+            self.set("architectures", wrong, "architectures")
+
+    def test_sizes(self):
+        for key in ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
+                    "vocab_size"):
+            for wrong in (0, -1, 2**24 + 1, 2**40, 2.5, "64", [64], True):
+                self.set(key, wrong, key)
+            with self.subTest(key=key, missing=True):
+                self.refuse_config(lambda c, key=key: c.pop(key), key, "missing")
+
+    def test_options(self):
+        self.set("hidden_act", "relu", "hidden_act", "relu")
+        self.set("rms_norm_eps", "small", "rms_norm_eps")
+        self.set("tie_word_embeddings", 1, "tie_word_embeddings")
+        self.set("quantization_config", {"quant_method": "gptq"}, "gptq")
+        self.set("quantization_config", 4, "quantization_config")
+        self.set("num_key_value_heads", 3, "4 query heads")
+        self.set("num_hidden_layers", 3, "model.layers.2.input_layernorm.weight")
+        self.set("num_hidden_layers", 1, "model.layers.1.")
+
+    def test_rope(self):
+        for scaling, says in (({"rope_type": "spiral"}, "spiral"), ("linear", "rope_scaling"),
+                              ({"rope_type": "linear"}, "factor"), ({"type": 3}, "type"),
+                              ({"type": "linear", "factor": -2.0}, "factor"),
+                              ({"type": "linear", "factor": "4"}, "factor"),
+                              ({"rope_type": "llama3", "factor": 8.0}, "low_freq_factor"),
+                              ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                                "high_freq_factor": 1.0}, "high_freq_factor"),
+                              ({"rope_type": "longrope", "long_factor": [1.0]}, "long_factor"),
+                              ({"rope_type": "longrope", "long_factor": ["a", 1, 1, 1]},
+                               "long_factor")):
+            self.set("rope_scaling", scaling, says)
+        self.set("rope_theta", 0, "rope_theta")
+        self.set("rope_theta", "10000", "rope_theta")
+
+
+class Shards(Folders):
+    def test_missing(self):
+        path = self.fresh_folder()
+        (path / "model.safetensors").unlink()
+        self.refuse_folder(path, "model.safetensors")
+        for index in (True, False):
+            path = self.fresh_folder(shards=3, index=index)
+            (path / SECOND).unlink()
+            self.refuse_folder(path, SECOND)
+
+    def test_two_sets(self):
+        path = self.fresh_folder(shards=3, index=False)
+        shutil.copy(path / SECOND, path / "model-00001-of-00002.safetensors")
+        self.refuse_folder(path, "2", "3", INDEX)
+
+    def test_twice(self):
+        path = self.fresh_folder(shards=3, index=False)
+        shutil.copy(path / SECOND, path / "model-00003-of-00003.safetensors")
+        self.refuse_folder(path, "model-00003-of", SECOND, "model.norm.weight")
+
+    def test_index(self):
+        path = self.fresh_folder(shards=3)
+        good = json.loads((path / INDEX).read_text())
+        name = "model.norm.weight"
+        for wrong, says in (({}, "weight_map"), ({"weight_map": 3}, "weight_map"),
+                            ({"weight_map": {}}, "weight_map"), ({"weight_map": {name: 3}}, name),
+                            ({"weight_map": {name: "/etc/passwd"}}, name),
+                            ({"weight_map": {name: "../a.safetensors"}}, name),
+                            ({"weight_map": {name: "gone.safetensors"}}, "gone.safetensors"),
+                            ({"weight_map": {"more": SECOND}}, "more"),
+                            ({"weight_map": {**good["weight_map"], "x": SECOND}}, "x")):
+            with self.subTest(wrong=str(wrong)[:60]):
+                (path / INDEX).write_text(json.dumps(wrong))
+                self.refuse_folder(path, says)
+        (path / INDEX).write_text(json.dumps({"weight_map": {
+            n: f for n, f in good["weight_map"].items() if f != SECOND}}))
+        self.refuse_folder(path, "there is no tensor")
+
+
+class Tensors(Folders):
+    def refuse_tensors(self, change, *says):
+        self.refuse_folder(self.fresh_folder(lambda f: change(f.tensors)), *says)
+
+    def test_truncated(self):
+        path = self.fresh_folder()
+        file = path / "model.safetensors"
+        data = file.read_bytes()
+        header = 8 + struct.unpack("<Q", data[:8])[0]
+        for length in (0, 1, 7, 8, 9, 100, header - 1, header, header + 1, len(data) - 1):
+            with self.subTest(length=length):
+                file.write_bytes(data[:length])
+                self.refuse_folder(path, "model.safetensors")
+        for claimed in (2**63, 2**64 - 1, header + 8, len(data), 100000001):
+            with self.subTest(claimed=claimed):
+                file.write_bytes(struct.pack("<Q", claimed) + data[8:])
+                self.refuse_folder(path, "model.safetensors")
+
+    def test_header(self):
+        path = self.fresh_folder()
+        name = "model.layers.1.mlp.up_proj.weight"
+        good = hf_folder.Folder().tensors
+        for field, wrong in (("dtype", "F33"), ("dtype", 3), ("dtype", None), ("shape", None),
+                             ("shape", [2**32, 2**32]), ("shape", [-1, 2]), ("shape", "x"),
+                             ("shape", [32, 63]), ("shape", [1] * 9), ("data_offsets", [0]),
+                             ("data_offsets", [8, 4]), ("data_offsets", [0, 2**60]),
+                             ("data_offsets", [0.5, 4])):
+            with self.subTest(field=field, wrong=wrong):
+                (path / "model.safetensors").write_bytes(hf_folder.safetensors_bytes(
+                    good, lambda h, f=field, w=wrong: h[name].update({f: w})))
+                self.refuse_folder(path, "model.safetensors")
+
+    def test_missing_and_unknown(self):
+        made = hf_folder.Folder()
+        for name in made.tensors:
+            if ".layers.1." not in name:
+                self.refuse_tensors(lambda t, name=name: t.pop(name), "there is no tensor " + name)
+        for name in ("model.layers.2.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.extra",
+                     "model.layers.00.mlp.up_proj.weight", "model.layers.0.self_attn.q_norm.weight",
+                     "model.layers.0.post_feedforward_layernorm.weight", "something", ""):
+            with self.subTest(name=name):
+                self.refuse_tensors(lambda t, name=name: t.update({name: ("F32", [1], bytes(4))}),
+                                    "none that a LlamaForCausalLM")
+
+    def test_shapes_and_types(self):
+        name = "model.layers.1.mlp.up_proj.weight"
+        for shape in ([32, 64], [64 * 32], [64, 32, 1], [1, 64, 32], []):
+            count = 1
+            for n in shape:
+                count *= n
+            with self.subTest(shape=shape):
+                self.refuse_tensors(lambda t, s=shape, c=count: t.update(
+                    {name: ("F32", s, bytes(4 * c))}))
+        self.refuse_tensors(lambda t: t.update({name: ("F32", [0, 32], b"")}), name)
+        for kind, size in (("I64", 8), ("F8_E4M3", 1), ("F64", 8)):
+            self.refuse_tensors(lambda t, k=kind, s=size: t.update(
+                {name: (k, [64, 32], bytes(s * 64 * 32))}), name, kind)
+
+    def test_not_finite(self):
+        name = "model.layers.1.mlp.up_proj.weight"
+        values = struct.pack("<f", float("nan")) + bytes(4 * (64 * 32 - 1))
+        path = self.fresh_folder(lambda f: f.tensors.update({name: ("F32", [64, 32], values)}))
+        self.refuse(2, [path, "NaN"], "generate", "-m", path, "-p", "")
+
+
+if __name__ == "__main__":
+    command.main()
