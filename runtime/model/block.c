@@ -357,6 +357,24 @@ static inl_tensor norm_backward(const inl_network *net, const inl_norm *norm, in
     return dx;
 }
 
+// What the experts' layers read is made once more, where their adapters' gradients need it: a token
+// has as many rows as experts, and to keep them would be most of what is kept.
+static inl_tensor rows_again(const inl_network *net, const inl_block *b)
+{
+    inl_tensor rows = like(net, b->rows);
+    if (b->h[GROUP_GATE_UP].buf != INL_BUF_NONE)
+        inl_op_moe_gather(net->plan, &b->routing, b->xn2, rows);
+    return rows;
+}
+
+static inl_tensor act_again(const inl_network *net, const inl_block *b)
+{
+    inl_tensor act = like(net, b->act);
+    if (b->h[GROUP_DOWN].buf != INL_BUF_NONE)
+        inl_op_moe_swiglu(net->plan, &b->routing, b->gate, b->up, act);
+    return act;
+}
+
 // The gradient of xn2: through the experts' layers, and through the weights that the router gave
 // them.
 static inl_tensor experts_backward(const inl_network *net, uint32_t layer, const inl_block *b,
@@ -370,10 +388,10 @@ static inl_tensor experts_backward(const inl_network *net, uint32_t layer, const
     inl_tensor dlogits = like(net, b->routing.probs), dxn2 = like(net, b->xn2);
     inl_buf dweights = inl_plan_scratch(net->plan, INL_ACTIVATION, 4ull * b->routing.rows);
     inl_op_moe_gather(net->plan, &b->routing, dy, ddown);
-    group_backward(all, layer, GROUP_DOWN, b, b->act, &ddown, dact);
+    group_backward(all, layer, GROUP_DOWN, b, act_again(net, b), &ddown, dact);
     inl_op_moe_swiglu_bwd(net->plan, &b->routing, b->gate, b->up, dact, halves[0], halves[1],
                           dweights);
-    group_backward(all, layer, GROUP_GATE_UP, b, b->rows, halves, drows);
+    group_backward(all, layer, GROUP_GATE_UP, b, rows_again(net, b), halves, drows);
     inl_op_route_bwd(net->plan, &b->routing, dweights, dlogits);
     group_backward(net, layer, GROUP_ROUTER, b, b->xn2, &dlogits, dxn2);
     inl_op_moe_combine(net->plan, &b->routing, drows, dxn2.buf, dxn2);
