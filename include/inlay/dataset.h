@@ -29,6 +29,9 @@ typedef struct inlay_dataset_params {
     const char *chat_template;
     bool no_packing;      // one sequence a row
     bool no_eos;          // do not end text and completions with the end-of-sequence token
+    // Seconds since 1970 in the user's time zone, for chat templates that write the date; 0: the
+    // clock's, in UTC.
+    int64_t local_time;
 } inlay_dataset_params;
 
 typedef struct inlay_dataset_info {
@@ -40,6 +43,7 @@ typedef struct inlay_dataset_info {
     uint64_t tokens;            // all, after truncation
     uint64_t supervised_tokens; // those with a loss
     uint64_t truncated_sequences, truncated_tokens; // cut off at max_length
+    uint64_t dropped_records;   // left out: they have no token to learn
 } inlay_dataset_info;
 
 // Errors: NOT_FOUND, IO, BAD_FILE (names file and line or record), UNSUPPORTED (a
@@ -58,6 +62,19 @@ INLAY_API void inlay_dataset_get_info(const inlay_dataset *dataset, inlay_datase
 // prompt-completion dataset. The strings live as long as the dataset. Others: UNSUPPORTED.
 INLAY_API inlay_result inlay_dataset_get_record(const inlay_dataset *dataset, uint64_t index,
                                                 const char **prompt, const char **completion);
+
+// What is packed into rows: a record, or a piece of a .txt.
+typedef struct inlay_sequence {
+    const int32_t *tokens;
+    const uint8_t *supervised; // of each token: 1 if it is learned (but for the first)
+    uint32_t count;
+    uint64_t cut;    // tokens behind these that were left out
+    uint64_t record; // it was made from, from 0
+} inlay_sequence;
+
+// `index` < info.sequences, else INVALID_ARGUMENT. The arrays live as long as the dataset.
+INLAY_API inlay_result inlay_dataset_get_sequence(const inlay_dataset *dataset, uint64_t index,
+                                                  inlay_sequence *out);
 
 INLAY_END
 

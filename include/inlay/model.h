@@ -76,6 +76,10 @@ INLAY_API inlay_result inlay_tokenize(const inlay_model *model, const char *text
 INLAY_API inlay_result inlay_detokenize(const inlay_model *model, int32_t id, bool first,
                                         char *bytes, size_t *size);
 
+// A token as the vocabulary spells it, also a control token that stands for no text. Not
+// NUL-terminated; lives as long as the model. *size 0: there is no such token.
+INLAY_API const char *inlay_model_get_token(const inlay_model *model, int32_t id, size_t *size);
+
 INLAY_END
 
 #endif

@@ -32,6 +32,7 @@ inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *public_env
         p.chat_template = params->chat_template;
         p.no_packing = params->no_packing;
         p.no_eos = params->no_eos;
+        p.now = params->local_time;
     }
     if (p.max_length < 2)
         return inl_fail(&env, INLAY_ERROR_INVALID_ARGUMENT,
@@ -77,7 +78,8 @@ void inlay_dataset_get_info(const inlay_dataset *dataset, inlay_dataset_info *in
                                  .tokens = i->tokens,
                                  .supervised_tokens = i->supervised_tokens,
                                  .truncated_sequences = i->truncated_sequences,
-                                 .truncated_tokens = i->truncated_tokens};
+                                 .truncated_tokens = i->truncated_tokens,
+                                 .dropped_records = i->dropped_records};
     memcpy(info->format, i->format, sizeof(info->format));
 }
 
@@ -90,4 +92,17 @@ inlay_result inlay_dataset_get_record(const inlay_dataset *dataset, uint64_t ind
     return inl_fail(&dataset->env, INLAY_ERROR_UNSUPPORTED,
                     "there is no record %llu of prompt and completion",
                     (unsigned long long)index);
+}
+
+inlay_result inlay_dataset_get_sequence(const inlay_dataset *dataset, uint64_t index,
+                                        inlay_sequence *out)
+{
+    INL_REQUIRE(&dataset->env, out != NULL &&
+                                   index < inl_dataset_get_info(dataset->dataset)->sequences);
+    const inl_sequence *s =
+        inl_dataset_get_sequence(dataset->dataset, index, &out->tokens, &out->supervised);
+    out->count = s->count;
+    out->cut = s->cut;
+    out->record = s->record;
+    return INLAY_OK;
 }

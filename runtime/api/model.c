@@ -145,3 +145,10 @@ inlay_result inlay_detokenize(const inlay_model *model, int32_t id, bool first, 
         memcpy(bytes, text.data, text.size);
     return INLAY_OK;
 }
+
+const char *inlay_model_get_token(const inlay_model *model, int32_t id, size_t *size)
+{
+    inl_slice text = inl_tokenizer_text(model->model->tokenizer, id);
+    *size = text.size;
+    return text.data;
+}

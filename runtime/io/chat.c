@@ -112,8 +112,8 @@ inlay_result inl_chat_text_add(const inl_env *env, inl_chat_text *text, const ch
         return INLAY_OK;
     INL_TRY(inl_grow(env, (void **)&text->text, &text->cap, text->size + size, 1));
     memcpy(text->text + text->size, data, size);
-    inl_chat_span span = {.start = text->size, .size = size, .marker = marker,
-                          .supervised = supervised};
+    inl_chat_span span = {
+        .start = text->size, .size = size, .marker = marker, .supervised = supervised};
     text->size += size;
     return add_span(env, text, span);
 }
@@ -121,8 +121,11 @@ inlay_result inl_chat_text_add(const inl_env *env, inl_chat_text *text, const ch
 inlay_result inl_chat_text_add_token(const inl_env *env, inl_chat_text *text, int32_t token,
                                      bool supervised)
 {
-    inl_chat_span span = {.start = text->size, .marker = true, .supervised = supervised,
-                          .is_token = true, .token = token};
+    inl_chat_span span = {.start = text->size,
+                          .marker = true,
+                          .supervised = supervised,
+                          .is_token = true,
+                          .token = token};
     return add_span(env, text, span);
 }
 
@@ -134,4 +137,48 @@ inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_ch
     if (chat->own)
         return inl_model_chat_render(chat->own, input, text);
     return inl_named_chat_render(&chat->env, chat->named, info->bos, info->eos, input, text);
+}
+
+inl_text_part inl_chat_part(const inl_chat_text *text, const inl_chat_span *span)
+{
+    return (inl_text_part){.text = text->text ? text->text + span->start : NULL,
+                           .size = span->size,
+                           .parse_special = span->marker,
+                           .is_token = span->is_token,
+                           .token = span->token};
+}
+
+bool inl_chat_begins_with(const inl_chat_text *text, int32_t token)
+{
+    return text->count > 0 && text->spans[0].is_token && text->spans[0].token == token;
+}
+
+static inlay_result encode_text(const inl_chat *chat, const inl_chat_text *text, inl_ids *ids)
+{
+    const inl_tokenizer_info *info = inl_tokenizer_get_info(chat->tokenizer);
+    inl_place place = INL_PLACE_START;
+    inl_text_part *parts = inl_alloc(&chat->env, text->count, sizeof(*parts));
+    if (!parts)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < text->count; i++)
+        parts[i] = inl_chat_part(text, &text->spans[i]);
+    inlay_result result = INLAY_OK;
+    if (inl_chat_wants_bos(chat) && info->add_bos && info->bos >= 0 &&
+        !inl_chat_begins_with(text, info->bos))
+        result = inl_ids_push(&chat->env, ids, info->bos);
+    if (result == INLAY_OK)
+        result =
+            inl_encode_parts(&chat->env, chat->tokenizer, parts, text->count, &place, ids);
+    inl_free(&chat->env, parts);
+    return result;
+}
+
+inlay_result inl_chat_encode(inl_chat *chat, const inl_chat_input *input, inl_ids *ids)
+{
+    inl_chat_text text = {0};
+    inlay_result result = inl_chat_render(chat, input, &text);
+    if (result == INLAY_OK)
+        result = encode_text(chat, &text, ids);
+    inl_chat_text_free(&chat->env, &text);
+    return result;
 }

@@ -4,7 +4,8 @@
 #ifndef INL_IO_CHAT_H
 #define INL_IO_CHAT_H
 
-#include "io/source.h"
+#include "io/encode.h"
+#include "io/feed.h"
 #include "io/tokenizer.h"
 
 typedef struct inl_chat inl_chat;
@@ -15,7 +16,7 @@ typedef struct inl_chat_input {
     const json_t *options;  // an object of more names for the template, or NULL
     size_t learn_from;      // answers among the messages from here on are supervised
     bool prompt;            // the text ends where the assistant's next answer begins
-    const inl_source *source; // whose record it is, for messages
+    const inl_feed *source; // whose record it is, for messages
 } inl_chat_input;
 
 typedef struct inl_chat_span {
@@ -51,6 +52,12 @@ bool inl_chat_wants_bos(const inl_chat *chat);
 
 // Replaces what is in `text`. What the template does not take is INLAY_ERROR_BAD_FILE.
 inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_chat_text *text);
+// What is rendered as tokens, with BOS where it is wanted. Appends to `ids`.
+inlay_result inl_chat_encode(inl_chat *chat, const inl_chat_input *input, inl_ids *ids);
+// A span as the tokenizer takes it.
+inl_text_part inl_chat_part(const inl_chat_text *text, const inl_chat_span *span);
+// Whether the text begins with this token.
+bool inl_chat_begins_with(const inl_chat_text *text, int32_t token);
 void inl_chat_text_free(const inl_env *env, inl_chat_text *text);
 inlay_result inl_chat_text_add(const inl_env *env, inl_chat_text *text, const char *data,
                                size_t size, bool marker, bool supervised);

@@ -53,8 +53,8 @@ static json_t *specials_of(const inl_tokenizer *tokenizer)
 }
 
 inlay_result inl_model_chat_open(const inl_env *env, const inl_tokenizer *tokenizer,
-                                 const char *jinja, const inl_named_chat *like,
-                                 const char *choices, int64_t now, inl_model_chat **out)
+                                 const char *jinja, const inl_named_chat *like, const char *choices,
+                                 int64_t now, inl_model_chat **out)
 {
     char error[400] = "";
     *out = NULL;
@@ -96,8 +96,11 @@ void inl_model_chat_close(inl_model_chat **handle)
 static inlay_result run(inl_model_chat *chat, const inl_chat_input *input, const json_t *messages,
                         bool prompt, inl_jinja_output *out, char *error, size_t room)
 {
-    inl_jinja_input in = {.messages = messages, .tools = input->tools, .options = input->options,
-                          .specials = chat->specials, .add_generation_prompt = prompt,
+    inl_jinja_input in = {.messages = messages,
+                          .tools = input->tools,
+                          .options = input->options,
+                          .specials = chat->specials,
+                          .add_generation_prompt = prompt,
                           .now = chat->now};
     return inl_jinja_render(chat->jinja, &in, out, error, room);
 }
@@ -106,15 +109,16 @@ static inlay_result render(rendering *r)
 {
     char error[400] = "";
     inl_model_chat *chat = r->chat;
-    inlay_result result = run(chat, r->input, r->input->messages, r->input->prompt, &r->out, error,
-                              sizeof(error));
+    inlay_result result =
+        run(chat, r->input, r->input->messages, r->input->prompt, &r->out, error, sizeof(error));
     if (result == INLAY_ERROR_BAD_FILE)
-        return inl_source_fail(r->input->source, result,
-                               "the model's chat template does not take the record: %s", error);
+        return inl_feed_fail(r->input->source, result,
+                             "the model's chat template does not take the record: %s", error);
     if (result == INLAY_ERROR_UNSUPPORTED)
         return inl_fail(&chat->env, result,
                         "the model's chat template needs what is not supported (%s); choose one "
-                        "of %s", error, chat->choices);
+                        "of %s",
+                        error, chat->choices);
     return result;
 }
 
@@ -357,7 +361,8 @@ static inlay_result mark_turns(rendering *r)
     if (answers > 0 && seen == 0)
         return inl_fail(&r->chat->env, INLAY_ERROR_UNSUPPORTED,
                         "the model's chat template does not show where the assistant speaks; "
-                        "choose one of %s", r->chat->choices);
+                        "choose one of %s",
+                        r->chat->choices);
     return INLAY_OK;
 }
 

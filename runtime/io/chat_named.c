@@ -258,9 +258,9 @@ static inlay_result add_string(renderer *r, const char *words, size_t size, bool
 
 static inlay_result cannot(const renderer *r, size_t index, const char *what)
 {
-    return inl_source_fail(r->input->source, INLAY_ERROR_BAD_FILE,
-                           "message %zu has %s, which the template %s does not write", index + 1,
-                           what, r->chat->name);
+    return inl_feed_fail(r->input->source, INLAY_ERROR_BAD_FILE,
+                         "message %zu has %s, which the template %s does not write", index + 1,
+                         what, r->chat->name);
 }
 
 // A content: a string, or parts of which each is text.
@@ -315,9 +315,9 @@ static inlay_result add_preset(renderer *r)
 static inlay_result unknown_role(const renderer *r, size_t index)
 {
     const json_t *message = json_array_get(r->input->messages, index);
-    return inl_source_fail(r->input->source, INLAY_ERROR_BAD_FILE,
-                           "message %zu has the role \"%.64s\" (known: system, user, assistant)",
-                           index + 1, json_string_value(json_object_get(message, "role")));
+    return inl_feed_fail(r->input->source, INLAY_ERROR_BAD_FILE,
+                         "message %zu has the role \"%.64s\" (known: system, user, assistant)",
+                         index + 1, json_string_value(json_object_get(message, "role")));
 }
 
 static inlay_result render_messages(renderer *r)
@@ -342,9 +342,10 @@ static inlay_result render_messages(renderer *r)
         }
     }
     if (system != SIZE_MAX)
-        return inl_source_fail(r->input->source, INLAY_ERROR_BAD_FILE,
-                               "the template %s needs a user's message right after the system "
-                               "message", r->chat->name);
+        return inl_feed_fail(r->input->source, INLAY_ERROR_BAD_FILE,
+                             "the template %s needs a user's message right after the system "
+                             "message",
+                             r->chat->name);
     return r->input->prompt ? add_marker(r, r->chat->assistant.open, false) : INLAY_OK;
 }
 
@@ -353,8 +354,8 @@ inlay_result inl_named_chat_render(const inl_env *env, const inl_named_chat *cha
 {
     renderer r = {.env = env, .chat = chat, .input = input, .bos = bos, .eos = eos, .text = text};
     if (input->tools)
-        return inl_source_fail(input->source, INLAY_ERROR_BAD_FILE,
-                               "the record has tools, which the template %s does not write",
-                               chat->name);
+        return inl_feed_fail(input->source, INLAY_ERROR_BAD_FILE,
+                             "the record has tools, which the template %s does not write",
+                             chat->name);
     return render_messages(&r);
 }

@@ -51,20 +51,21 @@ static void name_reasoning(json_t *message)
 }
 
 // A message of the file, checked, as a new one.
-static inlay_result add_message(const inl_source *s, const json_t *message, json_t *messages)
+static inlay_result add_message(const inl_feed *s, const json_t *message, json_t *messages)
 {
     if (!json_is_string(json_object_get(message, "role")) || !is_content(message))
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE,
-                               "message %zu has no string \"role\" or \"content\"",
-                               json_array_size(messages) + 1);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                             "message %zu has no string \"role\" or \"content\"",
+                             json_array_size(messages) + 1);
     json_t *copy = json_object();
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)message, key, value)
-        if (!json_is_null(value) && json_object_set(copy, key, value) != 0) {
-            json_decref(copy);
-            return INLAY_ERROR_OUT_OF_MEMORY;
-        }
+    json_object_foreach((json_t *)message, key,
+                        value) if (!json_is_null(value) && json_object_set(copy, key, value) != 0)
+    {
+        json_decref(copy);
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    }
     name_reasoning(copy);
     return append(messages, copy);
 }
@@ -76,10 +77,10 @@ typedef struct speaker {
 } speaker;
 
 static const speaker speakers[] = {
-    {"human", "user"},    {"user", "user"},           {"gpt", "assistant"},
+    {"human", "user"},          {"user", "user"},         {"gpt", "assistant"},
     {"assistant", "assistant"}, {"chatgpt", "assistant"}, {"bing", "assistant"},
-    {"bard", "assistant"}, {"model", "assistant"},    {"system", "system"},
-    {"tool", "tool"},     {"observation", "tool"},    {"function_response", "tool"},
+    {"bard", "assistant"},      {"model", "assistant"},   {"system", "system"},
+    {"tool", "tool"},           {"observation", "tool"},  {"function_response", "tool"},
     {"function_call", "calls"}, {"tool_call", "calls"},
 };
 
@@ -97,7 +98,7 @@ static json_t *call_of(json_t *function)
 }
 
 // A value that is a call, or a list of calls, as JSON text.
-static inlay_result add_calls(const inl_source *s, const char *text, json_t *messages)
+static inlay_result add_calls(const inl_feed *s, const char *text, json_t *messages)
 {
     json_t *value = json_loads(text, 0, NULL);
     json_t *calls = json_array();
@@ -109,33 +110,34 @@ static inlay_result add_calls(const inl_source *s, const char *text, json_t *mes
         result = named ? append(calls, call_of(one)) : INLAY_ERROR_BAD_FILE;
     }
     if (result == INLAY_OK)
-        result = append(messages, json_pack("{s:s, s:O}", "role", "assistant", "tool_calls",
-                                            calls));
+        result =
+            append(messages, json_pack("{s:s, s:O}", "role", "assistant", "tool_calls", calls));
     json_decref(value);
     json_decref(calls);
     if (result == INLAY_ERROR_BAD_FILE)
-        return inl_source_fail(s, result, "turn %zu is a call, but its value is not the JSON of "
-                                          "a \"name\" and \"arguments\"",
-                               json_array_size(messages) + 1);
+        return inl_feed_fail(s, result,
+                             "turn %zu is a call, but its value is not the JSON of "
+                             "a \"name\" and \"arguments\"",
+                             json_array_size(messages) + 1);
     return result;
 }
 
-static inlay_result add_turn(const inl_source *s, const json_t *turn, json_t *messages)
+static inlay_result add_turn(const inl_feed *s, const json_t *turn, json_t *messages)
 {
     const json_t *from = json_object_get(turn, "from");
     const json_t *value = json_object_get(turn, "value");
     if (!from && json_object_get(turn, "role"))
         return add_message(s, turn, messages);
     if (!json_is_string(from) || !json_is_string(value))
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE,
-                               "turn %zu has no string \"from\" or \"value\"",
-                               json_array_size(messages) + 1);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                             "turn %zu has no string \"from\" or \"value\"",
+                             json_array_size(messages) + 1);
     const char *role = role_of(json_string_value(from));
     if (!role)
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE,
-                               "turn %zu is from \"%.64s\" (known: human, gpt, system, tool, "
-                               "function_call, observation)",
-                               json_array_size(messages) + 1, json_string_value(from));
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                             "turn %zu is from \"%.64s\" (known: human, gpt, system, tool, "
+                             "function_call, observation)",
+                             json_array_size(messages) + 1, json_string_value(from));
     if (strcmp(role, "calls") == 0)
         return add_calls(s, json_string_value(value), messages);
     return add_text(messages, role, value);
@@ -149,15 +151,15 @@ static bool is_given(const json_t *value)
 }
 
 // "tools": a list, or the JSON of one.
-static inlay_result read_tools(const inl_source *s, const json_t *record, inl_conversation *c)
+static inlay_result read_tools(const inl_feed *s, const json_t *record, inl_conversation *c)
 {
     json_t *tools = json_object_get(record, "tools");
     if (!is_given(tools))
         return INLAY_OK;
-    c->tools = json_is_string(tools) ? json_loads(json_string_value(tools), 0, NULL)
-                                     : json_incref(tools);
+    c->tools =
+        json_is_string(tools) ? json_loads(json_string_value(tools), 0, NULL) : json_incref(tools);
     if (!json_is_array(c->tools))
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "\"tools\" is not a list");
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"tools\" is not a list");
     if (json_array_size(c->tools) == 0) {
         json_decref(c->tools);
         c->tools = NULL;
@@ -165,23 +167,23 @@ static inlay_result read_tools(const inl_source *s, const json_t *record, inl_co
     return INLAY_OK;
 }
 
-static inlay_result read_options(const inl_source *s, const json_t *record, inl_conversation *c)
+static inlay_result read_options(const inl_feed *s, const json_t *record, inl_conversation *c)
 {
     json_t *options = json_object_get(record, "chat_template_kwargs");
     if (!is_given(options))
         return INLAY_OK;
     if (!json_is_object(options))
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "\"chat_template_kwargs\" is no object");
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"chat_template_kwargs\" is no object");
     c->options = json_incref(options);
     return INLAY_OK;
 }
 
-static inlay_result add_list(const inl_source *s, const json_t *record, const char *key,
+static inlay_result add_list(const inl_feed *s, const json_t *record, const char *key,
                              json_t *messages)
 {
     const json_t *list = json_object_get(record, key);
     if (!json_is_array(list) || json_array_size(list) == 0)
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "\"%s\" is not a list of messages", key);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"%s\" is not a list of messages", key);
     bool turns = strcmp(key, "conversations") == 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
@@ -190,18 +192,18 @@ static inlay_result add_list(const inl_source *s, const json_t *record, const ch
     return INLAY_OK;
 }
 
-static inlay_result add_system(const inl_source *s, const json_t *record, json_t *messages)
+static inlay_result add_system(const inl_feed *s, const json_t *record, json_t *messages)
 {
     const json_t *system = json_object_get(record, "system");
     if (!is_given(system))
         return INLAY_OK;
     if (!json_is_string(system))
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "\"system\" is not a string");
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"system\" is not a string");
     return add_text(messages, "system", system);
 }
 
 // After it `out` is the caller's to free, on failure too.
-static inlay_result start(const inl_source *s, const json_t *record, inl_conversation *out)
+static inlay_result start(const inl_feed *s, const json_t *record, inl_conversation *out)
 {
     *out = (inl_conversation){.messages = json_array()};
     if (!out->messages)
@@ -210,7 +212,7 @@ static inlay_result start(const inl_source *s, const json_t *record, inl_convers
     return read_options(s, record, out);
 }
 
-inlay_result inl_conversation_read(const inl_source *source, const json_t *record, const char *key,
+inlay_result inl_conversation_read(const inl_feed *source, const json_t *record, const char *key,
                                    inl_conversation *out)
 {
     INL_TRY(start(source, record, out));
@@ -219,7 +221,7 @@ inlay_result inl_conversation_read(const inl_source *source, const json_t *recor
     return add_list(source, record, key, out->messages);
 }
 
-inlay_result inl_conversation_read_pair(const inl_source *source, const json_t *record,
+inlay_result inl_conversation_read_pair(const inl_feed *source, const json_t *record,
                                         inl_conversation *out)
 {
     INL_TRY(start(source, record, out));
@@ -228,8 +230,8 @@ inlay_result inl_conversation_read_pair(const inl_source *source, const json_t *
     return add_list(source, record, "completion", out->messages);
 }
 
-static inlay_result text_of(const inl_source *s, const json_t *record, const char *key,
-                            bool optional, const char **out)
+static inlay_result text_of(const inl_feed *s, const json_t *record, const char *key, bool optional,
+                            const char **out)
 {
     const json_t *text = json_object_get(record, key);
     *out = NULL;
@@ -238,11 +240,11 @@ static inlay_result text_of(const inl_source *s, const json_t *record, const cha
     *out = json_string_value(text);
     if (*out)
         return INLAY_OK;
-    return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "\"%s\" is not a string", key);
+    return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"%s\" is not a string", key);
 }
 
 // Turns before this one: [[question, answer], ...].
-static inlay_result add_history(const inl_source *s, const json_t *record, json_t *messages)
+static inlay_result add_history(const inl_feed *s, const json_t *record, json_t *messages)
 {
     const json_t *history = json_object_get(record, "history");
     if (!is_given(history))
@@ -251,15 +253,15 @@ static inlay_result add_history(const inl_source *s, const json_t *record, json_
         const json_t *question = json_array_get(json_array_get(history, i), 0);
         const json_t *answer = json_array_get(json_array_get(history, i), 1);
         if (!json_is_string(question) || !json_is_string(answer))
-            return inl_source_fail(s, INLAY_ERROR_BAD_FILE,
-                                   "\"history\" entry %zu is not a question and an answer", i + 1);
+            return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                                 "\"history\" entry %zu is not a question and an answer", i + 1);
         INL_TRY(add_text(messages, "user", question));
         INL_TRY(add_text(messages, "assistant", answer));
     }
     return INLAY_OK;
 }
 
-inlay_result inl_conversation_read_alpaca(const inl_source *source, const json_t *record,
+inlay_result inl_conversation_read_alpaca(const inl_feed *source, const json_t *record,
                                           bool alpaca_prompt, inl_conversation *out)
 {
     const char *instruction, *input, *output;
@@ -270,8 +272,8 @@ inlay_result inl_conversation_read_alpaca(const inl_source *source, const json_t
     INL_TRY(text_of(source, record, "output", false, &output));
     INL_TRY(add_system(source, record, messages));
     if (input && alpaca_prompt && json_array_size(messages) == 0)
-        INL_TRY(append(messages, json_pack("{s:s, s:s}", "role", "system", "content",
-                                           ALPACA_WITH_INPUT)));
+        INL_TRY(append(messages,
+                       json_pack("{s:s, s:s}", "role", "system", "content", ALPACA_WITH_INPUT)));
     INL_TRY(add_history(source, record, messages));
     const char *between = !input ? "" : alpaca_prompt ? "\n\n### Input:\n" : "\n";
     INL_TRY(append(messages, json_pack("{s:s, s:s++}", "role", "user", "content", instruction,

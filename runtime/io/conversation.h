@@ -4,7 +4,7 @@
 #ifndef INL_IO_CONVERSATION_H
 #define INL_IO_CONVERSATION_H
 
-#include "io/source.h"
+#include "io/feed.h"
 
 typedef struct inl_conversation {
     json_t *messages; // of objects with a string "role"; owned, as all here
@@ -15,13 +15,13 @@ typedef struct inl_conversation {
 
 // From a record of "messages", of "conversations", and of a "prompt" and a "completion" that are
 // lists. `record` must be an object; what is wrong in it is INLAY_ERROR_BAD_FILE, with its place.
-inlay_result inl_conversation_read(const inl_source *source, const json_t *record, const char *key,
+inlay_result inl_conversation_read(const inl_feed *source, const json_t *record, const char *key,
                                    inl_conversation *out);
-inlay_result inl_conversation_read_pair(const inl_source *source, const json_t *record,
+inlay_result inl_conversation_read_pair(const inl_feed *source, const json_t *record,
                                         inl_conversation *out);
 // From "instruction", "input" and "output". alpaca_prompt: the input gets Alpaca's heading and
 // opening sentence, else it follows the instruction on a line of its own.
-inlay_result inl_conversation_read_alpaca(const inl_source *source, const json_t *record,
+inlay_result inl_conversation_read_alpaca(const inl_feed *source, const json_t *record,
                                           bool alpaca_prompt, inl_conversation *out);
 void inl_conversation_free(inl_conversation *conversation);
 

@@ -44,8 +44,7 @@ inlay_result inl_corpus_push(const inl_env *env, inl_corpus *corpus, inl_sequenc
     return INLAY_OK;
 }
 
-inlay_result inl_corpus_mark(const inl_env *env, inl_corpus *corpus, size_t marked,
-                             bool supervised)
+inlay_result inl_corpus_mark(const inl_env *env, inl_corpus *corpus, size_t marked, bool supervised)
 {
     size_t count = corpus->tokens.count;
     INL_TRY(inl_grow(env, (void **)&corpus->supervised, &corpus->supervised_cap, count, 1));

@@ -15,6 +15,7 @@ typedef struct inl_corpus {
     char format[32];
     uint32_t max_length;
     uint64_t records;
+    uint64_t dropped; // records without a supervised token
     inl_ids tokens; // of all sequences, end to end
     uint8_t *supervised; // (tokens.count)
     size_t supervised_cap;

@@ -23,7 +23,8 @@ static void fill_info(inl_dataset *d)
 {
     const inl_corpus *c = &d->corpus;
     inl_dataset_info info = {.max_length = c->max_length, .records = c->records,
-                             .sequences = c->count, .rows = d->packed.rows};
+                             .sequences = c->count, .rows = d->packed.rows,
+                             .dropped_records = c->dropped};
     memcpy(info.format, c->format, sizeof(info.format));
     for (size_t i = 0; i < c->count; i++) {
         const inl_sequence *s = &c->sequences[i];
@@ -286,6 +287,15 @@ void inl_dataset_get_row(const inl_dataset *dataset, uint64_t row, inl_row *out)
     *out = (inl_row){.count = p->counts[row], .supervised = p->supervised[row],
                      .tokens = p->tokens + base, .starts = p->starts + base,
                      .labels = p->labels + base};
+}
+
+const inl_sequence *inl_dataset_get_sequence(const inl_dataset *dataset, uint64_t index,
+                                             const int32_t **tokens, const uint8_t **supervised)
+{
+    const inl_sequence *s = &dataset->corpus.sequences[index];
+    *tokens = dataset->corpus.tokens.data + s->start;
+    *supervised = dataset->corpus.supervised + s->start;
+    return s;
 }
 
 uint64_t inl_dataset_hash(const inl_dataset *dataset)

@@ -4,6 +4,7 @@
 #ifndef INL_IO_DATASET_H
 #define INL_IO_DATASET_H
 
+#include "io/pack.h"
 #include "io/tokenizer.h"
 
 typedef struct inl_dataset inl_dataset;
@@ -30,6 +31,7 @@ typedef struct inl_dataset_info {
     uint32_t max_length;
     uint64_t records, sequences, rows, tokens, supervised_tokens;
     uint64_t truncated_sequences, truncated_tokens;
+    uint64_t dropped_records; // without a token to learn
 } inl_dataset_info;
 
 // One packed row. Arrays of max_length; entries from `count` on are padding: token 0, its own
@@ -55,6 +57,9 @@ void inl_dataset_close(inl_dataset **dataset);
 const inl_dataset_info *inl_dataset_get_info(const inl_dataset *dataset);
 // `row` < info.rows. Pointers live as long as the dataset.
 void inl_dataset_get_row(const inl_dataset *dataset, uint64_t row, inl_row *out);
+// `index` < info.sequences. Pointers live as long as the dataset.
+const inl_sequence *inl_dataset_get_sequence(const inl_dataset *dataset, uint64_t index,
+                                             const int32_t **tokens, const uint8_t **supervised);
 // XXH3-64 of all rows and max_length: what a checkpoint compares.
 uint64_t inl_dataset_hash(const inl_dataset *dataset);
 // Prompt and completion of a prompt-completion record; false for other formats or a bad index.

@@ -6,8 +6,8 @@
 #include <zstd.h>
 #endif
 
-#define CHUNK (1u << 18)          // bytes unpacked at a time
-#define MAX_WINDOW (256u << 20)   // a record longer than this is no record but a bomb
+#define CHUNK (1u << 18)        // bytes unpacked at a time
+#define MAX_WINDOW (256u << 20) // a record longer than this is no record but a bomb
 
 void inl_input_skip(inl_input *in, uint64_t count)
 {

@@ -4,7 +4,7 @@
 #include "io/chat.h"
 #include "io/conversation.h"
 #include "io/encode.h"
-#include "io/source.h"
+#include "io/feed.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -28,10 +28,9 @@ struct reader {
     const inl_tokenizer_info *model;
     const inl_dataset_params *params;
     const char *name;
-    inl_source source;
+    inl_feed source;
     const record_format *format;
     inl_corpus *corpus;
-    uint64_t dropped; // records without a supervised token
     // Conversations alone.
     inl_chat *chat;
     inl_chat_text chat_text;
@@ -83,7 +82,7 @@ static inlay_result end_sequence(reader *r, size_t start)
     if (s.supervised > 0)
         return inl_corpus_push(r->env, c, s);
     c->tokens.count = start;
-    r->dropped++;
+    c->dropped++;
     return INLAY_OK;
 }
 
@@ -94,7 +93,7 @@ static inlay_result get_string(const reader *r, const json_t *object, const char
     *out = json_object_get(object, key);
     if (json_is_string(*out))
         return INLAY_OK;
-    return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE, "\"%s\" is not a string", key);
+    return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE, "\"%s\" is not a string", key);
 }
 
 static inlay_result read_text(reader *r, const json_t *object)
@@ -126,13 +125,6 @@ static inlay_result read_pair(reader *r, const json_t *object)
 }
 
 // ---- conversations
-
-static inl_text_part part_of(const inl_chat_text *text, const inl_chat_span *span)
-{
-    return (inl_text_part){.text = text->text ? text->text + span->start : NULL,
-                           .size = span->size, .parse_special = span->marker,
-                           .is_token = span->is_token, .token = span->token};
-}
 
 // Spans of one kind in a row are read as one text.
 static inlay_result push_spans(reader *r)
@@ -192,7 +184,7 @@ static inlay_result push_chat(reader *r)
     inl_place place = INL_PLACE_START;
     INL_TRY(inl_grow(r->env, (void **)&r->parts, &r->part_cap, text->count, sizeof(*r->parts)));
     for (size_t i = 0; i < text->count; i++)
-        r->parts[i] = part_of(text, &text->spans[i]);
+        r->parts[i] = inl_chat_part(text, &text->spans[i]);
     INL_TRY(push_spans(r));
     r->whole.count = 0;
     INL_TRY(inl_encode_parts(r->env, r->tokenizer, r->parts, text->count, &place,
@@ -212,16 +204,16 @@ static inlay_result push_chat(reader *r)
 static inlay_result push_conversation(reader *r, inl_conversation *c, inlay_result result)
 {
     if (result == INLAY_OK) {
-        const inl_chat_input input = {.messages = c->messages, .tools = c->tools,
-                                      .options = c->options, .learn_from = c->learn_from,
+        const inl_chat_input input = {.messages = c->messages,
+                                      .tools = c->tools,
+                                      .options = c->options,
+                                      .learn_from = c->learn_from,
                                       .source = &r->source};
         result = inl_chat_render(r->chat, &input, &r->chat_text);
     }
     inl_conversation_free(c);
     INL_TRY(result);
-    const inl_chat_text *text = &r->chat_text;
-    if (inl_chat_wants_bos(r->chat) &&
-        !(text->count > 0 && text->spans[0].is_token && text->spans[0].token == r->model->bos))
+    if (inl_chat_wants_bos(r->chat) && !inl_chat_begins_with(&r->chat_text, r->model->bos))
         INL_TRY(push_bos(r));
     return push_chat(r);
 }
@@ -264,19 +256,19 @@ static inlay_result read_id(reader *r, const json_t *object, size_t index)
     if (!get_integer(json_object_get(object, "input_ids"), index, 0, &id) ||
         !get_integer(json_object_get(object, "labels"), index, id, &label) ||
         !get_integer(json_object_get(object, "attention_mask"), index, 1, &mask))
-        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
-                               "entry %zu of the token lists is no integer", index + 1);
+        return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                             "entry %zu of the token lists is no integer", index + 1);
     if (mask == 0) // padding
         return INLAY_OK;
     if (id < 0 || id >= r->model->vocab)
-        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
-                               "token %zu is %lld, but there are %u tokens", index + 1,
-                               (long long)id, r->model->vocab);
+        return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                             "token %zu is %lld, but there are %u tokens", index + 1, (long long)id,
+                             r->model->vocab);
     if (label != -100 && label != id)
-        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
-                               "label %zu is %lld, but the token there is %lld (labels repeat the "
-                               "tokens, or are -100)",
-                               index + 1, (long long)label, (long long)id);
+        return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                             "label %zu is %lld, but the token there is %lld (labels repeat the "
+                             "tokens, or are -100)",
+                             index + 1, (long long)label, (long long)id);
     return push_token(r, (int32_t)id, label != -100);
 }
 
@@ -287,8 +279,8 @@ static inlay_result read_ids(reader *r, const json_t *object)
     for (size_t i = 0; i < INL_COUNT(keys); i++) {
         const json_t *list = json_object_get(object, keys[i]);
         if (list && (!json_is_array(list) || json_array_size(list) != count))
-            return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
-                                   "\"%s\" is not a list of %zu integers", keys[i], count);
+            return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                                 "\"%s\" is not a list of %zu integers", keys[i], count);
     }
     for (size_t i = 0; i < count; i++)
         INL_TRY(read_id(r, object, i));
@@ -336,7 +328,8 @@ static void list_keys(const json_t *object, char *out, size_t room)
     const char *key;
     json_t *value;
     out[0] = '\0';
-    json_object_foreach((json_t *)object, key, value) {
+    json_object_foreach((json_t *)object, key, value)
+    {
         size_t size = strlen(out);
         snprintf(out + size, room - size, "%s\"%.24s\"", size ? ", " : "", key);
     }
@@ -350,11 +343,11 @@ static inlay_result choose_format(reader *r, const json_t *object)
     if (!r->format) {
         char keys[160];
         list_keys(object, keys, sizeof(keys));
-        return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
-                               "the record has neither \"text\" nor \"prompt\" and "
-                               "\"completion\" nor \"messages\" nor \"conversations\" nor "
-                               "\"instruction\" and \"output\" nor \"input_ids\"; it has %s",
-                               keys[0] ? keys : "nothing");
+        return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                             "the record has neither \"text\" nor \"prompt\" and "
+                             "\"completion\" nor \"messages\" nor \"conversations\" nor "
+                             "\"instruction\" and \"output\" nor \"input_ids\"; it has %s",
+                             keys[0] ? keys : "nothing");
     }
     snprintf(r->corpus->format, sizeof(r->corpus->format), "%s", r->format->name);
     if (r->format->chat)
@@ -368,10 +361,10 @@ static inlay_result choose_format(reader *r, const json_t *object)
 static inlay_result other_format(reader *r)
 {
     const char *second = r->format->keys[1];
-    return inl_source_fail(&r->source, INLAY_ERROR_BAD_FILE,
-                           "the record is not like the first one, which has \"%s\"%s%s%s%s",
-                           r->format->keys[0], second ? " and \"" : "", second ? second : "",
-                           second ? "\"" : "", r->format->lists ? " as lists" : "");
+    return inl_feed_fail(&r->source, INLAY_ERROR_BAD_FILE,
+                         "the record is not like the first one, which has \"%s\"%s%s%s%s",
+                         r->format->keys[0], second ? " and \"" : "", second ? second : "",
+                         second ? "\"" : "", r->format->lists ? " as lists" : "");
 }
 
 static inlay_result read_object(reader *r, const json_t *object)
@@ -388,10 +381,10 @@ static inlay_result read_object(reader *r, const json_t *object)
 
 static inlay_result read_records(reader *r, const char *data, uint64_t size, inl_data_kind kind)
 {
-    INL_TRY(inl_source_open(r->env, r->name, data, size, kind, &r->source));
+    INL_TRY(inl_feed_open(r->env, r->name, data, size, kind, &r->source));
     for (;;) {
         json_t *object;
-        INL_TRY(inl_source_next(&r->source, &object));
+        INL_TRY(inl_feed_next(&r->source, &object));
         if (!object)
             break;
         inlay_result result = read_object(r, object);
@@ -442,10 +435,10 @@ static inlay_result report(const reader *r)
                  "%s: %llu of %zu sequences are longer than %u tokens; %llu tokens were cut off",
                  r->name, (unsigned long long)sequences, c->count, r->params->max_length,
                  (unsigned long long)tokens);
-    if (r->dropped > 0)
+    if (c->dropped > 0)
         inl_logf(r->env, INLAY_LOG_WARN,
                  "%s: %llu of %llu records have no token to learn within %u tokens; left out",
-                 r->name, (unsigned long long)r->dropped, (unsigned long long)c->records,
+                 r->name, (unsigned long long)c->dropped, (unsigned long long)c->records,
                  r->params->max_length);
     return INLAY_OK;
 }
@@ -463,11 +456,11 @@ inlay_result inl_corpus_read(const inl_env *env, const inl_tokenizer *tokenizer,
     reader r = {.env = env, .tokenizer = tokenizer, .params = params, .name = name, .corpus = out};
     r.model = inl_tokenizer_get_info(tokenizer);
     *out = (inl_corpus){.max_length = params->max_length};
-    inlay_result result = kind == INL_DATA_TXT ? read_stream(&r, data, size)
-                                               : read_records(&r, data, size, kind);
+    inlay_result result =
+        kind == INL_DATA_TXT ? read_stream(&r, data, size) : read_records(&r, data, size, kind);
     if (result == INLAY_OK)
         result = report(&r);
-    inl_source_close(&r.source);
+    inl_feed_close(&r.source);
     inl_chat_close(&r.chat);
     inl_chat_text_free(env, &r.chat_text);
     inl_free(env, r.parts);

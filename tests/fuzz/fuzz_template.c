@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *nul = size > 0 ? memchr(data, '\0', size) : NULL;
     size_t length = nul ? (size_t)(nul - data) : size;
     char *template = inl_strndup(&env, (const char *)data, length);
-    inl_source source = {.kind = INL_DATA_JSONL, .place = "line 1"};
+    inl_feed source = {.kind = INL_DATA_JSONL, .place = "line 1"};
     source.input = (inl_input){.env = &env, .name = "fuzz"};
     inl_chat *chat;
     inl_chat_text text = {0};
@@ -64,8 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (chat) {
         json_t *messages = messages_of(nul ? nul + 1 : data, nul ? size - length - 1 : 0);
         for (int prompt = 0; prompt < 2; prompt++) {
-            inl_chat_input input = {.messages = messages, .tools = prompt ? messages : NULL,
-                                    .prompt = prompt, .source = &source};
+            inl_chat_input input = {.messages = messages,
+                                    .tools = prompt ? messages : NULL,
+                                    .prompt = prompt,
+                                    .source = &source};
             errors = 0;
             result = inl_chat_render(chat, &input, &text);
             fuzz_require(errors == (result != INLAY_OK));

@@ -94,7 +94,7 @@ static inlay_result tokenize(const inl_env *env, void *user)
 {
     const fixture *f = user;
     inlay_model *model;
-    int32_t ids[64];
+    int32_t ids[128];
     size_t count = INL_COUNT(ids), size = 16;
     char bytes[16];
     INL_TRY(inlay_model_open(&model, env, f->model_path, NULL));
@@ -102,8 +102,47 @@ static inlay_result tokenize(const inl_env *env, void *user)
                                          &(inlay_tokenize_params){true, true}, ids, &count);
     if (result == INLAY_OK)
         result = inlay_detokenize(model, ids[1], false, bytes, &size);
+    count = INL_COUNT(ids);
+    if (result == INLAY_OK)
+        result = inlay_chat_tokenize(model, "[{\"role\": \"user\", \"content\": \"a\"}]",
+                                     &(inlay_chat_params){.chat_template = "chatml"}, ids, &count);
+    if (result == INLAY_OK) {
+        assert_true(count > 10 && count < INL_COUNT(ids));
+        assert_non_null(inlay_model_get_token(model, ids[0], &size));
+        assert_true(size > 0);
+    }
     inlay_model_close(&model);
     return result;
+}
+
+static void test_chat(void **state)
+{
+    fixture *f = *state;
+    inlay_chat_params params = {.chat_template = "chatml"};
+    const char *messages = "[{\"role\": \"user\", \"content\": \"a\"}]";
+    inlay_model *model;
+    int32_t ids[128];
+    size_t count = 0;
+    assert_int_equal(inlay_model_open(&model, NULL, f->model_path, NULL), INLAY_OK);
+    assert_int_not_equal(inlay_chat_tokenize(model, messages, &params, NULL, &count), INLAY_OK);
+    size_t needed = count--;
+    assert_int_equal(inlay_chat_tokenize(model, messages, &params, ids, &count),
+                     INLAY_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(count, needed);
+    assert_int_equal(inlay_chat_tokenize(model, messages, &params, ids, &count), INLAY_OK);
+    params.no_generation_prompt = true;
+    assert_int_equal(inlay_chat_tokenize(model, messages, &params, ids, &count), INLAY_OK);
+    assert_true(count < needed);
+    for (int i = 0; i < 4; i++) {
+        static const char *const bad[] = {"", "{}", "[{\"role\": 1}]", "[]"};
+        assert_int_equal(inlay_chat_tokenize(model, bad[i], &params, ids, &count),
+                         INLAY_ERROR_BAD_FILE);
+        count = INL_COUNT(ids);
+    }
+    params.chat_template = "nobody's";
+    assert_int_equal(inlay_chat_tokenize(model, messages, &params, ids, &count),
+                     INLAY_ERROR_UNSUPPORTED);
+    inlay_model_close(&model);
 }
 
 static void test_model(void **state)
@@ -258,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),
+        cmocka_unit_test(test_chat),
         cmocka_unit_test(test_dataset),
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_plan),

@@ -68,7 +68,7 @@ typedef struct command {
 } command;
 
 extern const command command_devices, command_info, command_tokenize, command_train, command_eval,
-    command_generate, command_convert, command_merge;
+    command_generate, command_convert, command_data, command_merge;
 
 // ---- the first steps of every command (setup.c)
 
@@ -123,8 +123,26 @@ typedef struct model_options {
     {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(opts_, base.quantize),             \
      .help = "the layers' matrices at load", .choices = quantize_names}
 
+// How conversations become text, for an options struct that has a member `chat`.
+typedef struct chat_options {
+    const char *chat_template; // a name, or a .jinja file
+    int64_t local_time;        // seconds since 1970; 0: now
+    char *text;                // what the file holds, or NULL
+} chat_options;
+#define CHAT_ARGS(opts_)                                                                           \
+    {.name = "chat-template", .type = ARG_STRING, .offset = offsetof(opts_, chat.chat_template),   \
+     .value = "NAME|FILE", .help = "for conversations: a name like chatml, or a .jinja file; "     \
+     "default: the model's own"},                                                                  \
+    {.name = "chat-date", .type = ARG_CUSTOM, .offset = offsetof(opts_, chat.local_time),          \
+     .value = "YYYY-MM-DD", .help = "for templates that write the date; default: today",           \
+     .parse = setup_parse_date, .expected = "a date like 2026-01-31"}
+
 extern const char *const quantize_names[]; // in the order of inlay_quantize
 bool setup_parse_size(const char *text, void *bytes);
+bool setup_parse_date(const char *text, void *seconds);
+// Reads the template's file, if it is one, and the clock. False: that has failed, and was said.
+bool setup_chat(chat_options *chat);
+void setup_chat_free(chat_options *chat);
 // False: the command ends here with *code (help was shown, or the arguments are wrong).
 bool setup_args(args *a, const command *c, int argc, char **argv, int *code);
 void setup_log(const common_options *common);

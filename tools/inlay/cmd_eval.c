@@ -12,7 +12,8 @@
 typedef struct options {
     common_options common;
     model_options base;
-    const char *data, *chat_template;
+    chat_options chat;
+    const char *data;
     uint32_t max_length, show;
     bool no_packing, exact_match, json;
 } options;
@@ -24,8 +25,7 @@ static const arg table[] = {
     {.name = "max-length", .type = ARG_UINT, .offset = offsetof(options, max_length), .value = "N",
      .help = "tokens in a row (default: the model's context, at most 512)", .min = 2,
      .max = 1 << 22},
-    {.name = "chat-template", .type = ARG_STRING, .offset = offsetof(options, chat_template),
-     .value = "NAME", .help = "for messages; default: the model's own, recognised"},
+    CHAT_ARGS(options),
     {.name = "no-packing", .type = ARG_FLAG, .offset = offsetof(options, no_packing),
      .help = "one sequence a row"},
     QUANTIZE_ARG(options),
@@ -51,7 +51,8 @@ typedef struct session {
 static int open_inputs(session *s, const options *o)
 {
     inlay_dataset_params data = {.max_length = o->max_length,
-                                 .chat_template = o->chat_template,
+                                 .chat_template = o->chat.chat_template,
+                                 .local_time = o->chat.local_time,
                                  .no_packing = o->no_packing};
     inlay_result result = setup_model(&o->base, &s->model, &s->adapter);
     if (result == INLAY_OK)
@@ -223,7 +224,7 @@ static int run(const command *self, int argc, char **argv)
         return code;
     setup_log(&o.common);
     session s = {.shown = json_array()};
-    code = open_inputs(&s, &o);
+    code = setup_chat(&o.chat) ? open_inputs(&s, &o) : EXIT_BAD_INPUT;
     if (code == EXIT_OK)
         code = evaluate(&s, &o);
     inlay_dataset_close(&s.data);
@@ -231,6 +232,7 @@ static int run(const command *self, int argc, char **argv)
     inlay_model_close(&s.model);
     inlay_device_destroy(&s.device);
     json_decref(s.shown);
+    setup_chat_free(&o.chat);
     return code;
 }
 

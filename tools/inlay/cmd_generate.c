@@ -2,6 +2,7 @@
 // inlay generate: continues a prompt; the continuation alone goes to stdout, as it comes.
 #include "answer.h"
 #include "interrupt.h"
+#include "json_out.h"
 #include "progress.h"
 
 #include <stdlib.h>
@@ -9,7 +10,9 @@
 typedef struct options {
     common_options common;
     model_options base;
-    const char *prompt;
+    chat_options chat;
+    const char *prompt, *system;
+    bool is_chat;
     uint32_t tokens, top_k, seed;
     double temperature, top_p;
 } options;
@@ -20,6 +23,11 @@ static const arg table[] = {
      .value = "PROMPT", .help = "the text to go on from; may be empty"},
     {.name = "max-new-tokens", .letter = 'n', .type = ARG_UINT, .offset = offsetof(options, tokens),
      .value = "N", .help = "at most so many tokens (default 256)", .max = 1e9},
+    {.name = "chat", .type = ARG_FLAG, .offset = offsetof(options, is_chat),
+     .help = "PROMPT is a user's message, the answer is the assistant's"},
+    {.name = "system", .type = ARG_TEXT, .offset = offsetof(options, system), .value = "TEXT",
+     .help = "with --chat: a system message before it"},
+    CHAT_ARGS(options),
     QUANTIZE_ARG(options),
     {.name = "temperature", .type = ARG_REAL, .offset = offsetof(options, temperature),
      .value = "T", .help = "0 is greedy (default 0)", .max = 100.0, .heading = "Sampling"},
@@ -54,11 +62,41 @@ static bool write_out(void *user, const char *bytes, size_t size)
     return written;
 }
 
+static void add_message(json_t *messages, const char *role, const char *text)
+{
+    json_t *message = json_object();
+    json_put(message, "role", json_words(role));
+    json_put(message, "content", json_words(text));
+    json_array_append_new(messages, message);
+}
+
+// The prompt as a conversation's tokens.
+static inlay_result ask(session *s, const options *o)
+{
+    inlay_chat_params params = {.chat_template = o->chat.chat_template,
+                                .local_time = o->chat.local_time};
+    json_t *messages = json_array();
+    if (o->system)
+        add_message(messages, "system", o->system);
+    add_message(messages, "user", o->prompt);
+    char *text = json_line(messages);
+    inlay_result result = inlay_chat_tokenize(s->model, text, &params, NULL, &s->count);
+    if (s->count > 0) { // that was the number of them
+        s->ids = xalloc(s->count, sizeof(*s->ids));
+        result = inlay_chat_tokenize(s->model, text, &params, s->ids, &s->count);
+    }
+    json_decref(messages);
+    free(text);
+    return result;
+}
+
 static int open_inputs(session *s, const options *o)
 {
     inlay_result result = setup_model(&o->base, &s->model, &s->adapter);
     if (result != INLAY_OK)
         return cli_exit_input(result);
+    if (o->is_chat)
+        return cli_exit_input(ask(s, o));
     s->ids = answer_ids(s->model, o->prompt, true, &s->count);
     return s->ids ? EXIT_OK : EXIT_FAILED;
 }
@@ -92,7 +130,7 @@ static int generate(session *s, const options *o)
                                        .top_k = o->top_k,
                                        .top_p = (float)o->top_p,
                                        .seed = o->seed},
-                            .at_start = *o->prompt == '\0'};
+                            .at_start = o->is_chat || *o->prompt == '\0'};
     uint32_t tokens = 0;
     double start = clock_seconds();
     interrupt_remember();
@@ -119,7 +157,11 @@ static int run(const command *self, int argc, char **argv)
         return code;
     setup_log(&o.common);
     session s = {0};
-    code = open_inputs(&s, &o);
+    if (!o.is_chat && (o.system || o.chat.chat_template)) {
+        cli_error("--system and --chat-template belong to --chat");
+        return EXIT_BAD_INPUT;
+    }
+    code = setup_chat(&o.chat) ? open_inputs(&s, &o) : EXIT_BAD_INPUT;
     if (code == EXIT_OK)
         code = generate(&s, &o);
     inlay_generator_destroy(&s.generator);
@@ -127,11 +169,12 @@ static int run(const command *self, int argc, char **argv)
     inlay_model_close(&s.model);
     inlay_device_destroy(&s.device);
     free(s.ids);
+    setup_chat_free(&o.chat);
     return code;
 }
 
 const command command_generate = {
     .name = "generate",
-    .usage = "generate -m MODEL [-a ADAPTER[:SCALE]]... -p PROMPT [-n N] [options]",
+    .usage = "generate -m MODEL [-a ADAPTER[:SCALE]]... -p PROMPT [-n N] [--chat] [options]",
     .summary = "continues a prompt",
     .run = run};

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const command *const commands[] = {&command_train,    &command_eval, &command_generate,
-                                          &command_tokenize, &command_convert,
-                                          &command_merge,    &command_info, &command_devices};
+static const command *const commands[] = {&command_train,   &command_eval,  &command_generate,
+                                          &command_data,    &command_convert, &command_merge,
+                                          &command_tokenize, &command_info,  &command_devices};
 
 static void print_help(void)
 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The first steps of every command.
+#define _DEFAULT_SOURCE // timegm
 #define _POSIX_C_SOURCE 200809L
 #include "cli.h"
 #include "files.h"
@@ -7,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 const char *const quantize_names[] = {"none", "nf4", "q8_0", "q4_0", NULL};
@@ -67,6 +69,48 @@ bool setup_require(const args *a, const char *const *names, int *code)
         return false;
     }
     return true;
+}
+
+// Noon of a day, which is the same day wherever one looks from.
+bool setup_parse_date(const char *text, void *seconds)
+{
+    int year, month, day;
+    char rest;
+    if (sscanf(text, "%4d-%2d-%2d%c", &year, &month, &day, &rest) != 3 || year < 1971 ||
+        month < 1 || month > 12 || day < 1 || day > 31)
+        return false;
+    struct tm t = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day, .tm_hour = 12};
+    time_t time = timegm(&t);
+    *(int64_t *)seconds = (int64_t)time;
+    return t.tm_mday == day; // not the 31st of June
+}
+
+bool setup_chat(chat_options *chat)
+{
+    const char *name = chat->chat_template;
+    size_t size = name ? strlen(name) : 0;
+    if (chat->local_time == 0) {
+        time_t now = time(NULL);
+        struct tm here;
+        localtime_r(&now, &here);
+        chat->local_time = (int64_t)timegm(&here);
+    }
+    if (size < 6 || strcmp(name + size - 6, ".jinja") != 0)
+        return true;
+    chat->text = file_read(name, &size);
+    if (!chat->text)
+        cli_error("%s: there is no such file", name);
+    else if (!strstr(chat->text, "{%") && !strstr(chat->text, "{{"))
+        cli_error("%s: this is no Jinja template", name);
+    else
+        chat->chat_template = chat->text;
+    return chat->chat_template == chat->text;
+}
+
+void setup_chat_free(chat_options *chat)
+{
+    free(chat->text);
+    chat->text = NULL;
 }
 
 // Where compiled pipelines are kept; NULL when there is no such place. Allocated.

@@ -134,10 +134,9 @@ static const arg table[] = {
      .help = "of the adapter's first values, the shuffle and dropout (default 0)",
      .max = UINT32_MAX},
 
-    {.name = "chat-template", .type = ARG_STRING, .offset = AT(chat_template), .value = "NAME",
-     .help = "for messages; default: the model's own, recognised", .heading = "Data"},
     {.name = "no-packing", .type = ARG_FLAG, .offset = AT(no_packing),
-     .help = "one sequence a row"},
+     .help = "one sequence a row", .heading = "Data"},
+    CHAT_ARGS(train_options),
     {.name = "no-eos", .type = ARG_FLAG, .offset = AT(no_eos),
      .help = "no end-of-sequence token after text and completions"},
     {.name = "no-shuffle", .type = ARG_FLAG, .offset = AT(no_shuffle),
@@ -207,12 +206,16 @@ bool train_options_read(train_options *o, const command *self, int argc, char **
     }
     setup_log(&o->common);
     o->no_steps = args_is_set(&a, "max-steps") && o->max_steps == 0;
-    return check(&a, o, code);
+    if (!check(&a, o, code))
+        return false;
+    *code = EXIT_BAD_INPUT;
+    return setup_chat(&o->chat);
 }
 
 void train_options_free(train_options *o)
 {
     config_free(&o->config);
+    setup_chat_free(&o->chat);
 }
 
 // ---- for the library
@@ -225,7 +228,8 @@ inlay_model_params train_model_params(const train_options *o)
 inlay_dataset_params train_dataset_params(const train_options *o)
 {
     return (inlay_dataset_params){.max_length = o->max_length,
-                                  .chat_template = o->chat_template,
+                                  .chat_template = o->chat.chat_template,
+                                  .local_time = o->chat.local_time,
                                   .no_packing = o->no_packing,
                                   .no_eos = o->no_eos};
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "io/source.h"
+#include "io/feed.h"
 
 #include <stdio.h>
 #include <string.h>
 
-inlay_result inl_source_fail(const inl_source *source, inlay_result result, const char *fmt, ...)
+inlay_result inl_feed_fail(const inl_feed *source, inlay_result result, const char *fmt, ...)
 {
     char text[512];
     va_list args;
@@ -15,7 +15,7 @@ inlay_result inl_source_fail(const inl_source *source, inlay_result result, cons
                     text);
 }
 
-static void set_place(inl_source *s)
+static void set_place(inl_feed *s)
 {
     if (s->kind == INL_DATA_JSON)
         snprintf(s->place, sizeof(s->place), "record %llu", (unsigned long long)s->record);
@@ -23,25 +23,25 @@ static void set_place(inl_source *s)
         snprintf(s->place, sizeof(s->place), "line %llu", (unsigned long long)s->line);
 }
 
-static inlay_result parse(inl_source *s, const char *text, uint64_t size, json_t **record)
+static inlay_result parse(inl_feed *s, const char *text, uint64_t size, json_t **record)
 {
     json_error_t error;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!value)
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "invalid JSON at byte %d: %s",
-                               error.position, error.text);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "invalid JSON at byte %d: %s", error.position,
+                             error.text);
     if (json_is_object(value)) {
         *record = value;
         return INLAY_OK;
     }
     json_decref(value);
-    return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "the record is not a JSON object");
+    return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "the record is not a JSON object");
 }
 
 // ---- lines of JSON
 
 // The length of the next line without its end; *step is what to skip behind it.
-static inlay_result find_line(inl_source *s, uint64_t *size, uint64_t *step)
+static inlay_result find_line(inl_feed *s, uint64_t *size, uint64_t *step)
 {
     inl_input *in = &s->input;
     for (uint64_t from = 0;;) {
@@ -69,7 +69,7 @@ static bool is_blank(const char *text, uint64_t size)
     return true;
 }
 
-static inlay_result next_line(inl_source *s, json_t **record)
+static inlay_result next_line(inl_feed *s, json_t **record)
 {
     inl_input *in = &s->input;
     for (;;) {
@@ -90,7 +90,7 @@ static inlay_result next_line(inl_source *s, json_t **record)
 // ---- a JSON array, or values in a row
 
 // The next byte that is no blank; '\0' at the end.
-static inlay_result peek(inl_source *s, char *out)
+static inlay_result peek(inl_feed *s, char *out)
 {
     inl_input *in = &s->input;
     *out = '\0';
@@ -137,7 +137,7 @@ static bool scan_value(json_scan *scan, const char *data, uint64_t size)
     return false;
 }
 
-static inlay_result take_value(inl_source *s, json_t **record)
+static inlay_result take_value(inl_feed *s, json_t **record)
 {
     inl_input *in = &s->input;
     json_scan scan = {0};
@@ -151,39 +151,39 @@ static inlay_result take_value(inl_source *s, json_t **record)
     return result;
 }
 
-static inlay_result bad_array(inl_source *s, const char *what)
+static inlay_result bad_array(inl_feed *s, const char *what)
 {
     s->record++;
     set_place(s);
-    return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "invalid JSON: %s", what);
+    return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "invalid JSON: %s", what);
 }
 
-static inlay_result next_value(inl_source *s, json_t **record)
+static inlay_result next_value(inl_feed *s, json_t **record)
 {
     char c;
     INL_TRY(peek(s, &c));
-    if (s->state == SOURCE_START) {
-        s->state = c == '[' ? SOURCE_ITEM : SOURCE_VALUES;
+    if (s->state == FEED_START) {
+        s->state = c == '[' ? FEED_ITEM : FEED_VALUES;
         if (c == '[') {
             inl_input_skip(&s->input, 1);
             INL_TRY(peek(s, &c));
             if (c == ']')
-                s->state = SOURCE_BEHIND_ITEM;
+                s->state = FEED_BEHIND_ITEM;
         }
     }
-    if (s->state == SOURCE_BEHIND_ITEM && (c == ',' || c == ']')) {
-        s->state = c == ',' ? SOURCE_ITEM : SOURCE_END;
+    if (s->state == FEED_BEHIND_ITEM && (c == ',' || c == ']')) {
+        s->state = c == ',' ? FEED_ITEM : FEED_END;
         inl_input_skip(&s->input, 1);
         INL_TRY(peek(s, &c));
-    } else if (s->state == SOURCE_BEHIND_ITEM) {
+    } else if (s->state == FEED_BEHIND_ITEM) {
         return bad_array(s, c ? "a comma or ] is missing before it" : "the array has no end");
     }
-    if (s->state == SOURCE_END)
+    if (s->state == FEED_END)
         return c ? bad_array(s, "something stands behind the array") : INLAY_OK;
     if (!c)
-        return s->state == SOURCE_VALUES ? INLAY_OK : bad_array(s, "the array has no end");
-    if (s->state == SOURCE_ITEM)
-        s->state = SOURCE_BEHIND_ITEM;
+        return s->state == FEED_VALUES ? INLAY_OK : bad_array(s, "the array has no end");
+    if (s->state == FEED_ITEM)
+        s->state = FEED_BEHIND_ITEM;
     return take_value(s, record);
 }
 
@@ -212,7 +212,7 @@ static bool scan_row(csv_scan *scan, const char *data, uint64_t size)
     return false;
 }
 
-static inlay_result find_row(inl_source *s, uint64_t *size)
+static inlay_result find_row(inl_feed *s, uint64_t *size)
 {
     inl_input *in = &s->input;
     csv_scan scan = {0};
@@ -220,12 +220,12 @@ static inlay_result find_row(inl_source *s, uint64_t *size)
         INL_TRY(inl_input_more(in));
     *size = scan.at;
     if (scan.field == FIELD_QUOTED)
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "a quoted field has no end");
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "a quoted field has no end");
     return INLAY_OK;
 }
 
 // The field at *at, up to its comma or the row's end, into s->field without its quotes.
-static inlay_result take_field(inl_source *s, const char *row, uint64_t size, uint64_t *at,
+static inlay_result take_field(inl_feed *s, const char *row, uint64_t size, uint64_t *at,
                                size_t *length)
 {
     INL_TRY(inl_grow(s->input.env, (void **)&s->field, &s->field_cap, size - *at + 1, 1));
@@ -243,22 +243,23 @@ static inlay_result take_field(inl_source *s, const char *row, uint64_t size, ui
         s->field[(*length)++] = c;
     }
     if (*at < size && row[*at] != ',')
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "text stands behind a field's closing "
-                                                        "quote, at byte %llu of the row",
-                               (unsigned long long)*at + 1);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                             "text stands behind a field's closing "
+                             "quote, at byte %llu of the row",
+                             (unsigned long long)*at + 1);
     return INLAY_OK;
 }
 
-static inlay_result add_field(inl_source *s, json_t *fields, size_t length)
+static inlay_result add_field(inl_feed *s, json_t *fields, size_t length)
 {
     json_t *text = json_stringn(s->field, length);
     if (!text)
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "field %zu is not UTF-8",
-                               json_array_size(fields) + 1);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "field %zu is not UTF-8",
+                             json_array_size(fields) + 1);
     return json_array_append_new(fields, text) == 0 ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
-static inlay_result split_row(inl_source *s, const char *row, uint64_t size, json_t *fields)
+static inlay_result split_row(inl_feed *s, const char *row, uint64_t size, json_t *fields)
 {
     for (uint64_t at = 0;; at++) {
         size_t length;
@@ -270,7 +271,7 @@ static inlay_result split_row(inl_source *s, const char *row, uint64_t size, jso
 }
 
 // The fields of the next row that is not blank; NULL at the end.
-static inlay_result next_fields(inl_source *s, json_t **fields)
+static inlay_result next_fields(inl_feed *s, json_t **fields)
 {
     inl_input *in = &s->input;
     *fields = NULL;
@@ -301,24 +302,24 @@ static inlay_result next_fields(inl_source *s, json_t **fields)
     }
 }
 
-static inlay_result check_columns(inl_source *s)
+static inlay_result check_columns(inl_feed *s)
 {
     size_t count = json_array_size(s->columns);
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++)
             if (json_equal(json_array_get(s->columns, i), json_array_get(s->columns, j)))
-                return inl_source_fail(s, INLAY_ERROR_BAD_FILE, "two columns are called \"%.64s\"",
-                                       json_string_value(json_array_get(s->columns, i)));
+                return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "two columns are called \"%.64s\"",
+                                     json_string_value(json_array_get(s->columns, i)));
     return INLAY_OK;
 }
 
-static inlay_result name_fields(inl_source *s, json_t *fields, json_t **record)
+static inlay_result name_fields(inl_feed *s, json_t *fields, json_t **record)
 {
     size_t count = json_array_size(s->columns);
     if (json_array_size(fields) != count)
-        return inl_source_fail(s, INLAY_ERROR_BAD_FILE,
-                               "the row has %zu fields, but the first row names %zu columns",
-                               json_array_size(fields), count);
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                             "the row has %zu fields, but the first row names %zu columns",
+                             json_array_size(fields), count);
     json_t *object = json_object();
     for (size_t i = 0; i < count; i++)
         if (json_object_set(object, json_string_value(json_array_get(s->columns, i)),
@@ -330,7 +331,7 @@ static inlay_result name_fields(inl_source *s, json_t *fields, json_t **record)
     return INLAY_OK;
 }
 
-static inlay_result next_row(inl_source *s, json_t **record)
+static inlay_result next_row(inl_feed *s, json_t **record)
 {
     json_t *fields;
     if (!s->columns) {
@@ -349,14 +350,14 @@ static inlay_result next_row(inl_source *s, json_t **record)
 
 // ----
 
-inlay_result inl_source_open(const inl_env *env, const char *name, const char *data, uint64_t size,
-                             inl_data_kind kind, inl_source *out)
+inlay_result inl_feed_open(const inl_env *env, const char *name, const char *data, uint64_t size,
+                           inl_data_kind kind, inl_feed *out)
 {
-    *out = (inl_source){.kind = kind & ~INL_DATA_ZSTD};
+    *out = (inl_feed){.kind = kind & ~INL_DATA_ZSTD};
     return inl_input_open(env, name, data, size, kind & INL_DATA_ZSTD, &out->input);
 }
 
-void inl_source_close(inl_source *source)
+void inl_feed_close(inl_feed *source)
 {
     if (source->input.env)
         inl_free(source->input.env, source->field);
@@ -364,7 +365,7 @@ void inl_source_close(inl_source *source)
     inl_input_close(&source->input);
 }
 
-inlay_result inl_source_next(inl_source *source, json_t **record)
+inlay_result inl_feed_next(inl_feed *source, json_t **record)
 {
     *record = NULL;
     if (source->kind == INL_DATA_JSON)
