@@ -22,9 +22,9 @@ static void add_scaled(double *a, double factor, const double *b, uint32_t n)
         a[i] += factor * b[i];
 }
 
-void inl_dense_orthonormalize(double *x, uint32_t rows, uint32_t cols)
+void inl_dense_orthonormalize(double *x, uint32_t done, uint32_t rows, uint32_t cols)
 {
-    for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t r = done; r < rows; r++) {
         double *row = x + (uint64_t)r * cols, before = sqrt(dot(row, row, cols));
         for (uint32_t pass = 0; pass < 2; pass++)
             for (uint32_t q = 0; q < r; q++) {

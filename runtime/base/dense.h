@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 // Makes the rows of x [rows, cols] orthonormal, each by what the rows before it leave of it
-// (Gram-Schmidt, twice). A row that they leave nothing of becomes zero.
-void inl_dense_orthonormalize(double *x, uint32_t rows, uint32_t cols);
+// (Gram-Schmidt, twice); the first `done` are so already. A row that nothing is left of becomes
+// zero.
+void inl_dense_orthonormalize(double *x, uint32_t done, uint32_t rows, uint32_t cols);
 // The eigenvalues of the symmetric a [n, n], largest first, and their vectors as the rows of
 // `vectors` [n, n], by Jacobi's rotations. a is used up.
 void inl_dense_eigen(double *a, uint32_t n, double *values, double *vectors);

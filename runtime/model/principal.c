@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// PiSSA: subspace iteration. X spans what may be the leading right singular vectors; a round takes
-// it to Y = X W^T, made orthonormal, and to Y W, whose own singular vectors, of a few rows, are the
-// next X. It has converged when X W^T is what the singular values and left vectors say it is.
+// PiSSA: block Krylov iteration. X spans what may be the leading right singular vectors. A round
+// takes it to U = X W^T, made orthonormal to all U's before, and to B = U W, whose rows, made
+// orthonormal, are the next X. After some rounds the singular vectors of all B's together, of a few
+// hundred rows, are the next first X. It has converged when X W^T is what the singular values and
+// left vectors say it is.
 #include "model/principal.h"
 #include "base/dense.h"
 #include "base/rng.h"
@@ -9,13 +11,13 @@
 #include <math.h>
 #include <string.h>
 
-#define EXTRA_ROWS 8         // beyond twice the rank: what is wanted converges sooner with more
-#define WHOLE_UP_TO 96       // a matrix with a side no larger is taken as a whole
-#define ROUNDS_MOST 100
-#define RITZ_EVERY 8         // rounds, where the small problem has many rows
-#define RITZ_ROWS 64
-#define TOLERANCE 2e-6       // of the largest singular value: f32 products leave about as much
-#define STREAM 0x50695353u   // of the first X's random numbers
+#define EXTRA_ROWS 8       // of X, beyond the rank
+#define WHOLE_UP_TO 96     // a matrix with a side no larger is taken as a whole
+#define KRYLOV_ROWS 192    // of all B's: their small problem grows with the cube
+#define KRYLOV_ROUNDS 8    // at most, before there is a new first X
+#define ROUNDS_MOST 120
+#define TOLERANCE 2e-6     // of the largest singular value: f32 products leave about as much
+#define STREAM 0x50695353u // of the first X's random numbers
 
 // A matrix on the device and the two products with it.
 typedef struct matrix {
@@ -106,50 +108,55 @@ static inlay_result multiply(matrix *m, bool backward, const double *from, doubl
 
 // ---- PiSSA
 
-// W is near the sum of values[i] left[i] x[i]^T; all in double, n rows each.
+// W is near the sum of values[i] left[i] x[i]^T.
 typedef struct svd {
-    uint32_t n, rows, cols; // of W: rows, cols
-    double *x, *y, *left;   // [n, cols], [n, rows], [n, rows]
-    double *values, *gram, *turn, *turned; // [n], [n, n], [n, n], [n, cols]
+    uint32_t n, rows, cols, rounds; // rows of X; of W: rows, cols; rounds before a new first X
+    double *x, *y, *left;           // [n, cols], [n, rows], [n, rows]
+    double *u, *b;                  // of all rounds: [rounds n, rows], [rounds n, cols]
+    double *values, *gram, *turn;   // [rounds n], two of [rounds n, rounds n]
 } svd;
 
 static void free_svd(const inl_env *env, svd *s)
 {
-    double **all[] = {&s->x, &s->y, &s->left, &s->values, &s->gram, &s->turn, &s->turned};
+    double **all[] = {&s->x, &s->y, &s->left, &s->u, &s->b, &s->values, &s->gram, &s->turn};
     for (size_t i = 0; i < INL_COUNT(all); i++)
         inl_free(env, *all[i]);
 }
 
 static inlay_result make_svd(const inl_env *env, const inl_weight *w, uint32_t n, svd *s)
 {
-    *s = (svd){.n = n, .rows = w->rows, .cols = w->cols};
+    bool whole = n == INL_MIN(w->rows, w->cols);
+    uint32_t rounds = whole ? 1 : INL_MAX(1, INL_MIN(KRYLOV_ROUNDS, KRYLOV_ROWS / n));
+    uint64_t all = (uint64_t)rounds * n;
+    *s = (svd){.n = n, .rows = w->rows, .cols = w->cols, .rounds = rounds};
     s->x = inl_alloc(env, (uint64_t)n * w->cols, sizeof(double));
     s->y = inl_alloc(env, (uint64_t)n * w->rows, sizeof(double));
     s->left = inl_alloc(env, (uint64_t)n * w->rows, sizeof(double));
-    s->values = inl_alloc(env, n, sizeof(double));
-    s->gram = inl_alloc(env, (uint64_t)n * n, sizeof(double));
-    s->turn = inl_alloc(env, (uint64_t)n * n, sizeof(double));
-    s->turned = inl_alloc(env, (uint64_t)n * w->cols, sizeof(double));
-    return s->x && s->y && s->left && s->values && s->gram && s->turn && s->turned
+    s->u = inl_alloc(env, all * w->rows, sizeof(double));
+    s->b = inl_alloc(env, all * w->cols, sizeof(double));
+    s->values = inl_alloc(env, all, sizeof(double));
+    s->gram = inl_alloc(env, all * all, sizeof(double));
+    s->turn = inl_alloc(env, all * all, sizeof(double));
+    return s->x && s->y && s->left && s->u && s->b && s->values && s->gram && s->turn
                ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
-// Singular values and vectors of W restricted to the rows of y, from x = y W.
-static void ritz(svd *s)
+// The leading singular values and vectors of W restricted to the rows of u, from b = u W.
+static void ritz(svd *s, uint32_t count)
 {
-    inl_dense_gram(s->x, s->n, s->cols, s->gram);
-    inl_dense_eigen(s->gram, s->n, s->values, s->turn);
-    inl_dense_multiply(s->turn, s->y, s->n, s->n, s->rows, s->left);
-    inl_dense_multiply(s->turn, s->x, s->n, s->n, s->cols, s->turned);
+    inl_dense_gram(s->b, count, s->cols, s->gram);
+    inl_dense_eigen(s->gram, count, s->values, s->turn);
+    inl_dense_multiply(s->turn, s->u, s->n, count, s->rows, s->left);
+    inl_dense_multiply(s->turn, s->b, s->n, count, s->cols, s->x);
     for (uint32_t i = 0; i < s->n; i++) {
         s->values[i] = sqrt(fmax(s->values[i], 0.0));
         double factor = s->values[i] > 1e-9 * s->values[0] ? 1.0 / s->values[i] : 0.0;
         for (uint32_t c = 0; c < s->cols; c++)
-            s->x[(uint64_t)i * s->cols + c] = factor * s->turned[(uint64_t)i * s->cols + c];
+            s->x[(uint64_t)i * s->cols + c] *= factor;
     }
 }
 
-// The furthest that W x[i] is from values[i] left[i], of the first `rank`.
+// The furthest that W x[i], which is y, is from values[i] left[i], of the first `rank`.
 static double residual(const svd *s, uint32_t rank)
 {
     double worst = 0.0;
@@ -165,22 +172,32 @@ static double residual(const svd *s, uint32_t rank)
     return worst;
 }
 
+// Round `k` since x was a first X.
+static inlay_result go_round(matrix *m, svd *s, uint32_t k)
+{
+    uint64_t y = (uint64_t)s->n * s->rows, x = (uint64_t)s->n * s->cols;
+    memcpy(s->u + k * y, s->y, y * sizeof(double));
+    inl_dense_orthonormalize(s->u, k * s->n, (k + 1) * s->n, s->rows);
+    INL_TRY(multiply(m, true, s->u + k * y, s->b + k * x));
+    memcpy(s->x, s->b + k * x, x * sizeof(double));
+    return INLAY_OK;
+}
+
 // `rounds` 0: until it has converged.
 static inlay_result iterate(matrix *m, svd *s, uint32_t rank, uint32_t rounds)
 {
-    bool known = false;
     uint32_t most = rounds ? rounds : ROUNDS_MOST;
-    for (uint32_t i = 0; i < most; i++) {
+    for (uint32_t i = 0, k = 0; i < most; i++) {
         INL_TRY(multiply(m, false, s->x, s->y));
-        if (!rounds && known && residual(s, rank) <= TOLERANCE * s->values[0])
+        if (!rounds && i > 0 && k == 0 && residual(s, rank) <= TOLERANCE * s->values[0])
             return INLAY_OK;
-        inl_dense_orthonormalize(s->y, s->n, s->rows);
-        INL_TRY(multiply(m, true, s->y, s->x));
-        known = s->n <= RITZ_ROWS || i % RITZ_EVERY == 0 || i + 1 == most;
-        if (known)
-            ritz(s);
-        else
-            inl_dense_orthonormalize(s->x, s->n, s->cols);
+        INL_TRY(go_round(m, s, k++));
+        if (k == s->rounds || i + 1 == most) {
+            ritz(s, k * s->n);
+            k = 0;
+        } else {
+            inl_dense_orthonormalize(s->x, 0, s->n, s->cols);
+        }
     }
     return INLAY_OK;
 }
@@ -190,7 +207,7 @@ static uint32_t rows_for(const inl_weight *w, uint32_t rank, bool whole_rank)
     uint32_t side = INL_MIN(w->rows, w->cols);
     if (whole_rank)
         return rank;
-    return side <= WHOLE_UP_TO ? side : INL_MIN(2 * rank + EXTRA_ROWS, side);
+    return side <= WHOLE_UP_TO ? side : INL_MIN(rank + EXTRA_ROWS, side);
 }
 
 static inlay_result pissa(matrix *m, const inl_lora *lora, inl_lora_pair *p)
@@ -201,7 +218,7 @@ static inlay_result pissa(matrix *m, const inl_lora *lora, inl_lora_pair *p)
     for (uint64_t i = 0; result == INLAY_OK && i < (uint64_t)s.n * s.cols; i++)
         s.x[i] = (double)inl_rng_f32(STREAM, p->module, (uint32_t)i) - 0.5;
     if (result == INLAY_OK) {
-        inl_dense_orthonormalize(s.x, s.n, s.cols);
+        inl_dense_orthonormalize(s.x, 0, s.n, s.cols);
         result = iterate(m, &s, rank, lora->init_rounds);
     }
     for (uint32_t i = 0; result == INLAY_OK && i < rank; i++) {
@@ -229,7 +246,7 @@ static inlay_result olora(matrix *m, inl_lora_pair *p)
     if (result == INLAY_OK)
         result = multiply(m, false, x, q);
     if (result == INLAY_OK) {
-        inl_dense_orthonormalize(q, rank, p->out);
+        inl_dense_orthonormalize(q, 0, rank, p->out);
         result = multiply(m, true, q, x);
     }
     for (uint32_t i = 0; result == INLAY_OK && i < rank; i++) {

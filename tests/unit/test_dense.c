@@ -41,7 +41,8 @@ static void rows_become_orthonormal(void **state)
         double *x = random_matrix(rows, cols, i);
         for (uint32_t c = 0; c < cols; c++) // nearly the row before it
             x[(rows - 1) * cols + c] = x[(rows / 2) * cols + c] + 1e-7 * x[(rows - 1) * cols + c];
-        inl_dense_orthonormalize(x, rows, cols);
+        inl_dense_orthonormalize(x, 0, rows / 2, cols);
+        inl_dense_orthonormalize(x, rows / 2, rows, cols);
         assert_orthonormal(x, rows, cols);
         free(x);
     }
@@ -55,7 +56,7 @@ static void what_depends_becomes_zero(void **state)
         x[6 + c] = 0.0;
         x[18 + c] = x[c] - 2.0 * x[12 + c];
     }
-    inl_dense_orthonormalize(x, 5, 6);
+    inl_dense_orthonormalize(x, 0, 5, 6);
     for (uint32_t c = 0; c < 6; c++) {
         assert_true(x[6 + c] == 0.0 && x[18 + c] == 0.0);
         x[6 + c] = x[24 + c]; // the rows that are left
@@ -69,7 +70,7 @@ static void check_eigen(uint32_t n, const double *values)
 {
     double *v = random_matrix(n, n, n), *scaled = random_matrix(n, n, 0);
     double *a = random_matrix(n, n, 0), *found = random_matrix(n, n, 0), *got = scaled;
-    inl_dense_orthonormalize(v, n, n);
+    inl_dense_orthonormalize(v, 0, n, n);
     for (uint32_t r = 0; r < n; r++)
         for (uint32_t c = 0; c < n; c++) {
             a[r * n + c] = 0.0;

@@ -92,7 +92,7 @@ static const arg table[] = {
      .help = "all-linear (default), q_proj,v_proj,... or a regex on the path"},
     {.name = "init-lora-weights", .type = ARG_CUSTOM, .offset = AT(init),
      .value = "default|gaussian|pissa|pissa_niter_N|olora",
-     .help = "how A and B begin; with pissa and olora a file has twice the rank",
+     .help = "how A and B begin; pissa_niter_16 is quick; with these a file has twice the rank",
      .parse = parse_init, .expected = "default, gaussian, pissa, pissa_niter_N or olora"},
 
     {.name = "learning-rate", .type = ARG_REAL, .offset = AT(learning_rate), .value = "LR",

@@ -161,7 +161,8 @@ int train_run_save(train_run *run)
     char *path = path_join(folder, "adapter.gguf");
     if (result == INLAY_OK && info.use_dora) {
         (void)remove(path); // an earlier run's
-        cli_note("no adapter.gguf: GGUF has no place for DoRA's magnitudes");
+        cli_note("no adapter.gguf: GGUF has no place for DoRA's magnitudes; inlay merge makes a "
+                 "model of base and adapter");
     } else if (result == INLAY_OK)
         result = inlay_adapter_save_gguf(run->adapter, path);
     free(path);
