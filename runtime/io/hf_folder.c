@@ -24,6 +24,7 @@ typedef struct opening {
     inl_hf_config config;
     inl_gguf_view *view;
     uint32_t *seen; // [layers], a bit for each module that has its weight
+    uint32_t *matrices; // [layers], of experts
     bool embedding, norm, head;
 } opening;
 
@@ -111,12 +112,59 @@ static void note(opening *o, const inl_hf_name *name)
     o->head |= strcmp(name->gguf, "output.weight") == 0;
     if (name->module >= 0 && name->is_weight)
         o->seen[name->layer] |= 1u << name->module;
+    else if (name->layer < o->config.layers && name->is_weight)
+        o->matrices[name->layer]++;
+}
+
+// Each expert's gate and up are rows of one matrix, one below the other: views into the file.
+static inlay_result add_gates_and_ups(opening *o, const inl_safetensor *t, uint32_t layer,
+                                      uint32_t type)
+{
+    inl_gguf_tensor half = {.type = type,
+                            .dims = 2,
+                            .shape = {t->shape[2], t->shape[1] / 2},
+                            .bytes = t->bytes / t->shape[0] / 2};
+    for (uint32_t i = 0; i < 2 * o->config.experts; i++) {
+        char name[INL_HF_NAME_ROOM];
+        snprintf(name, sizeof(name), "blk.%u.ffn_%s_exps.%u.weight", layer, i % 2 ? "up" : "gate",
+                 i / 2);
+        half.data = (const uint8_t *)t->data + i * half.bytes;
+        INL_TRY(inl_gguf_view_tensor(o->view, name, &half));
+    }
+    return INLAY_OK;
+}
+
+static inlay_result add_fused(opening *o, const inl_safetensors *file, const inl_safetensor *t,
+                              uint32_t layer, bool gate_up)
+{
+    char name[INL_HF_NAME_ROOM];
+    uint32_t type = 0;
+    INL_TRY(find_type(o, file, t, &type));
+    if (t->dims != 3 || t->bytes == 0 || t->shape[0] != o->config.experts ||
+        (gate_up && t->shape[1] % 2 != 0))
+        return inl_fail(&o->folder->env, INLAY_ERROR_BAD_FILE,
+                        "%s: tensor %.200s is not one matrix for each of %u experts",
+                        inl_safetensors_path(file), t->name, o->config.experts);
+    o->matrices[layer] += o->config.experts << gate_up;
+    if (gate_up)
+        return add_gates_and_ups(o, t, layer, type);
+    inl_gguf_tensor all = {.type = type,
+                           .dims = 3,
+                           .shape = {t->shape[2], t->shape[1], t->shape[0]},
+                           .data = t->data,
+                           .bytes = t->bytes};
+    snprintf(name, sizeof(name), "blk.%u.ffn_down_exps.weight", layer);
+    return inl_gguf_view_tensor(o->view, name, &all);
 }
 
 static inlay_result add_tensor(opening *o, const inl_safetensors *file, const inl_safetensor *t)
 {
     inl_hf_name name;
     inl_gguf_tensor tensor = {0};
+    uint32_t layer;
+    bool gate_up;
+    if (inl_hf_is_fused(&o->config, t->name, &layer, &gate_up))
+        return add_fused(o, file, t, layer, gate_up);
     inl_hf_fate fate = inl_hf_translate(&o->config, t->name, &name);
     if (fate == INL_HF_IGNORE)
         return INLAY_OK;
@@ -138,7 +186,7 @@ static inlay_result missing(const opening *o, const char *name)
                     name);
 }
 
-// By the names the files have: later there are GGUF's alone. Experts are counted by the model.
+// By the names the files have: later there are GGUF's alone.
 static inlay_result check_complete(const opening *o)
 {
     if (!o->embedding)
@@ -157,6 +205,11 @@ static inlay_result check_complete(const opening *o)
             snprintf(name, sizeof(name), "model.layers.%u.%s.weight", layer, module);
             return missing(o, name);
         }
+        if (o->matrices[layer] != 3 * o->config.experts)
+            return inl_fail(&o->folder->env, INLAY_ERROR_BAD_FILE,
+                            "%s: model.layers.%u.mlp.experts has %u matrices, not three for each "
+                            "of %u experts",
+                            o->path, layer, o->matrices[layer], o->config.experts);
     }
     return INLAY_OK;
 }
@@ -182,7 +235,8 @@ static inlay_result add_tensors(opening *o)
 {
     const inl_hf_shards *s = &o->folder->shards;
     o->seen = inl_alloc(&o->folder->env, o->config.layers, sizeof(*o->seen));
-    if (!o->seen)
+    o->matrices = inl_alloc(&o->folder->env, o->config.layers, sizeof(*o->matrices));
+    if (!o->seen || !o->matrices)
         return INLAY_ERROR_OUT_OF_MEMORY;
     for (size_t i = 0; i < s->count; i++)
         for (uint32_t t = 0; t < inl_safetensors_count(s->files[i]); t++)
@@ -235,6 +289,7 @@ inlay_result inl_hf_folder_open(const inl_env *env, const char *path, inl_gguf *
     opening o = {.path = path, .folder = f, .config.file.env = *env};
     inlay_result result = build(&o, out);
     inl_free(env, o.seen);
+    inl_free(env, o.matrices);
     inl_gguf_view_destroy(&o.view);
     inl_hf_config_close(&o.config);
     if (result != INLAY_OK)

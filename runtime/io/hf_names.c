@@ -135,6 +135,18 @@ static inl_hf_fate translate_layer(const inl_hf_config *c, const char *name, inl
     return INL_HF_UNKNOWN;
 }
 
+bool inl_hf_is_fused(const inl_hf_config *c, const char *full, uint32_t *layer, bool *gate_up)
+{
+    char room[INL_HF_NAME_ROOM];
+    const char *rest = after(language_part(full, room), "model.layers.");
+    rest = rest ? take_number(rest, layer) : NULL;
+    const char *part = rest ? after(rest, "mlp.experts.") : NULL;
+    if (!part || *layer >= c->layers || c->experts == 0)
+        return false;
+    *gate_up = strcmp(part, "gate_up_proj") == 0;
+    return *gate_up || strcmp(part, "down_proj") == 0;
+}
+
 inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_name *out)
 {
     static const char *const whole[][2] = {{"model.embed_tokens.weight", "token_embd.weight"},

@@ -3,6 +3,7 @@
 """Models as Hugging Face folders: every command takes them; files that are missing, cut, or that
 contradict each other are one sentence with the file, exit code 2."""
 import json
+import math
 import shutil
 import struct
 
@@ -32,6 +33,30 @@ class Folders(CliTest):
         return self.refuse(2, [str(path), *says], "info", path)
 
 
+def make_mixture(f, fused=False):
+    """The llama becomes a mixture of 3 experts, each the feed-forward part that was there."""
+    f.config.update(architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", num_experts=3,
+                    num_experts_per_tok=2, moe_intermediate_size=64, norm_topk_prob=True,
+                    head_dim=8)
+    for layer in range(2):
+        path = f"model.layers.{layer}."
+        part = {name: f.tensors.pop(f"{path}mlp.{name}.weight")
+                for name in ("gate_proj", "up_proj", "down_proj")}
+        f.tensors[path + "mlp.gate.weight"] = ("F32", (3, 32), part["up_proj"][2][:3 * 32 * 4])
+        for name in ("q_norm", "k_norm"):
+            ones = struct.pack("<8f", *[1] * 8)
+            f.tensors[f"{path}self_attn.{name}.weight"] = ("F32", (8,), ones)
+        if fused:
+            f.tensors[path + "mlp.experts.gate_up_proj"] = (
+                "F32", (3, 128, 32), (part["gate_proj"][2] + part["up_proj"][2]) * 3)
+            f.tensors[path + "mlp.experts.down_proj"] = ("F32", (3, 32, 64),
+                                                         part["down_proj"][2] * 3)
+            continue
+        for expert in range(3):
+            for name, tensor in part.items():
+                f.tensors[f"{path}mlp.experts.{expert}.{name}.weight"] = tensor
+
+
 class Commands(Folders):
     def loss(self, *words):
         return self.succeed("eval", "-d", self.text, "--max-length", 32, "--json",
@@ -58,6 +83,12 @@ class Commands(Folders):
         self.assertLess(trained, self.loss("-m", self.hf))
         self.assertEqual(self.loss("-m", self.hf, "-a", out / "adapter.gguf"), trained)
         self.assert_no_scraps(out)
+
+    def test_experts(self):
+        one_by_one = self.loss("-m", self.fresh_folder(make_mixture, shards=3))
+        fused = self.fresh_folder(lambda f: make_mixture(f, True))
+        self.assertEqual(self.loss("-m", fused), one_by_one)
+        self.assertNotEqual(self.loss("-m", self.hf), one_by_one)  # the norms of heads
 
     def test_quantized(self):
         plain = self.loss("-m", self.hf)
@@ -131,6 +162,35 @@ class Settings(Folders):
 
 
 class Shards(Folders):
+    def test_experts(self):
+        def mixture(change, fused=False):
+            def both(f):
+                make_mixture(f, fused)
+                change(f)
+            return self.fresh_folder(both)
+
+        def put(name, value, fused=True):
+            path = "model.layers.1.mlp.experts."
+            return mixture(lambda f: f.tensors.update({path + name: value}), fused)
+        for key, value in (("decoder_sparse_step", 2), ("mlp_only_layers", [0]),
+                           ("num_experts_per_tok", 4), ("num_experts", 0)):
+            with self.subTest(key=key):
+                self.refuse_folder(mixture(lambda f, k=key, v=value: f.config.update({k: v})), key)
+        self.refuse_folder(mixture(lambda f: f.config.update(num_experts=4)),
+                           "model.layers.0.mlp.experts has 9 matrices", "of 4 experts")
+        self.refuse_folder(mixture(lambda f: f.config.update(num_experts=2)), "mlp.experts.2.")
+        for name in ("mlp.experts.1.up_proj.weight", "mlp.gate.weight"):
+            self.refuse_folder(mixture(lambda f, n=name: f.tensors.pop("model.layers.1." + n)),
+                               "model.layers.1.mlp.")
+        zeros = bytes(4 * 3 * 128 * 32)
+        for shape in ((2, 128, 48), (3, 127, 32), (384, 32), (1, 3, 128, 32)):
+            with self.subTest(shape=shape):
+                values = zeros[:4 * math.prod(shape)]
+                self.refuse_folder(put("gate_up_proj", ("F32", shape, values)), "gate_up_proj")
+        self.refuse_folder(put("gate_up_proj", ("I32", (3, 128, 32), zeros)), "gate_up_proj", "I32")
+        self.refuse_folder(put("gate_up_proj", ("F32", (3, 128, 32), zeros), False),
+                           "15 matrices")  # both ways of saving them
+
     def test_missing(self):
         path = self.fresh_folder()
         (path / "model.safetensors").unlink()

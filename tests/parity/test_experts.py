@@ -224,3 +224,17 @@ def test_peft_loads_what_was_trained_with_dropout(tmp_path):
     want = reference.logits(experts.load(model, tmp_path / "out"), SEQUENCES)
     for mine, theirs in zip(inlay.logits(), want, strict=True):
         assert compare.relative(mine, theirs) < BOUND
+
+
+def test_a_folder_of_fused_experts(tmp_path):
+    """As transformers 5 has them in memory, and saves them where it is told to."""
+    model = make_model(Case("fused", dict(hidden_size=60, head_dim=20, moe_intermediate_size=44)),
+                       47)
+    model.save_pretrained(tmp_path / "saved", save_original_format=False, max_shard_size="40KB")
+    vocabularies.bytes_alone_folder(tmp_path / "saved", model.config.vocab_size)
+    experts.write(tmp_path / "made", model.config, 3, 5, 47)
+    inlay = driver.run(tmp_path / "out", model=tmp_path / "saved", adapter=tmp_path / "made",
+                       sequences=SEQUENCES)
+    want = reference.logits(experts.load(model, tmp_path / "made"), SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), want, strict=True):
+        assert compare.relative(mine, theirs) < BOUND
