@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A mixture of experts in every weight format: gradients, and PEFT loads what inlay has trained."""
 import dataclasses
+import json
 
 import compare
 import corpus
@@ -238,3 +239,44 @@ def test_a_folder_of_fused_experts(tmp_path):
     want = reference.logits(experts.load(model, tmp_path / "made"), SEQUENCES)
     for mine, theirs in zip(inlay.logits(), want, strict=True):
         assert compare.relative(mine, theirs) < BOUND
+
+
+def test_merged_and_added_up(tmp_path):
+    """Each expert's matrix with its own pair added; two adapters with scales, one not of all."""
+    model, file = make_model(Case("merged"), 49), tmp_path / "model.gguf"
+    to_gguf.write(file, model, vocabularies.bytes_alone)
+    experts.write(tmp_path / "one", model.config, 3, 5, 49, router=True)
+    experts.write(tmp_path / "other", model.config, 2, 7, 50)
+    words = ["-a", f"{tmp_path / 'one'}:0.5", "-a", f"{tmp_path / 'other'}:-1.25"]
+    loss = {}
+    data = corpus.make(tmp_path, "text", 49)
+    for name, adapters in (("one", ["-a", tmp_path / "one"]), ("sum", words)):
+        driver.command("merge", "-m", file, *adapters, "-o", tmp_path / f"{name}.gguf")
+        for kind, given in (("merged", ["-m", tmp_path / f"{name}.gguf"]),
+                            ("added", ["-m", file, *adapters])):
+            loss[name, kind] = json.loads(driver.command(
+                "eval", *given, "-d", data, "--max-length", 61, "--json"))["loss"]
+        assert abs(loss[name, "merged"] / loss[name, "added"] - 1) < 1e-5
+    assert abs(loss["one", "added"] / loss["sum", "added"] - 1) > 1e-3
+    want = experts.load(make_model(Case("merged"), 49), tmp_path / "one").merge_and_unload()
+    inlay = driver.run(tmp_path / "out", model=tmp_path / "one.gguf", sequences=SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), reference.logits(want, SEQUENCES), strict=True):
+        assert compare.relative(mine, theirs) < BOUND
+
+
+def test_continued(tmp_path):
+    """Training goes on from any of the files that hold the adapter, at the same loss."""
+    model, file = make_model(Case("continued"), 51), tmp_path / "model.gguf"
+    to_gguf.write(file, model, vocabularies.bytes_alone)
+    experts.write(tmp_path / "peft", model.config, 2, 5, 51)
+    experts.load(model, tmp_path / "peft").save_pretrained(tmp_path / "fused")
+    driver.command("convert", "-m", file, "-a", tmp_path / "peft", "-o", tmp_path / "a.gguf")
+    data, losses = corpus.make(tmp_path, "text", 51), []
+    for adapter in ("peft", "fused", "a.gguf"):
+        out = tmp_path / f"{adapter}-on"
+        driver.command("train", "-m", file, "-d", data, "-o", out, "--adapter", tmp_path / adapter,
+                       "--max-steps", 2, "--max-length", 61, "--logging-steps", 1, "-q")
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert abs(losses[1][0] / losses[0][0] - 1) < 1e-6  # of other ranks: it goes on otherwise
+    assert losses[2] == pytest.approx(losses[0], rel=1e-6)
