@@ -283,10 +283,27 @@ static void check_options(kt_suite *suite)
     }
 }
 
+// Whose bits, offsets, integers and table other formats have too.
+static bool has_nothing_of_its_own(inl_format_id id)
+{
+    switch (id) {
+    case INL_FORMAT_Q4_1:
+    case INL_FORMAT_Q5_0:
+    case INL_FORMAT_Q5_1:
+    case INL_FORMAT_Q4_K:
+    case INL_FORMAT_IQ4_NL: return true;
+    default: return false;
+    }
+}
+
 void check_matmul(kt_suite *suite)
 {
     for (inl_format_id f = 0; f < INL_FORMAT_COUNT; f++) {
+        if (kt_quick(suite) && has_nothing_of_its_own(f))
+            continue;
         check_exact(suite, f);
+        if (!stands_for_others(f))
+            continue;
         check_shapes(suite, f);
         check_parts(suite, f);
     }

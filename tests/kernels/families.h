@@ -5,6 +5,17 @@
 
 #include "harness/kernel_test.h"
 
+// All formats are decoded through every kernel that reads weights. Those that one shader decodes
+// differ in nothing else: one of them is taken through its other options, for all.
+static inline bool stands_for_others(inl_format_id id)
+{
+    switch (inl_format_by_id(id)->tiling) {
+    case INL_TILING_PACKED: return id == INL_FORMAT_Q5_K;
+    case INL_TILING_NF4: return id == INL_FORMAT_NF4;
+    default: return true;
+    }
+}
+
 void check_matmul(kt_suite *suite);
 void check_lora(kt_suite *suite);
 void check_layer(kt_suite *suite);

@@ -26,6 +26,24 @@ static const uint8_t q4_0_blocks[36] = {
 #define BF16_ENCODED_CRC 0xb29bd016u
 #define BF16_DECODED_CRC 0xc8f0c0bbu
 #define F16_ENCODED_CRC 0xbad9887fu
+#define BLOCKS 256
+static const struct {
+    const char *name;
+    int scale_at, offset_at;
+    uint32_t decoded_crc;
+} block_vectors[] = {
+    {"Q4_1", 0, 2, 0x7867b1a7u},
+    {"Q5_0", 0, -1, 0x35db4d07u},
+    {"Q5_1", 0, 2, 0x76bb6a28u},
+    {"Q2_K", 80, 82, 0x0d6bf8aeu},
+    {"Q3_K", 108, -1, 0xe77267e1u},
+    {"Q4_K", 0, 2, 0xa663b6beu},
+    {"Q5_K", 0, 2, 0x6f036379u},
+    {"Q6_K", 208, -1, 0x0ba80133u},
+    {"IQ4_NL", 0, -1, 0x1291e0c8u},
+    {"IQ4_XS", 0, -1, 0xe74bb1e3u},
+    {"MXFP4", -1, -1, 0x8c5ec442u},
+};
 // The positive half of the dynamic map, as bits; the other half is its mirror.
 static const uint32_t dynamic_map_bits[127] = {
     0x3513a3b7u, 0x365a1a94u, 0x370205ffu, 0x37b24206u, 0x38378034u, 0x388aefb3u, 0x38ba1f4bu,

@@ -227,6 +227,42 @@ static void test_float_codecs(void **state)
     free(blocks);
 }
 
+// The bytes of random_blocks of tools/gen/quant_vectors.py, decoded as the gguf package does.
+static void test_blocks(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < INL_COUNT(block_vectors); i++) {
+        const inl_format *f = inl_format_by_name(block_vectors[i].name);
+        size_t size = (size_t)BLOCKS * f->block_bytes;
+        uint8_t *data = malloc(size + 1), *blocks = data + 1; // unaligned, as it may lie in a file
+        float *out = malloc(sizeof(float) * BLOCKS * f->block_elements);
+        uint32_t seed = 100 + i;
+        for (size_t k = 0; k < size; k++)
+            blocks[k] = (uint8_t)(next(&seed) >> 24);
+        for (uint32_t b = 0; b < BLOCKS; b++) {
+            uint8_t *block = blocks + (size_t)b * f->block_bytes;
+            if (block_vectors[i].scale_at >= 0)
+                block[block_vectors[i].scale_at + 1] &= 0xbf;
+            else
+                block[0] = INL_MIN(block[0], 240);
+            if (block_vectors[i].offset_at >= 0)
+                block[block_vectors[i].offset_at + 1] &= 0xbf;
+        }
+        uint64_t count = (uint64_t)BLOCKS * f->block_elements;
+        f->decode(blocks, out, count);
+        if (crc32_of(out, 4 * count) != block_vectors[i].decoded_crc)
+            fail_msg("%s: not the numbers of the gguf package", f->name);
+        assert_true(f->find_not_finite(blocks, count) == UINT64_MAX);
+        int at = block_vectors[i].offset_at; // the last block's exponent, all ones
+        at = at >= 0 ? at : block_vectors[i].scale_at;
+        uint8_t *last = blocks + (BLOCKS - 1) * (size_t)f->block_bytes;
+        memset(last + INL_MAX(at, 0), 0xff, at >= 0 ? 2 : f->block_bytes);
+        assert_true(f->find_not_finite(blocks, count) == BLOCKS - 1);
+        free(data);
+        free(out);
+    }
+}
+
 // What no format is made for must not be undefined behaviour, and what it holds exactly stays.
 static void test_encode_edges(void **state)
 {
@@ -455,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_q8_0),
         cmocka_unit_test(test_q4_0),
         cmocka_unit_test(test_float_codecs),
+        cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_encode_edges),
         cmocka_unit_test(test_encode_again),
         cmocka_unit_test(test_legacy_edges),

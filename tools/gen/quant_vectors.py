@@ -4,9 +4,9 @@
 
 usage: quant_vectors.py > tests/unit/quant_vectors.h
 
-Q8_0, Q4_0 and BF16 come from the PyPI package `gguf`; the dynamic map from torch, as bitsandbytes'
-functional.py builds it; NF4 from its definition in float64 (nearest code, nearest map entry), for
-an input whose values keep clear of the ties that float32 could decide otherwise.
+The block formats and BF16 come from the PyPI package `gguf`; the dynamic map from torch, as
+bitsandbytes' functional.py builds it; NF4 from its definition in float64 (nearest code, nearest map
+entry), for an input whose values keep clear of the ties that float32 could decide otherwise.
 """
 import struct
 import sys
@@ -103,6 +103,41 @@ def print_legacy():
     print(f"#define F16_ENCODED_CRC 0x{zlib.crc32(x.astype(np.float16).tobytes()):08x}u")
 
 
+# Where blocks have f16 scales. MXFP4 has an exponent.
+BLOCK_SCALES = {"Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82], "Q3_K": [108],
+                "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0],
+                "MXFP4": []}
+BLOCKS = 256
+
+
+def random_blocks(kind, seed):
+    """An LCG's upper bytes; scales below 2, exponents below 2^113."""
+    size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]][1]
+    out, state = np.empty(BLOCKS * size, np.uint8), seed
+    for i in range(len(out)):
+        state = (state * 1664525 + 1013904223) & 0xFFFFFFFF
+        out[i] = state >> 24
+    out = out.reshape(BLOCKS, size)
+    for at in BLOCK_SCALES[kind]:
+        out[:, at + 1] &= 0xBF
+    if kind == "MXFP4":
+        out[:, 0] = np.minimum(out[:, 0], 240)
+    return out
+
+
+def print_blocks():
+    print(f"#define BLOCKS {BLOCKS}")
+    print("static const struct {\n    const char *name;\n    int scale_at, offset_at;\n"
+          "    uint32_t decoded_crc;\n} block_vectors[] = {")
+    for i, (kind, scales) in enumerate(BLOCK_SCALES.items()):
+        blocks = random_blocks(kind, 100 + i)
+        back = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[kind]).astype(np.float32)
+        assert np.isfinite(back).all()
+        at = (scales + [-1, -1])[:2]
+        print(f'    {{"{kind}", {at[0]}, {at[1]}, 0x{zlib.crc32(back.tobytes()):08x}u}},')
+    print("};")
+
+
 def print_nf4():
     codes, indices, nested, offset, decoded = nf4(test_input(7, NF4_COUNT))
     print(f"#define NF4_COUNT {NF4_COUNT}")
@@ -127,6 +162,7 @@ def main():
     print("#ifndef QUANT_VECTORS_H\n#define QUANT_VECTORS_H\n\n#include <stdint.h>\n")
     print(f"#define LEGACY_COUNT {LEGACY_COUNT}")
     print_legacy()
+    print_blocks()
     print("// The positive half of the dynamic map, as bits; the other half is its mirror.")
     table = dynamic_map()
     assert (table[:127] == -table[254:127:-1]).all() and table[127] == 0 and table[255] == 1
