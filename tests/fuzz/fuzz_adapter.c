@@ -5,90 +5,40 @@
 // loaded again.
 #define _GNU_SOURCE // memfd_create
 #include "adapter/lora.h"
-#include "base/file.h"
-#include "fuzz/fuzz.h"
+#include "fuzz/memory_folder.h"
 #include "harness/gguf_bytes.h"
 #include "harness/safetensors_bytes.h"
 #include "harness/toy_modules.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define GGUF_MODE 1
 #define NO_BASE_MODE 2
 #define MIXTURE_MODE 8
 
-// Files without a name that live in memory; a folder of links to them; and a folder to save to.
-static struct {
-    int config, tensors;
-    char root[64], folder[96], gguf[64], saved[96], saved_gguf[96];
-} files = {.config = -1};
+enum { CONFIG, TENSORS, FILES };
 
-static void remove_folders(void)
-{
-    static const char *const names[] = {"in/adapter_config.json",
-                                        "in/adapter_model.safetensors",
-                                        "in",
-                                        "out/adapter_config.json",
-                                        "out/adapter_model.safetensors",
-                                        "out",
-                                        "out.gguf",
-                                        ""};
-    for (size_t i = 0; i < INL_COUNT(names); i++) {
-        char path[160];
-        snprintf(path, sizeof(path), "%s/%s", files.root, names[i]);
-        remove(path);
-    }
-}
-
-static int make_file(const char *name)
-{
-    char path[160], target[64];
-    int fd = memfd_create("fuzz", MFD_CLOEXEC);
-    snprintf(target, sizeof(target), "/proc/self/fd/%d", fd);
-    snprintf(path, sizeof(path), "%s/%s", files.folder, name);
-    fuzz_require(fd >= 0 && symlink(target, path) == 0);
-    return fd;
-}
+static memory_folder files;
+static char gguf_path[64], saved[96], saved_gguf[96]; // to read; to save to
 
 static void make_files(void)
 {
-    inl_env env = inl_env_resolve(NULL);
-    if (files.config >= 0)
-        return;
-    snprintf(files.root, sizeof(files.root), "%s/inlay-fuzz-XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    fuzz_require(mkdtemp(files.root) != NULL);
-    atexit(remove_folders);
-    snprintf(files.folder, sizeof(files.folder), "%s/in", files.root);
-    snprintf(files.saved, sizeof(files.saved), "%s/out", files.root);
-    snprintf(files.saved_gguf, sizeof(files.saved_gguf), "%s/out.gguf", files.root);
-    fuzz_require(inl_make_folder(&env, files.folder) == INLAY_OK);
-    files.config = make_file("adapter_config.json");
-    files.tensors = make_file("adapter_model.safetensors");
-    snprintf(files.gguf, sizeof(files.gguf), "/proc/self/fd/%d", files.tensors);
-}
-
-static void fill_file(int fd, const uint8_t *data, size_t size)
-{
-    fuzz_require(ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
+    static const char *const names[FILES] = {"adapter_config.json", "adapter_model.safetensors"};
+    memory_folder_make(&files, names, FILES);
+    snprintf(gguf_path, sizeof(gguf_path), "/proc/self/fd/%d", files.files[TENSORS]);
+    snprintf(saved, sizeof(saved), "%s/out", files.root);
+    snprintf(saved_gguf, sizeof(saved_gguf), "%s/out.gguf", files.root);
 }
 
 // Writes the input; returns the path to load.
 static const char *write_input(uint8_t mode, const uint8_t *data, size_t size)
 {
     make_files();
-    if (mode & GGUF_MODE) {
-        fill_file(files.tensors, data, size);
-        return files.gguf;
-    }
-    const uint8_t *zero = size ? memchr(data, 0, size) : NULL;
-    size_t config = zero ? (size_t)(zero - data) : size, tensors = zero ? config + 1 : size;
-    fill_file(files.config, data, config);
-    fill_file(files.tensors, data + tensors, size - tensors);
-    return files.folder;
+    size_t config_size = 0;
+    const uint8_t *config = mode & GGUF_MODE ? data : fuzz_part(&data, &size, &config_size);
+    memory_folder_fill(&files, CONFIG, config, config_size);
+    memory_folder_fill(&files, TENSORS, data, size);
+    return mode & GGUF_MODE ? gguf_path : files.path;
 }
 
 static void check_values(const float *values, uint64_t count)
@@ -121,8 +71,8 @@ static void check_lora(const inl_lora *lora, const inl_module_list *list)
 static void check_saving(const inl_env *env, const inl_lora *lora, const inl_module_list *list)
 {
     inl_lora *again;
-    fuzz_require(inl_lora_save_peft(lora, list, files.saved) == INLAY_OK);
-    fuzz_require(inl_lora_load(env, list, files.saved, &again) == INLAY_OK);
+    fuzz_require(inl_lora_save_peft(lora, list, saved) == INLAY_OK);
+    fuzz_require(inl_lora_load(env, list, saved, &again) == INLAY_OK);
     check_lora(again, list);
     fuzz_require(again->pair_count == lora->pair_count && again->dropout == lora->dropout);
     for (uint32_t i = 0; i < lora->pair_count; i++) {
@@ -132,11 +82,11 @@ static void check_saving(const inl_env *env, const inl_lora *lora, const inl_mod
         fuzz_require(memcmp(p->b, q->b, sizeof(float) * p->r * p->out) == 0);
     }
     inl_lora_destroy(&again);
-    inlay_result result = inl_lora_save_gguf(lora, list, files.saved_gguf);
+    inlay_result result = inl_lora_save_gguf(lora, list, saved_gguf);
     fuzz_require(result == INLAY_OK || result == INLAY_ERROR_NOT_FINITE);
     if (result != INLAY_OK)
         return;
-    fuzz_require(inl_lora_load(env, list, files.saved_gguf, &again) == INLAY_OK);
+    fuzz_require(inl_lora_load(env, list, saved_gguf, &again) == INLAY_OK);
     check_lora(again, list);
     inl_lora_destroy(&again);
 }
