@@ -47,6 +47,7 @@ typedef struct inlay_adapter_info {
     uint32_t r;
     float alpha, scale, dropout;
     bool use_rslora, use_dora;
+    bool on_tied_head; // it changes an output layer that shares the embedding's matrix
     uint64_t parameters;
     uint32_t pair_count; // targets, each an A and a B, and with DoRA a magnitude
     char architecture[32]; // of the base, may be empty

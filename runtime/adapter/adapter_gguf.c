@@ -169,6 +169,19 @@ static inlay_result count_pairs(const gguf_reader *r, uint32_t *pairs)
     return INLAY_OK;
 }
 
+// NaN in a file is refused wherever it stands.
+static inlay_result check_ignored(const gguf_reader *r, const inl_gguf_tensor *t)
+{
+    const inl_format *format = inl_format_by_ggml(t->type);
+    uint64_t count = t->shape[0] * t->shape[1] * t->shape[2] * t->shape[3];
+    uint64_t bad = format ? format->find_not_finite(t->data, count) : UINT64_MAX;
+    if (bad == UINT64_MAX)
+        return INLAY_OK;
+    return inl_fail(r->env, INLAY_ERROR_NOT_FINITE,
+                    "%s: tensor %s has NaN or infinity (block %llu)", r->path, t->name,
+                    (unsigned long long)bad);
+}
+
 // A pair is read where its A stands in the list; a B is only checked for having one.
 static inlay_result read_tensor(const gguf_reader *r, const inl_gguf_tensor *t)
 {
@@ -178,6 +191,7 @@ static inlay_result read_tensor(const gguf_reader *r, const inl_gguf_tensor *t)
         if (!inl_lora_cut_suffix(t->name, "_norm.weight", base, sizeof(base)))
             return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: tensor %s is not part of a LoRA",
                             r->path, t->name);
+        INL_TRY(check_ignored(r, t));
         inl_logf(r->env, INLAY_LOG_WARN, "%s: tensor %s is ignored, as llama.cpp does", r->path,
                  t->name);
         return INLAY_OK;
@@ -372,6 +386,10 @@ inlay_result inl_lora_save_gguf(const inl_lora *lora, const inl_module_list *mod
                                 const char *path)
 {
     INL_TRY(inl_lora_check_writable(lora, modules));
+    if (lora->has_head && modules->items[modules->count - 1].tied)
+        return inl_fail(&lora->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: a GGUF adapter cannot change the head alone where it shares the "
+                        "embedding's matrix: merge the adapter into its model instead", path);
     if (lora->use_dora)
         return inl_fail(&lora->env, INLAY_ERROR_UNSUPPORTED,
                         "%s: a GGUF adapter cannot hold DoRA's magnitudes: merge the adapter into "

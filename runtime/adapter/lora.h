@@ -16,6 +16,7 @@ typedef struct inl_module {
     uint32_t folder_heads; // the same where the base is a folder, so in Hugging Face's order itself
     uint32_t expert, experts; // which of a layer's experts it is; they share a tensor. 0, 0: none
     bool is_head;             // the output layer
+    bool tied;                // its matrix is the embedding's
     bool only_by_name;        // not in "all-linear": the output layer, a router
 } inl_module;
 

@@ -6,6 +6,7 @@
 #include "adapter/targets.h"
 #include "base/file.h"
 #include "io/safetensors.h"
+#include "quant/format.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -400,12 +401,30 @@ static inlay_result read_fused(const peft_reader *r, const inl_safetensor *a,
     return read_fused_values(r, base, &f);
 }
 
+// NaN in a file is refused wherever it stands.
+static inlay_result check_ignored(const peft_reader *r, const inl_safetensor *t)
+{
+    static const char *const names[] = {"F32", "F16", "BF16"};
+    for (size_t i = 0; i < INL_COUNT(names); i++) {
+        if (strcmp(t->dtype, names[i]) != 0)
+            continue;
+        const inl_format *format = inl_format_by_name(names[i]);
+        uint64_t bad = format->find_not_finite(t->data, t->bytes / format->block_bytes);
+        if (bad != UINT64_MAX)
+            return inl_fail(r->env, INLAY_ERROR_NOT_FINITE,
+                            "%s: tensor %.200s has NaN or infinity at element %llu",
+                            r->tensor_path, t->name, (unsigned long long)bad);
+    }
+    return INLAY_OK;
+}
+
 static inlay_result read_other(const peft_reader *r, const inl_safetensor *t)
 {
     char base[PATH_ROOM];
     if (!inl_lora_cut_suffix(t->name, SUFFIX_BASE, base, sizeof(base)))
         return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: tensor %.200s is not part of a LoRA",
                         r->tensor_path, t->name);
+    INL_TRY(check_ignored(r, t));
     inl_logf(r->env, INLAY_LOG_WARN,
              "%s: tensor %.200s is ignored: the weights of the base model itself are used",
              r->tensor_path, t->name);

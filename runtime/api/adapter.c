@@ -139,6 +139,9 @@ void inlay_adapter_get_info(const inlay_adapter *adapter, inlay_adapter_info *in
                                  .use_rslora = lora->use_rslora,
                                  .use_dora = lora->use_dora,
                                  .pair_count = lora->pair_count};
+    const inl_module_list *modules = adapter->modules;
+    info->on_tied_head =
+        lora->has_head && modules && modules->items[modules->count - 1].tied;
     if (lora->pair_count > 0)
         info->scale = lora->pairs[0].scale;
     for (uint32_t i = 0; i < lora->pair_count; i++) {

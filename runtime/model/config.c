@@ -429,8 +429,11 @@ inlay_result inl_modules_create(const inl_env *env, const inl_config *config, in
     for (uint32_t layer = 0; layer < config->layers; layer++)
         ok &= name_layer(env, config, layer, out->items);
     inl_module *head = &out->items[count - 1];
-    *head = (inl_module){
-        .in = config->dim, .out = config->vocab, .is_head = true, .only_by_name = true};
+    *head = (inl_module){.in = config->dim,
+                         .out = config->vocab,
+                         .is_head = true,
+                         .tied = config->tied_head,
+                         .only_by_name = true};
     head->path = inl_strdup(env, "lm_head");
     head->gguf = inl_strdup(env, "output.weight");
     if (ok && head->path && head->gguf && sort_modules(env, out) == INLAY_OK)

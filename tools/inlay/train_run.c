@@ -159,10 +159,10 @@ int train_run_save(train_run *run)
     inlay_adapter_info info;
     inlay_adapter_get_info(run->adapter, &info);
     char *path = path_join(folder, "adapter.gguf");
-    if (result == INLAY_OK && info.use_dora) {
+    if (result == INLAY_OK && (info.use_dora || info.on_tied_head)) {
         (void)remove(path); // an earlier run's
-        cli_note("no adapter.gguf: GGUF has no place for DoRA's magnitudes; inlay merge makes a "
-                 "model of base and adapter");
+        cli_note("no adapter.gguf: GGUF has no place for %s; inlay merge writes a whole model",
+                 info.use_dora ? "DoRA's magnitudes" : "a head that shares the embedding's matrix");
     } else if (result == INLAY_OK)
         result = inlay_adapter_save_gguf(run->adapter, path);
     free(path);
