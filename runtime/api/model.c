@@ -83,12 +83,17 @@ void inlay_model_get_info(const inlay_model *handle, inlay_model_info *info)
                  (int)INL_MIN(name.size, sizeof(info->name) - 1), name.data);
 }
 
+static const char *bnb4_name(const inl_bnb4 *tensor)
+{
+    return tensor->fp4 ? "FP4" : "NF4";
+}
+
 inlay_result inlay_model_get_tensor(const inlay_model *model, uint32_t index,
                                     inlay_tensor_info *info)
 {
     INL_REQUIRE(&model->env, index < inl_gguf_tensor_count(model->model->gguf));
     const inl_gguf_tensor *t = inl_gguf_tensor_at(model->model->gguf, index);
-    const char *type = inl_ggml_type_info(t->type, NULL, NULL);
+    const char *type = t->bnb4 ? bnb4_name(t->bnb4) : inl_ggml_type_info(t->type, NULL, NULL);
     *info = (inlay_tensor_info){
         .name = t->name, .type = type ? type : "unknown", .dims = t->dims, .bytes = t->bytes};
     memcpy(info->shape, t->shape, sizeof(info->shape));

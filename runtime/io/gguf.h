@@ -7,6 +7,7 @@
 #define INL_IO_GGUF_H
 
 #include "base/file.h"
+#include "quant/nf4.h"
 
 typedef enum inl_gguf_kind {
     INL_GGUF_U8 = 0,
@@ -30,6 +31,8 @@ typedef struct inl_slice {
     uint64_t size;
 } inl_slice;
 
+#define INL_GGUF_TYPE_BNB4 (UINT32_MAX - 1) // bitsandbytes' 4 bits, in no GGUF file
+
 typedef struct inl_gguf_tensor {
     char *name; // NUL-terminated
     uint32_t type; // ggml's id; known to quant/format.h
@@ -37,6 +40,7 @@ typedef struct inl_gguf_tensor {
     uint64_t shape[4]; // ne order, shape[0] contiguous; unused ones are 1
     const uint8_t *data; // into the map
     uint64_t bytes;
+    const inl_bnb4 *bnb4; // of a folder: the values, where type is INL_GGUF_TYPE_BNB4; else NULL
 } inl_gguf_tensor;
 
 typedef struct inl_gguf inl_gguf;

@@ -3,6 +3,7 @@
 // Gemma's norms count from 1 in these files and from 0 in GGUF: they are the only ones converted.
 #include "io/hf_folder.h"
 #include "base/file.h"
+#include "io/hf_bnb.h"
 #include "io/hf_names.h"
 #include "io/hf_shards.h"
 #include "quant/format.h"
@@ -85,6 +86,35 @@ static inlay_result shape_tensor(const opening *o, const inl_safetensors *file,
     return INLAY_OK;
 }
 
+// The weight and all that stands beside it become one tensor. *found false: it is not quantized.
+static inlay_result shape_bnb(const opening *o, const inl_safetensors *file,
+                              const inl_safetensor *t, inl_gguf_tensor *out, bool *found)
+{
+    const inl_env *env = &o->folder->env;
+    inl_hf_bnb bnb;
+    inlay_result result = inl_hf_bnb_read(&o->folder->shards, file, t, &bnb);
+    for (size_t i = 0; i < INL_COUNT(bnb.copies); i++)
+        if (bnb.copies[i]) {
+            inlay_result owned = own(o->folder, bnb.copies[i]);
+            result = result == INLAY_OK ? owned : result;
+        }
+    *found = bnb.found;
+    if (result != INLAY_OK || !bnb.found)
+        return result;
+    inl_bnb4 *values = inl_alloc(env, 1, sizeof(*values));
+    if (!values)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    *values = bnb.values;
+    INL_TRY(own(o->folder, values));
+    *out = (inl_gguf_tensor){.type = INL_GGUF_TYPE_BNB4,
+                             .dims = 2,
+                             .shape = {bnb.shape[1], bnb.shape[0]},
+                             .data = t->data,
+                             .bytes = t->bytes,
+                             .bnb4 = values};
+    return INLAY_OK;
+}
+
 static inlay_result add_one_to_norm(const opening *o, const inl_safetensors *file,
                                     const inl_safetensor *t, inl_gguf_tensor *out)
 {
@@ -162,9 +192,11 @@ static inlay_result add_tensor(opening *o, const inl_safetensors *file, const in
     inl_hf_name name;
     inl_gguf_tensor tensor = {0};
     uint32_t layer;
-    bool gate_up;
+    bool gate_up, bnb = false;
     if (inl_hf_is_fused(&o->config, t->name, &layer, &gate_up))
         return add_fused(o, file, t, layer, gate_up);
+    if (o->config.quantized && inl_hf_bnb_is_part(t->name))
+        return INLAY_OK;
     inl_hf_fate fate = inl_hf_translate(&o->config, t->name, &name);
     if (fate == INL_HF_IGNORE)
         return INLAY_OK;
@@ -173,7 +205,10 @@ static inlay_result add_tensor(opening *o, const inl_safetensors *file, const in
                         "%s: tensor %.200s is none that a %s of %u layers is known to have",
                         inl_safetensors_path(file), t->name, o->config.arch->name,
                         o->config.layers);
-    INL_TRY(shape_tensor(o, file, t, &tensor));
+    if (o->config.quantized)
+        INL_TRY(shape_bnb(o, file, t, &tensor, &bnb));
+    if (!bnb)
+        INL_TRY(shape_tensor(o, file, t, &tensor));
     if (o->config.arch->traits & INL_HF_GEMMA && strstr(name.gguf, "norm.weight"))
         INL_TRY(add_one_to_norm(o, file, t, &tensor));
     note(o, &name);

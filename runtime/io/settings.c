@@ -9,28 +9,34 @@
 #define MOST_BYTES (256u << 20) // an index of a hundred thousand tensors has ten million
 #define PRINTED_BYTES 80
 
+inlay_result inl_settings_open_memory(const inl_env *env, const char *name, const char *text,
+                                      uint64_t size, inl_settings *out)
+{
+    json_error_t error;
+    *out = (inl_settings){.env = *env};
+    if (size > MOST_BYTES)
+        return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: the file is larger than settings can be",
+                        name);
+    out->root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    if (!out->root)
+        return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s:%d: %s", name, error.line, error.text);
+    out->path = inl_strdup(env, name);
+    inlay_result result = out->path ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    if (result == INLAY_OK && !json_is_object(out->root))
+        result = inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: not a JSON object", name);
+    if (result != INLAY_OK)
+        inl_settings_close(out);
+    return result;
+}
+
 inlay_result inl_settings_open(const inl_env *env, const char *path, inl_settings *out)
 {
     inl_map map;
-    json_error_t error;
     *out = (inl_settings){.env = *env};
     INL_TRY(inl_map_open(env, path, &map));
     const char *text = map.data ? (const char *)map.data : ""; // an empty file has no map
-    if (map.size <= MOST_BYTES)
-        out->root = json_loadb(text, map.size, JSON_REJECT_DUPLICATES, &error);
-    bool large = map.size > MOST_BYTES;
+    inlay_result result = inl_settings_open_memory(env, path, text, map.size, out);
     inl_map_close(&map);
-    if (large)
-        return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: the file is larger than settings can be",
-                        path);
-    if (!out->root)
-        return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s:%d: %s", path, error.line, error.text);
-    out->path = inl_strdup(env, path);
-    inlay_result result = out->path ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
-    if (result == INLAY_OK && !json_is_object(out->root))
-        result = inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: not a JSON object", path);
-    if (result != INLAY_OK)
-        inl_settings_close(out);
     return result;
 }
 

@@ -16,6 +16,9 @@ typedef struct inl_settings {
 
 // A file that is not one JSON object, with unique keys and at most jansson's depth, is BAD_FILE.
 inlay_result inl_settings_open(const inl_env *env, const char *path, inl_settings *out);
+// The same of bytes in memory; `name` is for messages.
+inlay_result inl_settings_open_memory(const inl_env *env, const char *name, const char *text,
+                                      uint64_t size, inl_settings *out);
 void inl_settings_close(inl_settings *file);
 
 // Of `object`, the file's root where it is NULL. A key that is missing or null gives `fallback`.

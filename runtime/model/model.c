@@ -13,6 +13,8 @@
 
 static const inl_format *supported_format(const inl_model *m, const inl_gguf_tensor *t)
 {
+    if (t->bnb4)
+        return inl_format_by_id(inl_bnb4_format(t->bnb4));
     const inl_format *format = inl_format_by_ggml(t->type);
     if (!format) {
         const char *name = inl_ggml_type_info(t->type, NULL, NULL);
@@ -135,6 +137,11 @@ static void requantize(inl_model *m, inl_source *s)
     const inl_format *want = m->quantize;
     if (!want || want == s->stored)
         return;
+    if (s->tensor->bnb4) {
+        inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps bitsandbytes' %s", s->tensor->name,
+                 s->stored->name);
+        return;
+    }
     bool fits = inl_is_nf4(want) || s->cols % want->block_elements == 0;
     if (fits)
         s->format = want;

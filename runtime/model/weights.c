@@ -9,6 +9,7 @@
 
 #define BLOCK_BYTES (512ull << 20)   // of one allocation
 #define DECODED_BYTES (128ull << 20) // of a part in NF4, decoded to f32 before a product
+#define PIECE_ELEMENTS (1u << 20) // of a matrix that are in host memory at once
 #define PART_TILE_ROWS 32768u        // rounds of a product's loop, workgroups of decoding
 
 // Where a plane lies; `range` is completed when the blocks exist.
@@ -215,42 +216,79 @@ static uint64_t row_bytes(const inl_format *format, uint32_t cols)
     return (uint64_t)cols / format->block_elements * format->block_bytes;
 }
 
-// Rows [row0, row0 + rows) as the device's format stores them; `scratch` is used when they must be
-// converted and is as large as inl_source's rows need.
-static const void *rows_in_format(const inl_source *s, uint32_t expert, uint32_t row0,
-                                  uint32_t rows, float *floats, void *converted)
+// What a piece of a matrix goes through on its way from the file's map to the device: a whole model
+// is never in memory twice, and no matrix is beside its copy.
+typedef struct piece {
+    uint32_t rows; // at most, a multiple of 8
+    float *floats; // NULL: the device has the file's format
+    void *converted;
+    uint32_t *quants, *scales;
+} piece;
+
+static void free_piece(const builder *b, piece *p)
 {
-    const uint8_t *stored = inl_source_row(s, expert, row0);
-    if (s->stored == s->format)
-        return stored;
-    s->stored->decode(stored, floats, (uint64_t)rows * s->cols);
-    s->format->encode(floats, converted, (uint64_t)rows * s->cols);
-    return converted;
+    inl_free(b->env, p->floats);
+    inl_free(b->env, p->converted);
+    inl_free(b->env, p->quants);
+    inl_free(b->env, p->scales);
+}
+
+static inlay_result make_piece(const builder *b, const inl_source *s, uint32_t rows, piece *p)
+{
+    uint64_t most = INL_MAX(8, PIECE_ELEMENTS / s->cols / 8 * 8);
+    *p = (piece){.rows = (uint32_t)INL_MIN(most, inl_round_up(rows, 8))};
+    p->quants = inl_alloc(b->env, inl_tile_quant_bytes(s->format, p->rows, s->cols) + 16, 1);
+    p->scales = inl_alloc(b->env, inl_tile_scale_bytes(s->format, p->rows, s->cols) + 16, 1);
+    bool memory = p->quants && p->scales;
+    if (s->stored != s->format) {
+        p->floats = inl_alloc(b->env, (uint64_t)p->rows * s->cols, sizeof(float));
+        p->converted = inl_alloc(b->env, p->rows, row_bytes(s->format, s->cols));
+        memory = memory && p->floats && p->converted;
+    }
+    if (memory)
+        return INLAY_OK;
+    free_piece(b, p);
+    return INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+// `rows` rows from `row0` of the part to where they lie in its planes, 8 behind 8.
+static inlay_result upload_piece(const builder *b, const inl_source *s, const uint8_t *stored,
+                                 const piece *p, uint32_t row0, uint32_t rows,
+                                 const inl_weight_part *part)
+{
+    uint64_t quants = inl_tile_quant_bytes(s->format, 8, s->cols);
+    uint64_t scales = (uint64_t)s->format->tile_scale_bytes * (s->cols / s->format->block_elements);
+    uint32_t tiles = inl_div_up(rows, 8);
+    inl_range q = {part->quants.buffer, part->quants.offset + row0 / 8 * quants, tiles * quants};
+    inl_range c = {part->scales.buffer, part->scales.offset + row0 / 8 * scales, tiles * scales};
+    if (row0 + rows == part->rows) { // and the padding, less than 16 bytes, behind the last
+        q.size = part->quants.size - row0 / 8 * quants;
+        c.size = part->scales.size - row0 / 8 * scales;
+    }
+    const void *data = stored;
+    if (p->converted) {
+        s->stored->decode(stored, p->floats, (uint64_t)rows * s->cols);
+        s->format->encode(p->floats, p->converted, (uint64_t)rows * s->cols);
+        data = p->converted;
+    }
+    memset(p->quants, 0, q.size);
+    memset(p->scales, 0, c.size);
+    inl_tile_pack(s->format, data, rows, s->cols, p->quants, p->scales);
+    INL_TRY(put(b->w->gpu, &q, p->quants));
+    return c.size > 0 ? put(b->w->gpu, &c, p->scales) : INLAY_OK;
 }
 
 // Rows of a matrix, or of an expert's, to where their planes lie.
 static inlay_result upload_rows(const builder *b, const inl_source *s, uint32_t expert,
                                 const inl_weight_part *part)
 {
-    bool convert = s->stored != s->format;
-    uint64_t count = (uint64_t)part->rows * s->cols;
-    uint32_t *quants = inl_alloc(b->env, part->quants.size, 1);
-    uint32_t *scales = inl_alloc(b->env, part->scales.size + 1, 1);
-    float *floats = convert ? inl_alloc(b->env, count, sizeof(float)) : NULL;
-    void *converted =
-        convert ? inl_alloc(b->env, part->rows, row_bytes(s->format, s->cols)) : NULL;
-    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
-    if (quants && scales && (!convert || (floats && converted))) {
-        const void *rows = rows_in_format(s, expert, part->row0, part->rows, floats, converted);
-        inl_tile_pack(s->format, rows, part->rows, s->cols, quants, scales);
-        result = put(b->w->gpu, &part->quants, quants);
-        if (result == INLAY_OK && part->scales.size > 0)
-            result = put(b->w->gpu, &part->scales, scales);
-    }
-    inl_free(b->env, quants);
-    inl_free(b->env, scales);
-    inl_free(b->env, floats);
-    inl_free(b->env, converted);
+    piece p;
+    INL_TRY(make_piece(b, s, part->rows, &p));
+    inlay_result result = INLAY_OK;
+    for (uint32_t row = 0; row < part->rows && result == INLAY_OK; row += p.rows)
+        result = upload_piece(b, s, inl_source_row(s, expert, part->row0 + row), &p, row,
+                              INL_MIN(p.rows, part->rows - row), part);
+    free_piece(b, &p);
     return result;
 }
 
@@ -275,20 +313,34 @@ static inlay_result upload_nf4_parts(const builder *b, const inl_nf4 *nf4, const
     return INLAY_OK;
 }
 
+// Elements of the matrix that begins at `first`: its rows lie one behind the other.
+typedef struct flat_matrix {
+    const inl_format *stored;
+    const uint8_t *first;
+} flat_matrix;
+
+static void read_flat(const void *user, uint64_t at, uint64_t count, float *out)
+{
+    const flat_matrix *m = user;
+    m->stored->decode(m->first + at / m->stored->block_elements * m->stored->block_bytes, out,
+                      count);
+}
+
+static inlay_result read_nf4(const builder *b, const inl_source *s, uint32_t expert, inl_nf4 *out)
+{
+    const inl_gguf_tensor *t = s->each ? s->each[expert] : s->tensor;
+    if (t->bnb4)
+        return inl_nf4_read(b->env, t->bnb4, out);
+    flat_matrix m = {s->stored, inl_source_row(s, expert, 0)};
+    return inl_nf4_encode_from(b->env, read_flat, &m, (uint64_t)s->rows * s->cols, out);
+}
+
 static inlay_result upload_nf4(const builder *b, const inl_source *s, uint32_t expert,
                                const inl_weight *w)
 {
-    uint64_t count = (uint64_t)s->rows * s->cols;
-    float *floats = inl_alloc(b->env, count, sizeof(float));
-    if (!floats)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    s->stored->decode(inl_source_row(s, expert, 0), floats, count);
     inl_nf4 nf4;
-    inlay_result result = inl_nf4_encode(b->env, floats, count, &nf4);
-    inl_free(b->env, floats);
-    if (result != INLAY_OK)
-        return result;
-    result = upload_nf4_parts(b, &nf4, w);
+    INL_TRY(read_nf4(b, s, expert, &nf4));
+    inlay_result result = upload_nf4_parts(b, &nf4, w);
     inl_nf4_free(b->env, &nf4);
     return result;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define MAP_SIZE 256
+#define PIECE 65536u // elements encoded at once
 #define MAP_ZERO 127
 #define MAP_DECADES 7
 // Below this 1 / absmax is no longer a number; bitsandbytes' floor.
@@ -38,13 +39,13 @@ const float inl_fp4_codes[16] = {
     -0.1666666716337204f, -0.25f,
 };
 
-// A value gets code c when it is above c of these: bitsandbytes' roundings of the codes' midpoints.
-static const float thresholds[15] = {
-    -0.8480964004993439f,  -0.6106329262256622f,  -0.4599952697753906f, -0.33967943489551544f,
-    -0.23460740596055984f, -0.13791173323988914f, -0.045525018125772476f, 0.03979014977812767f,
-    0.1202552504837513f,   0.2035212516784668f,   0.2920137718319893f,  0.3893125355243683f,
-    0.5016634166240692f,   0.6427869200706482f,   0.8614784181118011f,
-};
+// A value gets code c when it is above c of these: the codes' middles, rounded as bitsandbytes does
+// on the CPU (on CUDA it has constants that are a bit off the same).
+static void set_thresholds(float out[15])
+{
+    for (uint32_t i = 0; i < 15; i++)
+        out[i] = (inl_nf4_codes[i] + inl_nf4_codes[i + 1]) / 2.0f;
+}
 
 // Point i of n points over [0.1, 1], counted from the nearer end and rounded once, as
 // torch.linspace does: the map is to have the bits that checkpoints have.
@@ -93,14 +94,17 @@ static float absmax_of(const float *in, uint64_t count)
     return absmax;
 }
 
-static float encode_block(const float *in, uint64_t count, uint8_t *codes)
+// A block that the matrix's end cuts short is divided, others are multiplied.
+static float encode_block(const float thresholds[15], const float *in, uint64_t count,
+                          uint8_t *codes)
 {
-    float absmax = absmax_of(in, count);
-    float scale = 1.0f / INL_MAX(absmax, LEAST_ABSMAX);
+    float absmax = absmax_of(in, count), floor = INL_MAX(absmax, LEAST_ABSMAX);
+    float scale = 1.0f / floor;
     for (uint64_t i = 0; i < count; i++) {
-        float x = in[i] * scale; // may pass 1 by a rounding, which no threshold sees
+        // may pass 1 by a rounding, which no threshold sees
+        float x = count == INL_NF4_BLOCK ? in[i] * scale : in[i] / floor;
         uint8_t code = 0;
-        for (uint32_t t = 0; t < INL_COUNT(thresholds); t++)
+        for (uint32_t t = 0; t < 15; t++)
             code += x > thresholds[t];
         codes[i] = code;
     }
@@ -136,7 +140,23 @@ static uint64_t parts(uint64_t count, uint64_t size)
     return count / size + (count % size != 0);
 }
 
-inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count, inl_nf4 *out)
+static void encode_blocks(inl_nf4_reader *read, const void *user, float *piece, float *absmax,
+                          inl_nf4 *out)
+{
+    float thresholds[15];
+    set_thresholds(thresholds);
+    for (uint64_t at = 0; at < out->count; at += PIECE) {
+        uint64_t count = INL_MIN(out->count - at, PIECE);
+        read(user, at, count, piece);
+        for (uint64_t i = 0; i < count; i += INL_NF4_BLOCK)
+            absmax[(at + i) / INL_NF4_BLOCK] =
+                encode_block(thresholds, piece + i, INL_MIN(count - i, INL_NF4_BLOCK),
+                             out->codes + at + i);
+    }
+}
+
+inlay_result inl_nf4_encode_from(const inl_env *env, inl_nf4_reader *read, const void *user,
+                                 uint64_t count, inl_nf4 *out)
 {
     uint64_t blocks = parts(count, INL_NF4_BLOCK);
     *out = (inl_nf4){.count = count};
@@ -144,19 +164,28 @@ inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count,
     out->absmax = inl_alloc(env, blocks, 1);
     out->nested_absmax = inl_alloc(env, parts(blocks, INL_NF4_NESTED_BLOCK), sizeof(float));
     float *absmax = inl_alloc(env, blocks, sizeof(float));
-    if (!out->codes || !out->absmax || !out->nested_absmax || !absmax) {
-        inl_free(env, absmax);
+    float *piece = inl_alloc(env, INL_MIN(count, PIECE), sizeof(float));
+    bool memory = out->codes && out->absmax && out->nested_absmax && absmax && piece;
+    if (memory) {
+        inl_nf4_dynamic_map(out->nested_map);
+        encode_blocks(read, user, piece, absmax, out);
+        encode_absmax(absmax, blocks, out);
+    } else {
         inl_nf4_free(env, out);
-        return INLAY_ERROR_OUT_OF_MEMORY;
     }
-    inl_nf4_dynamic_map(out->nested_map);
-    for (uint64_t b = 0; b < blocks; b++) {
-        uint64_t at = b * INL_NF4_BLOCK;
-        absmax[b] = encode_block(in + at, INL_MIN(count - at, INL_NF4_BLOCK), out->codes + at);
-    }
-    encode_absmax(absmax, blocks, out);
     inl_free(env, absmax);
-    return INLAY_OK;
+    inl_free(env, piece);
+    return memory ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+static void copy_piece(const void *user, uint64_t at, uint64_t count, float *out)
+{
+    memcpy(out, (const float *)user + at, count * sizeof(float));
+}
+
+inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count, inl_nf4 *out)
+{
+    return inl_nf4_encode_from(env, copy_piece, in, count, out);
 }
 
 void inl_nf4_free(const inl_env *env, inl_nf4 *nf4)

@@ -44,6 +44,11 @@ inlay_result inl_nf4_read(const inl_env *env, const inl_bnb4 *tensor, inl_nf4 *o
 
 // Quantizes `count` floats. On success the caller frees with inl_nf4_free.
 inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count, inl_nf4 *out);
+// The same of floats that `read` gives piece by piece, [at, at + count) into `out`; `at` is a
+// multiple of 256, and `count` too but at the end.
+typedef void inl_nf4_reader(const void *user, uint64_t at, uint64_t count, float *out);
+inlay_result inl_nf4_encode_from(const inl_env *env, inl_nf4_reader *read, const void *user,
+                                 uint64_t count, inl_nf4 *out);
 void inl_nf4_free(const inl_env *env, inl_nf4 *nf4);
 // code[i] * (map[absmax[i / 64]] * nested_absmax[i / 64 / 256] + offset), or times plain, in f32.
 void inl_nf4_decode(const inl_nf4 *nf4, float *out);

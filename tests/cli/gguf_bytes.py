@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """GGUF files written by hand, also wrong ones: a small random llama in f32 whose keys, tensors and
 header a test may change before it takes the bytes."""
+import array
 import random
 import struct
 
@@ -37,10 +38,10 @@ class Tensor:
     """`shape` in GGUF's order, the contiguous dimension first. `offset` None: where it lies."""
 
     def __init__(self, shape, values, kind=TYPE_F32, offset=None):
-        self.shape, self.values, self.kind, self.offset = list(shape), list(values), kind, offset
+        self.shape, self.values, self.kind, self.offset = list(shape), values, kind, offset
 
     def data(self):
-        return struct.pack(f"<{len(self.values)}f", *self.values)
+        return array.array("f", self.values).tobytes()
 
 
 class Gguf:
@@ -73,12 +74,14 @@ class Gguf:
 
 
 class Llama(Gguf):
-    """SentencePiece-style tokens: <unk>, <s>, </s>, the 256 bytes, and `pieces`."""
+    """`fast`: of each matrix 1024 values are random and come again.
+
+    SentencePiece-style tokens: <unk>, <s>, </s>, the 256 bytes, and `pieces`."""
 
     def __init__(self, dim=32, ffn=64, layers=2, heads=4, kv_heads=2, context=256, seed=1,
-                 pieces=("\u2581", "a", "b", "ab", "\u2581ab")):
+                 pieces=("\u2581", "a", "b", "ab", "\u2581ab"), fast=False):
         super().__init__()
-        self.random = random.Random(seed)
+        self.random, self.fast = random.Random(seed), fast
         vocab = 259 + len(pieces)
         self.add_shape(dim, ffn, layers, heads, kv_heads, context)
         self.add_tokenizer(pieces)
@@ -108,7 +111,10 @@ class Llama(Gguf):
             self.keys["tokenizer.ggml." + name] = (kind, value)
 
     def add_matrix(self, name, rows, cols, scale):
-        values = [self.random.gauss(0.0, scale) for _ in range(rows * cols)]
+        count = min(rows * cols, 1024) if self.fast else rows * cols
+        values = [self.random.gauss(0.0, scale) for _ in range(count)]
+        if self.fast:
+            values = array.array("f", values) * (rows * cols // count)
         self.tensors[name + ".weight"] = Tensor([cols, rows], values)
 
     def add_vector(self, name, size):

@@ -36,6 +36,35 @@ def safetensors_bytes(tensors, change=None):
     return struct.pack("<Q", len(text)) + text + data
 
 
+NF4 = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
+       -0.28444138169288635, -0.18477343022833334, -0.09105003625154495, 0.0, 0.07958029955625534,
+       0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434,
+       0.5626170039176941, 0.7229568362236023, 1.0]
+
+
+def floats(values):
+    return ("F32", [len(values)], struct.pack(f"<{len(values)}f", *values))
+
+
+def four_bits(name, rows, cols, nested, state=()):
+    """A matrix as bitsandbytes stores it, of any codes. `state`: changes to its settings."""
+    count = rows * cols
+    blocks = -(-count // 64)
+    settings = {"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": [rows, cols]}
+    parts = {"": ("U8", [count // 2, 1], bytes(i * 37 % 256 for i in range(count // 2))),
+             ".quant_map": floats(NF4)}
+    if nested:
+        parts[".absmax"] = ("U8", [blocks], bytes(i * 11 % 256 for i in range(blocks)))
+        parts[".nested_absmax"] = floats([0.05] * -(-blocks // 256))
+        parts[".nested_quant_map"] = floats([i / 128 - 1 for i in range(256)])
+        settings.update(nested_blocksize=256, nested_dtype="float32", nested_offset=0.1)
+    else:
+        parts[".absmax"] = floats([0.1] * blocks)
+    text = json.dumps({**settings, **dict(state)}).encode()
+    parts[".quant_state.bitsandbytes__nf4"] = ("U8", [len(text)], text)
+    return {name + part: value for part, value in parts.items()}
+
+
 class Folder:
     """`config`, `tensors` (name -> (dtype, shape, bytes)) and `tokenizer` become files."""
 

@@ -4,8 +4,11 @@
 contradict each other are one sentence with the file, exit code 2."""
 import json
 import math
+import re
 import shutil
 import struct
+import time
+from pathlib import Path
 
 import command
 import hf_folder
@@ -292,6 +295,99 @@ class Tensors(Folders):
         values = struct.pack("<f", float("nan")) + bytes(4 * (64 * 32 - 1))
         path = self.fresh_folder(lambda f: f.tensors.update({name: ("F32", [64, 32], values)}))
         self.refuse(2, [path, "NaN"], "generate", "-m", path, "-p", "")
+
+
+class FourBits(Folders):
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def make(self, change=None, nested=True, state=()):
+        def both(folder):
+            folder.config["quantization_config"] = {"quant_method": "bitsandbytes",
+                                                    "load_in_4bit": True}
+            folder.tensors.update(hf_folder.four_bits(self.name, 64, 32, nested, state))
+            if change:
+                change(folder.tensors)
+        return self.fresh_folder(both)
+
+    def refuse_part(self, part, value, *says):
+        with self.subTest(part=part, value=str(value)[:40]):
+            self.refuse_folder(self.make(lambda t: t.update({self.name + part: value})),
+                               self.name + part, *says)
+
+    def test_good(self):
+        for nested in (True, False):
+            path = self.make(nested=nested)
+            self.succeed("eval", "-m", path, "-d", self.text, "--max-length", 32)
+            self.assertIn("NF4", self.succeed("info", path, "--tensors").out)
+
+    def test_missing(self):
+        parts = [n for n in hf_folder.four_bits(self.name, 64, 32, True) if n != self.name]
+        for part in parts:
+            with self.subTest(part=part):
+                self.refuse_folder(self.make(lambda t, p=part: t.pop(p)), self.name)
+        self.refuse_folder(self.make(lambda t: t.pop(self.name)), "no tensor " + self.name)
+
+    def test_lengths(self):
+        for part, count in (("", 1023), (".absmax", 31), (".absmax", 33)):
+            self.refuse_part(part, ("U8", [count], bytes(count)), "length")
+        for part, count in ((".quant_map", 15), (".nested_absmax", 2), (".nested_quant_map", 255)):
+            self.refuse_part(part, hf_folder.floats([0.1] * count), "F32")
+        self.refuse_part(".quant_map", hf_folder.floats([0.1] * 16), "NF4")
+        self.refuse_part(".absmax", hf_folder.floats([0.1] * 31), "F32")
+        self.refuse_part(".nested_absmax", hf_folder.floats([float("inf")]), "infinity")
+
+    def test_state(self):
+        for key, wrong in (("blocksize", 0), ("blocksize", 32), ("blocksize", 96), ("shape", 3),
+                           ("blocksize", 2**40), ("blocksize", "64"), ("shape", [64]),
+                           ("shape", [64, 2**40]), ("shape", [-64, 32]), ("shape", [2, 32]),
+                           ("shape", [2**24, 2**24]), ("nested_blocksize", 0),
+                           ("nested_offset", "x"), ("nested_offset", 1e300)):
+            with self.subTest(key=key, wrong=wrong):
+                self.refuse_folder(self.make(state=[(key, wrong)]), self.name)
+        self.refuse_folder(self.make(state=[("shape", [32, 64])]), "up")
+        for text in (b"", b"{", b"[" * 4000, bytes(5000), b"\xff{}"):
+            self.refuse_part(".quant_state.bitsandbytes__nf4", ("U8", [len(text)], text))
+
+    def test_without_its_setting(self):
+        """Not a quantized model by its config.json: the parts are tensors that nothing reads."""
+        path = self.make()
+        config = json.loads((path / "config.json").read_text())
+        del config["quantization_config"]
+        (path / "config.json").write_text(json.dumps(config))
+        self.refuse_folder(path, self.name)
+
+
+class Memory(Folders):
+    """What a load takes, the files' mapped pages aside. The CPU driver's device memory is of it."""
+
+    @staticmethod
+    def peak(*words):
+        """Anonymous memory in bytes, watched as the command runs."""
+        most, program = 0, command.start(*words)
+        while program.poll() is None:
+            status = Path(f"/proc/{program.pid}/status").read_text()
+            found = re.search(r"RssAnon:\s+(\d+) kB", status)
+            most = max(most, 1024 * int(found.group(1)) if found else 0)
+            time.sleep(0.002)
+        program.communicate()
+        assert program.returncode == 0
+        return most
+
+    def test_never_twice(self):
+        shape = {"dim": 512, "heads": 8, "kv_heads": 8, "layers": 2}
+        paths = [hf_folder.Folder(**shape, ffn=ffn, fast=True).write(self.folder / f"memory{ffn}")
+                 for ffn in (512, 12288)]
+        small, large = [(p / "model.safetensors").stat().st_size for p in paths]
+        self.assertGreater(large - small, 140e6)
+        for kind, bits in (("nf4", 4.13), ("q4_0", 4.5), ("q8_0", 8.5), (None, 32)):
+            with self.subTest(kind=kind):
+                words = ["-p", "a", "-n", 1] + (["--quantize", kind] if kind else [])
+                base, peak = [self.peak("generate", "-m", p, *words) for p in paths]
+                on_device = (large - small) * bits / 32
+                more = peak - base - on_device
+                print(f"{kind}: file {(large - small) / 1e6:.0f} MB, on the device "
+                      f"{on_device / 1e6:.0f} MB, beside that {more / 1e6:.0f} MB")
+                self.assertLess(more, 0.25 * (large - small))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // inlay's side of test_quants.py: blocks to floats and back, from the standard input to the output.
 // usage: quant_driver decode|encode FORMAT
+//        quant_driver codes NF4     (of floats, packed as bitsandbytes packs them)
 //        quant_driver nf4|fp4 COUNT BLOCK NESTED_BLOCK OFFSET
-// The latter reads a tensor of bitsandbytes: its absmax as f32 (NESTED_BLOCK 0), or their map, the
+// The last reads a tensor of bitsandbytes: its absmax as f32 (NESTED_BLOCK 0), or their map, the
 // nested absmax, then the indices; then the packed codes.
 #include "quant/nf4.h"
 
@@ -57,10 +58,25 @@ static int decode_bnb(char **argv)
     return fwrite(out, 4, t.count, stdout) != t.count;
 }
 
+static int encode_codes(void)
+{
+    size_t size;
+    const uint8_t *in = read_all(&size);
+    inl_env env = inl_env_resolve(NULL);
+    inl_nf4 nf4;
+    if (!in || inl_nf4_encode(&env, (const float *)(const void *)in, size / 4, &nf4) != INLAY_OK)
+        return 1;
+    for (uint64_t i = 0; i < nf4.count; i += 2)
+        putchar(nf4.codes[i] << 4 | (i + 1 < nf4.count ? nf4.codes[i + 1] : 0));
+    return ferror(stdout);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 6)
         return decode_bnb(argv);
+    if (argc == 3 && strcmp(argv[1], "codes") == 0)
+        return encode_codes();
     const inl_format *f = argc == 3 ? inl_format_by_name(argv[2]) : NULL;
     bool decode = f && strcmp(argv[1], "decode") == 0;
     if (!f || (!decode && !f->encode)) {
