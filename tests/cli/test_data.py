@@ -27,7 +27,7 @@ class Data(CliTest):
         for template in ("chatml", "llama2", "zephyr", "alpaca", self.jinja):
             with self.subTest(template=template):
                 shown = self.succeed("data", "-m", self.model, "-d", self.talk, "--json",
-                                     "--max-length", 256, "--chat-template", template).json()
+                                     "--max-length", 256, "--template", template).json()
                 self.assertEqual(shown["format"], "messages")
                 self.assertEqual(shown["records"], 3)
                 self.assertEqual(len(shown["shown"]), 3)

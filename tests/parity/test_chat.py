@@ -17,7 +17,7 @@ import pytest
 import reference
 import vocabularies
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 DATA = os.environ.get("INLAY_TEST_DATA")
@@ -239,3 +239,19 @@ def test_markers_in_words(tmp_path):
     count = {name: tokens.count(dressed.bare.token_to_id(name))
              for name in ("<|im_start|>", "<|im_end|>", "<|thought|>")}
     assert count == {"<|im_start|>": 2, "<|im_end|>": 2, "<|thought|>": 1}
+
+
+@pytest.mark.parametrize("path", REAL[:6], ids=lambda p: p.stem)
+def test_folder(path, tmp_path):
+    """The same from a Hugging Face folder, as the command shows it."""
+    dressed = Dressed(path.read_text("utf-8"), tmp_path)
+    folder = tmp_path / "folder"
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=dressed.bare.get_vocab_size(), hidden_size=32, intermediate_size=32,
+        num_hidden_layers=1, num_attention_heads=2)).save_pretrained(folder)
+    dressed.full.save_pretrained(folder)
+    corpus.write(tmp_path / "talk.jsonl", [{"messages": TALKS["turns"]}])
+    shown = json.loads(driver.command("data", "-m", folder, "-d", tmp_path / "talk.jsonl",
+                                      "--json", "--max-length", 2000))["shown"][0]
+    assert shown["input_ids"] == dressed.ids(TALKS["turns"])
+    assert len([piece for piece in shown["pieces"] if piece["supervised"]]) == 3

@@ -113,6 +113,8 @@ static void test_json(void **state)
     (void)state;
     check(INL_DATA_JSON, " [ {\"text\": \"a]\\\"}\"} ,\n{\"text\":\"b\"}\n]\n", NULL, "text", 2,
           "a{]\"}~}");
+    check(INL_DATA_JSON, "[{\"text\":\"abc\",\"id\":1000000000000000019884624838656}]", NULL,
+          "text", 1, "a{bc~}");
     check(INL_DATA_JSON, "\xef\xbb\xbf{\n\"text\": \"abc\"\n}\n{\"text\":\"b\"}", NULL, "text", 2,
           "a{bc~}");
     refuse(INL_DATA_JSON, "", "f holds no record");

@@ -139,6 +139,9 @@ typedef struct chat_options {
 
 extern const char *const quantize_names[]; // in the order of inlay_quantize
 bool setup_parse_size(const char *text, void *bytes);
+// What others call the options of CHAT_ARGS.
+extern const arg_alias setup_aliases[];
+extern const size_t setup_alias_count;
 bool setup_parse_date(const char *text, void *seconds);
 // Reads the template's file, if it is one, and the clock. False: that has failed, and was said.
 bool setup_chat(chat_options *chat);

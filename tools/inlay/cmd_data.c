@@ -149,7 +149,8 @@ static int run(const command *self, int argc, char **argv)
 {
     static const char *const required[] = {"model", "data", NULL};
     options o = {.show = 3, .from = 1};
-    args a = {.table = table, .count = COUNT(table), .options = &o};
+    args a = {.table = table, .count = COUNT(table), .options = &o, .aliases = setup_aliases,
+              .alias_count = setup_alias_count};
     inlay_model *model = NULL;
     inlay_dataset *data = NULL;
     int code;

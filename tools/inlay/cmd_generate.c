@@ -151,7 +151,8 @@ static int run(const command *self, int argc, char **argv)
 {
     static const char *const required[] = {"model", "prompt", NULL};
     options o = {.tokens = 256};
-    args a = {.table = table, .count = COUNT(table), .options = &o};
+    args a = {.table = table, .count = COUNT(table), .options = &o, .aliases = setup_aliases,
+              .alias_count = setup_alias_count};
     int code;
     if (!setup_args(&a, self, argc, argv, &code) || !setup_require(&a, required, &code))
         return code;

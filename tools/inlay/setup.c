@@ -71,6 +71,9 @@ bool setup_require(const args *a, const char *const *names, int *code)
     return true;
 }
 
+const arg_alias setup_aliases[] = {{.alias = "template", .name = "chat-template"}};
+const size_t setup_alias_count = COUNT(setup_aliases);
+
 // Noon of a day, which is the same day wherever one looks from.
 bool setup_parse_date(const char *text, void *seconds)
 {
