@@ -54,8 +54,8 @@ static inlay_result add_pair(inl_slots *slots, const inl_env *env, const inl_lor
                         "%s is scaled by %g, other experts' by %g: that is not supported", p->path,
                         (double)p->scale, (double)s->scale);
     if (p->magnitude && experts > 0)
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "%s: DoRA of experts is not supported",
-                        p->path);
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: DoRA of experts is not supported: name targets without them", p->path);
     uint32_t rank = INL_MAX(s->rank, p->r);
     slots->pair_of_module[p->module] = p;
     *s = (inl_lora_slot){.in = p->in,

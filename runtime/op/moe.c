@@ -33,10 +33,12 @@ static void add_route(inl_plan *plan, const inl_routing *r, inl_kernel kernel, i
                                   .ld = r->probs.ld,
                                   .used = r->used,
                                   .normalize = r->normalize};
+    uint32_t lanes = inl_node_lanes(plan, ROUTE_LANES);
     node->groups[0] = r->tokens;
     node->groups[1] = node->groups[2] = 1;
+    node->rounds = (uint64_t)inl_div_up(r->experts, lanes) * (r->used + 4);
     inl_node_push(node, &push, sizeof(push));
-    add(plan, node, kernel, inl_node_lanes(plan, ROUTE_LANES));
+    add(plan, node, kernel, lanes);
 }
 
 static void add_sort(inl_plan *plan, const inl_routing *r, inl_kernel kernel, uint32_t groups,
@@ -67,7 +69,8 @@ static void sort(inl_plan *plan, const inl_routing *r)
                                   {r->row_token, INL_WRITE},
                                   {r->row_weight, INL_WRITE},
                                   {r->table, INL_WRITE}},
-                         .rounds = INL_MAX(chunks, r->experts)});
+                         .rounds = (uint64_t)inl_div_up(r->experts, SORT_LANES) * chunks +
+                                   r->experts + 2ull * tiles_of(r)});
     add_sort(plan, r, INL_KERNEL_MOE_PLACE, chunks,
              &(inl_node){.uses = {{r->ids, INL_READ},
                                   {counts, INL_READ},

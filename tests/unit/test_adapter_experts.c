@@ -175,6 +175,13 @@ static void test_slots(void **state)
     assert_true(e.live == 0);
     inl_lora_destroy(&copy);
     inl_lora_destroy(&lora);
+    inl_lora_params dora = {.r = 2, .use_dora = true};
+    lora = toy_lora(&modules, &dora);
+    env = failing_env_start(&e, 0, false);
+    assert_int_equal(inl_slots_create(&env, &toy_mixture, lora, &slots), INLAY_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "experts.0.gate_proj: DoRA of experts is not supported"));
+    assert_true(e.live == 0);
+    inl_lora_destroy(&lora);
 }
 
 // ---- refused
