@@ -8,8 +8,9 @@ usage: check_readme.py              -> one line a violation, exit 1 when there i
 Such a table's last column is headed "tested by". Its cells hold, in backticks, files below tests/
 and after each the names of tests or of their cases. A C test must be registered, a Python test
 defined, a case stand in quotes; tools/lib/suites.sh must run the file. And what the code's own
-tables list must have a row.
+tables list must have a row, and files that the README and CONTRIBUTING.md name must be there.
 """
+import os
 import re
 import sys
 
@@ -91,11 +92,22 @@ def check_listed(tables, texts):
                 yield f"README.md: {heading} has no row of {name}, which {path} lists"
 
 
+def check_paths(texts):
+    """`folder/file.c` or `folder/file.[ch]`; with <, * or spaces it is no file's name."""
+    named = re.compile(r"`((?:runtime|shaders|tests|tools|include)/[^`<*\s]*)`")
+    for guide in ("README.md", "CONTRIBUTING.md"):
+        for path in named.findall(texts[guide]):
+            for name in [path[:-4] + e for e in "ch"] if path.endswith("[ch]") else [path]:
+                if not os.path.exists(os.path.join(tree.ROOT, name)):
+                    yield f"{guide}: {name} does not exist"
+
+
 def find_violations(texts):
     tables = list(sections(texts["README.md"]))
     found = [f"README.md: {heading}, {cells[0]}: {said}" for heading, rows in tables
              for cells in rows for said in check_row(cells, texts)]
-    return found + list(check_listed(tables, texts)), sum(len(rows) for _, rows in tables)
+    found += [*check_listed(tables, texts), *check_paths(texts)]
+    return found, sum(len(rows) for _, rows in tables)
 
 
 def self_test(texts):
@@ -111,6 +123,9 @@ def self_test(texts):
         line = name.group(0).replace(name.group(1), "planted1")
         if not find_violations(dict(texts, **{path: texts[path] + "\n" + line}))[0]:
             missed.append(f"a row in {path}")
+    for guide in ("README.md", "CONTRIBUTING.md"):
+        if not find_violations(dict(texts, **{guide: texts[guide] + "`tools/planted`"}))[0]:
+            missed.append(f"a file that is not there, in {guide}")
     idle = dict(texts, **{SUITES: ""})
     if not find_violations(idle)[0]:
         missed.append("a suite that nobody runs")
@@ -120,7 +135,7 @@ def self_test(texts):
 
 def main():
     texts = tree.read_texts((".c", ".py", ".sh", ".md", ".inc"),
-                            ("tests/", "tools/lib/", "README.md", "runtime/"))
+                            ("tests/", "tools/lib/", "README.md", "CONTRIBUTING.md", "runtime/"))
     violations, rows = find_violations(texts)
     print("\n".join(violations) if violations else f"{rows} rows, each backed by a test")
     if violations or rows == 0:
