@@ -10,6 +10,7 @@
 #define MOST_LAYERS 10000u
 #define MOST_SIZE (1u << 24)
 #define KEY_ROOM 128
+#define SEEING_GEMMA "Gemma3ForConditionalGeneration"
 
 static const inl_hf_architecture architectures[] = {
     {.name = "LlamaForCausalLM", .gguf = "llama", .context = 2048, .eps = 1e-6, .theta = 1e4},
@@ -52,16 +53,43 @@ static inlay_result refuse_architecture(const inl_hf_config *c, const char *name
                     known);
 }
 
+// The class by transformers' name for the family, for files that name none.
+static const char *class_of_type(const char *type)
+{
+    static const char *const types[][2] = {
+        {"llama", "LlamaForCausalLM"},       {"mistral", "MistralForCausalLM"},
+        {"qwen2", "Qwen2ForCausalLM"},       {"qwen3", "Qwen3ForCausalLM"},
+        {"qwen3_moe", "Qwen3MoeForCausalLM"}, {"gemma", "GemmaForCausalLM"},
+        {"gemma2", "Gemma2ForCausalLM"},     {"gemma3_text", "Gemma3ForCausalLM"},
+        {"gemma3", SEEING_GEMMA},            {"phi3", "Phi3ForCausalLM"},
+        {"smollm3", "SmolLM3ForCausalLM"},
+    };
+    for (size_t i = 0; i < INL_COUNT(types); i++)
+        if (strcmp(types[i][0], type) == 0)
+            return types[i][1];
+    return type;
+}
+
+static inlay_result read_class(const inl_hf_config *c, const char **out)
+{
+    json_t *names;
+    const char *type;
+    INL_TRY(inl_settings_array(&c->file, NULL, "architectures", &names));
+    INL_TRY(inl_settings_string(&c->file, NULL, "model_type", "", &type));
+    *out = names ? json_string_value(json_array_get(names, 0)) : class_of_type(type);
+    if (*out && **out)
+        return INLAY_OK;
+    return inl_settings_bad(&c->file, "architectures", "does not name the model's class");
+}
+
 // A model that sees has its language model's options in an object of their own.
 static inlay_result find_architecture(inl_hf_config *c)
 {
-    json_t *names, *text;
-    INL_TRY(inl_settings_array(&c->file, NULL, "architectures", &names));
-    const char *name = json_string_value(json_array_get(names, 0));
-    if (!name)
-        return inl_settings_bad(&c->file, "architectures", "does not name the model's class");
+    json_t *text;
+    const char *name;
+    INL_TRY(read_class(c, &name));
     c->text = c->file.root;
-    if (strcmp(name, "Gemma3ForConditionalGeneration") == 0) {
+    if (strcmp(name, SEEING_GEMMA) == 0) {
         name = "Gemma3ForCausalLM";
         INL_TRY(inl_settings_object(&c->file, NULL, "text_config", &text));
         if (!text)

@@ -127,8 +127,12 @@ class Settings(Folders):
     def test_architecture(self):
         self.set("architectures", ["GPT2LMHeadModel"], "GPT2LMHeadModel", "LlamaForCausalLM",
                  "Qwen3ForCausalLM")
-        for wrong in ([], None, "LlamaForCausalLM", [3], {"a": 1}):
+        for wrong in ([], "LlamaForCausalLM", [3], {"a": 1}):
             self.set("architectures", wrong, "architectures")
+        for wrong, says in (("gpt2", "gpt2"), (None, "architectures"), (3, "model_type")):
+            with self.subTest(model_type=wrong):
+                self.refuse_config(lambda c, w=wrong: c.update(architectures=None, model_type=w),
+                                   says)
 
     def test_sizes(self):
         for key in ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
