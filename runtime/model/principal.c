@@ -15,6 +15,7 @@
 #define WHOLE_UP_TO 96     // a matrix with a side no larger is taken as a whole
 #define KRYLOV_ROWS 192    // of all B's: their small problem grows with the cube
 #define KRYLOV_ROUNDS 8    // at most, before there is a new first X
+#define KRYLOV_BYTES (256ull << 20) // on the host, of all U's and B's
 #define ROUNDS_MOST 120
 #define TOLERANCE 2e-6     // of the largest singular value: f32 products leave about as much
 #define STREAM 0x50695353u // of the first X's random numbers
@@ -126,7 +127,9 @@ static void free_svd(const inl_env *env, svd *s)
 static inlay_result make_svd(const inl_env *env, const inl_weight *w, uint32_t n, svd *s)
 {
     bool whole = n == INL_MIN(w->rows, w->cols);
-    uint32_t rounds = whole ? 1 : INL_MAX(1, INL_MIN(KRYLOV_ROUNDS, KRYLOV_ROWS / n));
+    uint64_t fit = KRYLOV_BYTES / (sizeof(double) * n * ((uint64_t)w->rows + w->cols));
+    uint32_t few = (uint32_t)INL_MIN(INL_MIN(KRYLOV_ROUNDS, KRYLOV_ROWS / n), fit);
+    uint32_t rounds = whole ? 1 : INL_MAX(1, few);
     uint64_t all = (uint64_t)rounds * n;
     *s = (svd){.n = n, .rows = w->rows, .cols = w->cols, .rounds = rounds};
     s->x = inl_alloc(env, (uint64_t)n * w->cols, sizeof(double));

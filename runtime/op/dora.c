@@ -5,7 +5,8 @@
 #define LANES 64
 #define COLUMN_LANES 32
 #define SLICES_GPU 8    // threads a column's rows are shared by where there are thousands of them
-#define SQUARES_ROWS 64 // unit vectors taken at once
+#define SQUARES_ROWS 64 // unit vectors taken at once, where W has not so many rows that
+#define SQUARES_BYTES (32ull << 20) // so many of their products are more than this
 
 static inl_buf floats_at(inl_plan *plan, inl_range arena, uint64_t first, uint64_t count)
 {
@@ -189,9 +190,11 @@ void inl_op_dora_squares(inl_plan *plan, const inl_inputs *in, const inl_lora_ar
                          const inl_lora_slot *slot, const inl_weight *w)
 {
     inl_buf squares = row_of(plan, arena->squares, slot);
+    uint64_t tiles = SQUARES_BYTES / inl_tensor_bytes(8, w->rows);
+    uint32_t rows = (uint32_t)INL_MIN(SQUARES_ROWS, 8 * INL_MAX(1, tiles));
     inl_plan_zero(plan, squares);
-    for (uint32_t first = 0; first < w->cols; first += SQUARES_ROWS) {
-        inl_tensor x = inl_plan_tensor(plan, INL_MIN(SQUARES_ROWS, w->cols - first), w->cols);
+    for (uint32_t first = 0; first < w->cols; first += rows) {
+        inl_tensor x = inl_plan_tensor(plan, INL_MIN(rows, w->cols - first), w->cols);
         one_hot(plan, first, x);
         inl_tensor columns = product(plan, in, w, x, NULL);
         add_products(plan, columns, columns, squares, INL_BUF_NONE);

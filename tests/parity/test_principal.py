@@ -178,6 +178,9 @@ def test_trained_adapter(result):
             r = result.case.r
             assert torch.equal(tensors[name][r:], begun[name][r:]), name
             assert not torch.equal(tensors[name][:r], begun[name][:r]), name
+            name = name.replace("lora_A", "lora_B")
+            assert torch.equal(tensors[name][:, r:], begun[name][:, r:]), name
+            assert not torch.equal(tensors[name][:, :r], begun[name][:, :r]), name
 
 
 @pytest.mark.parametrize("init", [True, "gaussian"])

@@ -277,6 +277,39 @@ static void damaged_checkpoints_change_nothing(void **state)
     train_close(&r);
 }
 
+// Whatever stands for the newest steps, it is no list of them, or that of a run that goes further.
+static void damaged_histories_change_nothing(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {
+        "7", "[7]", "[{}]", "[{\"step\": 1}]",
+        "[{\"step\": 3, \"epoch\": 1.0, \"loss\": 1.0, \"grad_norm\": 1.0, \"learning_rate\": 1.0, "
+        "\"tokens\": 1, \"supervised_tokens\": 1}]",
+        "[{\"step\": 1, \"epoch\": 1.0, \"loss\": 1.0, \"grad_norm\": 1.0, \"learning_rate\": 1.0, "
+        "\"tokens\": -1, \"supervised_tokens\": 1}]"};
+    train_run r;
+    train_open(&r, &plain);
+    train_steps(&r, 2);
+    TRAIN_OK(inlay_trainer_save_checkpoint(r.trainer, train_path("checkpoint")));
+    train_bytes whole = train_read(train_path("checkpoint/trainer_state.json"));
+    char *list = strstr(whole.data, "\"log_history\": [");
+    char *end = list ? strstr(list, "]") : NULL;
+    assert_non_null(end);
+    for (size_t i = 0; i < INL_COUNT(lists); i++) {
+        char text[4096];
+        snprintf(text, sizeof(text), "%.*s\"log_history\": %s%s", (int)(list - whole.data),
+                 whole.data, lists[i], end + 1);
+        train_write(train_path("checkpoint/trainer_state.json"), text);
+        train_refused(inlay_trainer_resume(r.trainer, train_path("checkpoint")),
+                      INLAY_ERROR_BAD_FILE, "trainer_state.json", "log_history", NULL);
+        inlay_step_stats kept[3];
+        assert_int_equal(inlay_trainer_get_history(r.trainer, kept, 3), 2);
+    }
+    free(whole.data);
+    train_close(&r);
+    train_remove(train_path("checkpoint"));
+}
+
 static void only_checkpoints_are_replaced(void **state)
 {
     (void)state;
@@ -400,6 +433,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(another_number_of_steps_is_allowed),
         cmocka_unit_test(history_goes_on),
         cmocka_unit_test(damaged_checkpoints_change_nothing),
+        cmocka_unit_test(damaged_histories_change_nothing),
         cmocka_unit_test(only_checkpoints_are_replaced),
         cmocka_unit_test(killed_again_and_again),
     };
