@@ -2,7 +2,9 @@
 """A mixture of experts in every weight format: gradients, and PEFT loads what inlay has trained."""
 import dataclasses
 import json
+import re
 
+import bitsandbytes.functional as bnb
 import compare
 import corpus
 import driver
@@ -18,6 +20,7 @@ import to_gguf
 import torch
 import vocabularies
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 
 BOUND = 1e-5  # of a tensor's norm
 QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
@@ -280,3 +283,44 @@ def test_continued(tmp_path):
         losses.append([line["loss"] for line in lines if "loss" in line])
     assert abs(losses[1][0] / losses[0][0] - 1) < 1e-6  # of other ranks: it goes on otherwise
     assert losses[2] == pytest.approx(losses[0], rel=1e-6)
+
+
+@torch.no_grad()
+def expert_matrix(model, name):
+    """The part of transformers 5's parameter that a tensor of the checkpoint is."""
+    found = re.fullmatch(r"(.*\.experts)\.(\d+)\.(gate|up|down)_proj\.weight", name)
+    if not found:
+        return model.get_parameter(name)
+    module, e = model.get_submodule(found[1]), int(found[2])
+    if found[3] == "down":
+        return module.down_proj[e]
+    return module.gate_up_proj[e].chunk(2)[found[3] == "up"]
+
+
+@pytest.mark.parametrize("kind,nested", [("nf4", True), ("fp4", False)])
+def test_a_folder_of_four_bits(tmp_path, kind, nested):
+    """bitsandbytes' layout, each expert's matrix for itself, as transformers 4 saves it."""
+    model, saved = make_model(Case("four bits"), 53), tmp_path / "saved"
+    model.save_pretrained(saved)
+    vocabularies.bytes_alone_folder(saved, model.config.vocab_size)
+    tensors = {}
+    for name, values in load_file(saved / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            tensors[name] = values
+            continue
+        tensors[name], state = bnb.quantize_4bit(values, quant_type=kind,
+                                                 compress_statistics=nested)
+        tensors.update({f"{name}.{k}": v for k, v in state.as_dict(packed=True).items()})
+        with torch.no_grad():
+            expert_matrix(model, name).copy_(bnb.dequantize_4bit(tensors[name], state))
+    save_file(tensors, saved / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((saved / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True,
+                                     "bnb_4bit_quant_type": kind}
+    (saved / "config.json").write_text(json.dumps(config))
+    experts.write(tmp_path / "made", model.config, 3, 5, 53)
+    inlay = driver.run(tmp_path / "out", model=saved, adapter=tmp_path / "made",
+                       sequences=SEQUENCES)
+    want = reference.logits(experts.load(model, tmp_path / "made"), SEQUENCES)
+    for mine, theirs in zip(inlay.logits(), want, strict=True):
+        assert compare.relative(mine, theirs) < BOUND
