@@ -5,8 +5,8 @@
 #define _GNU_SOURCE // memfd_create
 #include "fuzz/check_model.h"
 #include "fuzz/memory_folder.h"
-#include "fuzz/toy_tokenizer_json.h"
-#include "harness/safetensors_bytes.h"
+#include "harness/toy_folder.h"
+#include "harness/toy_tokenizer_json.h"
 
 enum { CONFIG, TENSORS, TOKENIZER, FILES };
 
@@ -33,88 +33,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-// ---- seeds: one layer of width 8, two heads of 4, a feed-forward part of 12
+// ---- seeds
 
-#define LLAMA 1u
-#define QWEN2 2u
-#define GEMMA2 4u
-#define PHI3 8u
-#define MIXTURE 16u
-#define SPLIT (LLAMA | QWEN2 | GEMMA2 | MIXTURE)
-#define ALL (SPLIT | PHI3)
-
-static const struct {
-    unsigned models;
-    const char *name;
-    uint64_t rows, cols; // cols 0: a vector
-} tensors[] = {
-    {ALL, "model.embed_tokens.weight", 9, 8},
-    {ALL, "model.norm.weight", 8, 0},
-    {LLAMA | PHI3, "lm_head.weight", 9, 8},
-    {ALL, "model.layers.0.input_layernorm.weight", 8, 0},
-    {ALL, "model.layers.0.post_attention_layernorm.weight", 8, 0},
-    {GEMMA2, "model.layers.0.pre_feedforward_layernorm.weight", 8, 0},
-    {GEMMA2, "model.layers.0.post_feedforward_layernorm.weight", 8, 0},
-    {SPLIT, "model.layers.0.self_attn.q_proj.weight", 8, 8},
-    {SPLIT, "model.layers.0.self_attn.k_proj.weight", 4, 8},
-    {SPLIT, "model.layers.0.self_attn.v_proj.weight", 4, 8},
-    {QWEN2, "model.layers.0.self_attn.q_proj.bias", 8, 0},
-    {QWEN2, "model.layers.0.self_attn.k_proj.bias", 4, 0},
-    {QWEN2, "model.layers.0.self_attn.v_proj.bias", 4, 0},
-    {MIXTURE, "model.layers.0.self_attn.q_norm.weight", 4, 0},
-    {MIXTURE, "model.layers.0.self_attn.k_norm.weight", 4, 0},
-    {PHI3, "model.layers.0.self_attn.qkv_proj.weight", 16, 8},
-    {ALL, "model.layers.0.self_attn.o_proj.weight", 8, 8},
-    {LLAMA | QWEN2 | GEMMA2, "model.layers.0.mlp.gate_proj.weight", 12, 8},
-    {LLAMA | QWEN2 | GEMMA2, "model.layers.0.mlp.up_proj.weight", 12, 8},
-    {PHI3, "model.layers.0.mlp.gate_up_proj.weight", 24, 8},
-    {ALL & ~MIXTURE, "model.layers.0.mlp.down_proj.weight", 8, 12},
-    {MIXTURE, "model.layers.0.mlp.gate.weight", 2, 8},
-    {MIXTURE, "model.layers.0.mlp.experts.0.gate_proj.weight", 12, 8},
-    {MIXTURE, "model.layers.0.mlp.experts.0.up_proj.weight", 12, 8},
-    {MIXTURE, "model.layers.0.mlp.experts.0.down_proj.weight", 8, 12},
-    {MIXTURE, "model.layers.0.mlp.experts.1.gate_proj.weight", 12, 8},
-    {MIXTURE, "model.layers.0.mlp.experts.1.up_proj.weight", 12, 8},
-    {MIXTURE, "model.layers.0.mlp.experts.1.down_proj.weight", 8, 12},
-};
-
-static void put_model(fuzz_put *put, void *user, unsigned model, const char *class,
-                      const char *dtype, const char *options)
+static void put_model(fuzz_put *put, void *user, const toy_folder *model)
 {
-    static const uint8_t values[4 * 24 * 8] = {0, 0x3c, 0, 0x3c};
-    uint64_t width = strcmp(dtype, "F32") == 0 ? 4 : 2;
     safetensors_bytes s = {0};
-    char config[768];
-    int length = snprintf(config, sizeof(config),
-                          "{\"architectures\":[\"%sForCausalLM\"],\"hidden_size\":8,"
-                          "\"intermediate_size\":12,\"num_hidden_layers\":1,"
-                          "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":4,"
-                          "\"vocab_size\":9,\"max_position_embeddings\":64%s}",
-                          class, options);
-    fuzz_require(length > 0 && (size_t)length < sizeof(config));
-    for (size_t i = 0; i < INL_COUNT(tensors); i++) {
-        uint64_t rows = tensors[i].rows, cols = tensors[i].cols;
-        if (tensors[i].models & model)
-            safetensors_bytes_tensor(&s, tensors[i].name, dtype, cols ? 2 : 1,
-                                     (uint64_t[]){rows, cols}, values,
-                                     width * rows * (cols ? cols : 1));
-    }
-    safetensors_bytes_end(&s);
-    fuzz_put_with(put, user, class, config, (size_t)length + 1, s.data, s.size);
+    char config[TOY_FOLDER_CONFIG];
+    size_t length = toy_folder_config(model, config);
+    toy_folder_tensors(model, &s);
+    fuzz_put_with(put, user, model->class, config, length + 1, s.data, s.size);
     safetensors_bytes_free(&s);
 }
 
 void fuzz_seeds(fuzz_put *put, void *user)
 {
-    put_model(put, user, LLAMA, "Llama", "F32",
-              ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,"
-              "\"high_freq_factor\":4,\"original_max_position_embeddings\":16}");
-    put_model(put, user, QWEN2, "Qwen2", "BF16", ",\"tie_word_embeddings\":true");
-    put_model(put, user, GEMMA2, "Gemma2", "F16", ",\"query_pre_attn_scalar\":4");
-    put_model(put, user, PHI3, "Phi3", "F32",
-              ",\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1.5],"
-              "\"long_factor\":[2,3]},\"original_max_position_embeddings\":32");
-    put_model(put, user, MIXTURE, "Qwen3Moe", "BF16",
-              ",\"num_experts\":2,\"num_experts_per_tok\":1,\"moe_intermediate_size\":12,"
-              "\"tie_word_embeddings\":true");
+    for (size_t i = 0; i < INL_COUNT(toy_folders); i++)
+        put_model(put, user, &toy_folders[i]);
 }

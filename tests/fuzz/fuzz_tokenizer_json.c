@@ -4,7 +4,7 @@
 // is not there. What opens encodes the text to ids of the vocabulary, and decodes them.
 #define _GNU_SOURCE // memfd_create
 #include "fuzz/memory_folder.h"
-#include "fuzz/toy_tokenizer_json.h"
+#include "harness/toy_tokenizer_json.h"
 #include "io/tokenizer.h"
 
 enum { TOKENIZER, CONFIG, TEMPLATE, FILES };

@@ -10,7 +10,9 @@
 
 #include "base/file.h"
 #include "harness/failing_env.h"
+#include "harness/toy_folder.h"
 #include "harness/toy_model.h"
+#include "harness/toy_tokenizer_json.h"
 
 #include <dirent.h>
 #include <inlay/inlay.h>
@@ -152,6 +154,47 @@ static void test_model(void **state)
     f->quantize = INLAY_QUANTIZE_NF4;
     assert_true(check_each_failure("model as nf4", open_model, f, MOST) > 40);
     assert_true(check_each_failure("tokenize", tokenize, f, MOST) > 40);
+}
+
+static inlay_result open_folder(const inl_env *env, void *user)
+{
+    inlay_model *model;
+    inlay_result result = inlay_model_open(&model, env, user, NULL);
+    assert_true((model != NULL) == (result == INLAY_OK));
+    inlay_model_close(&model);
+    return result;
+}
+
+static void write_file(const char *folder, const char *name, const void *data, size_t size)
+{
+    inl_env env = inl_env_resolve(NULL);
+    char path[160];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(inl_file_write(&env, path, data, size), INLAY_OK);
+}
+
+// Each class's folder, with each kind of tokenizer.
+static void test_folder(void **state)
+{
+    const fixture *f = *state;
+    static const char *const tokenizers[] = {toy_byte_level_json, toy_byte_fallback_json};
+    static const char beside[] = "{\"bos_token\":\"<s>\",\"chat_template\":\"{{ messages }}\"}";
+    char folder[96];
+    snprintf(folder, sizeof(folder), "%s/hf", f->folder);
+    assert_int_equal(mkdir(folder, 0777), 0);
+    for (size_t i = 0; i < INL_COUNT(toy_folders); i++) {
+        safetensors_bytes s = {0};
+        char config[TOY_FOLDER_CONFIG];
+        const char *tokenizer = tokenizers[i % INL_COUNT(tokenizers)];
+        toy_folder_tensors(&toy_folders[i], &s);
+        write_file(folder, "config.json", config, toy_folder_config(&toy_folders[i], config));
+        write_file(folder, "model.safetensors", s.data, s.size);
+        write_file(folder, "tokenizer.json", tokenizer, strlen(tokenizer));
+        write_file(folder, "tokenizer_config.json", beside, sizeof(beside) - 1);
+        safetensors_bytes_free(&s);
+        assert_true(check_each_failure(toy_folders[i].class, open_folder, folder, MOST) > 40);
+    }
+    empty_folder(folder);
 }
 
 // ---- dataset
@@ -298,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_folder),
         cmocka_unit_test(test_dataset),
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_plan),

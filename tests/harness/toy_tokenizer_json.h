@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Small files as a Hugging Face folder has them beside its tensors.
-#ifndef FUZZ_TOY_TOKENIZER_JSON_H
-#define FUZZ_TOY_TOKENIZER_JSON_H
+#ifndef HARNESS_TOY_TOKENIZER_JSON_H
+#define HARNESS_TOY_TOKENIZER_JSON_H
 
 // Byte-level, with a sequence of pre-tokenizers and a template: 8 tokens.
 static const char toy_byte_level_json[] =
