@@ -110,8 +110,8 @@ static inlay_result add_calls(const inl_feed *s, const char *text, json_t *messa
         result = named ? append(calls, call_of(one)) : INLAY_ERROR_BAD_FILE;
     }
     if (result == INLAY_OK)
-        result =
-            append(messages, json_pack("{s:s, s:O}", "role", "assistant", "tool_calls", calls));
+        result = append(messages, json_pack("{s:s, s:s, s:O}", "role", "assistant", "content", "",
+                                            "tool_calls", calls));
     json_decref(value);
     json_decref(calls);
     if (result == INLAY_ERROR_BAD_FILE)

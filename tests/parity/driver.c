@@ -5,8 +5,8 @@
 //   "quantize"   a number of inlay_quantize
 //   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
 //   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, dora, targets, init, seed}
-//   "data"       a file, with "max_length", "no_packing", "train" {...} and "steps"; no adapter:
-//                its rows alone
+//   "data"       a file, with "max_length", "no_packing", "chat_template", "train" {...} and
+//                "steps"; no adapter: its rows alone
 //   "sequences"  [[id]]: the trained model's logits into logits.safetensors, one tensor each
 // Results: initial/, gradients/ (of the first micro-batch; not where the adapter's values come from
 // the base's weights) and trained/ as PEFT writes adapters, report.json.
@@ -93,6 +93,7 @@ static inlay_result open_adapter(run *r)
 static inlay_result open_data(run *r)
 {
     inlay_dataset_params params = {.max_length = number(r->job, "max_length"),
+                                   .chat_template = json_string_value(get(r->job, "chat_template")),
                                    .no_packing = json_is_true(get(r->job, "no_packing"))};
     const json_t *t = get(r->job, "train");
     r->params = (inlay_train_params){

@@ -225,6 +225,31 @@ def test_tokens(path, tmp_path):
     assert checked >= 4
 
 
+NAMED = {"Qwen-Qwen2.5-7B-Instruct": ("chatml", "system"),
+         "google-gemma-2-2b-it": ("gemma", "turns"),
+         "microsoft-Phi-3.5-mini-instruct": ("phi3", "system"),
+         "mistralai-Mistral-Nemo-Instruct-2407": ("mistral-v3-tekken", "turns")}
+
+
+@pytest.mark.parametrize("path", [p for p in REAL if p.stem in NAMED], ids=lambda p: p.stem)
+def test_named(path, tmp_path):
+    """The named template gives the tokens of the model's own, and learns the same of them."""
+    dressed = Dressed(path.read_text("utf-8"), tmp_path)
+    name, talk = NAMED[path.stem]
+    rows = []
+    for template in ({}, {"chat_template": name}):
+        folder = tmp_path / str(len(rows))
+        folder.mkdir()
+        corpus.write(folder / "talk.jsonl", [{"messages": TALKS[talk]}])
+        report = driver.run(folder, model=dressed.file, data=folder / "talk.jsonl",
+                            max_length=3000, **template).report
+        (tokens, labels), = reference.sequences_of(report["rows"][0])
+        skip = tokens[0] == 0  # BOS; Phi's own ends with another EOS, which nothing learns
+        last = max(i for i, label in enumerate(labels) if label >= 0) + 2
+        rows.append((tokens[skip:last], labels[skip:last - 1]))
+    assert rows[0] == rows[1]
+
+
 def test_markers_in_words(tmp_path):
     """A user's words close no turn; an answer's thoughts are tokens, its end marker is not."""
     template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n" \

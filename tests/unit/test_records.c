@@ -159,6 +159,18 @@ static void test_conversations(void **state)
           "{\"role\":\"assistant\",\"content\":\"r\"}]}",
           "phi4", "conversations", 2,
           "~system<|im_sep|>S~~user<|im_sep|>q~~assistant<|im_sep|>{r~}");
+    // Calls and their answers, and tools written as text.
+    check(INL_DATA_JSONL,
+          "{\"tools\":\"[{\\\"name\\\":\\\"f\\\"}]\",\"conversations\":["
+          "{\"from\":\"human\",\"value\":\"q\"},"
+          "{\"from\":\"function_call\",\"value\":\"{\\\"name\\\":\\\"f\\\","
+          "\\\"arguments\\\":{}}\"},"
+          "{\"from\":\"observation\",\"value\":\"1\"},{\"from\":\"gpt\",\"value\":\"r\"}]}",
+          "{{ tools[0].name }}{% for m in messages %}<|im_start|>{{ m.role }}:{{ m.content }}"
+          "{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}<|im_end|>{% endfor %}"
+          "{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}",
+          "conversations", 1,
+          "f~user:q~~assistant:{{\"name\": \"f\", \"arguments\": {}}~}~tool:1~~assistant:{r~}");
     refuse(INL_DATA_JSONL, "{\"conversations\":[{\"from\":\"dog\",\"value\":\"q\"}]}",
            "f line 1: turn 1 is from \"dog\" (known: human, gpt,");
     refuse(INL_DATA_JSONL, "{\"conversations\":[{\"from\":\"gpt\"}]}",
