@@ -99,10 +99,11 @@ typedef struct inlay_merge_params {
     void *user;
 } inlay_merge_params;
 
-// Writes `model` with the adapter added to its weights, tensor by tensor: to a GGUF file where
-// `path` ends in .gguf, with the metadata and the tokenizer of the base. It appears whole or not at
-// all. `params` NULL: defaults. Errors: INVALID_ARGUMENT, no such type; UNSUPPORTED names a tensor
-// that cannot be encoded; NOT_FINITE a tensor whose sum does not fit its type.
+// Writes `model` with the adapter added to its weights, tensor by tensor: of a GGUF file another
+// one, whose name ends in .gguf, with the metadata and the tokenizer of the base; of a Hugging Face
+// folder another one, in F32, F16 or BF16, that is not there yet. It appears whole or not at all.
+// `params` NULL: defaults. Errors: INVALID_ARGUMENT, no such type; UNSUPPORTED names what cannot be
+// encoded, or says that kinds differ; NOT_FINITE names a tensor whose sum does not fit its type.
 INLAY_API inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model *model,
                                            const char *path, const inlay_merge_params *params);
 

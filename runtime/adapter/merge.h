@@ -20,6 +20,11 @@ typedef struct inl_merge_params {
 // those of the base and of the adapter.
 inlay_result inl_merge_gguf(const inl_gguf *base, const inl_module_list *modules,
                             const inl_lora *lora, const inl_merge_params *params, const char *path);
+// The same of a Hugging Face folder, as a folder that is not there yet or empty: its files, their
+// names and their order of tensors stay. The format is F32, F16, BF16 or NULL.
+inlay_result inl_merge_folder(const inl_gguf *base, const inl_module_list *modules,
+                              const inl_lora *lora, const inl_merge_params *params,
+                              const char *folder);
 
 // ---- what the writers share
 

@@ -194,10 +194,6 @@ inlay_result inl_merge_gguf(const inl_gguf *base, const inl_module_list *modules
     writer w = {.run = {.env = lora->env, .params = params}, .base = base, .modules = modules};
     const inl_env *env = &w.run.env;
     INL_TRY(inl_lora_check_writable(lora, modules));
-    if (inl_gguf_is_folder(base))
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: a Hugging Face folder is merged into a folder, not into a GGUF file",
-                        inl_gguf_path(base));
     inlay_result result = write_all(&w, lora, path);
     inl_gguf_writer_destroy(&w.file);
     inl_free(env, w.items);

@@ -24,6 +24,27 @@ static bool ends_in_gguf(const char *path)
     return size > 5 && strcmp(path + size - 5, ".gguf") == 0;
 }
 
+// A folder becomes a folder, a file a file: what the other would need of tokenizer and settings is
+// not in there.
+static inlay_result check_kinds(const inl_env *env, const inl_gguf *base, const inl_merge_params *p,
+                                const char *path)
+{
+    bool folder = inl_gguf_is_folder(base);
+    if (folder && ends_in_gguf(path))
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: the model %s is a folder and is merged into a folder, not a .gguf",
+                        path, inl_gguf_path(base));
+    if (!folder && !ends_in_gguf(path))
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: the model %s is a GGUF file and is merged into one that ends in .gguf",
+                        path, inl_gguf_path(base));
+    if (folder && p->format && p->format->block_elements > 1)
+        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: a folder's tensors can be F32, F16 or BF16, not %s", path,
+                        p->format->name);
+    return INLAY_OK;
+}
+
 inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model *model,
                                  const char *path, const inlay_merge_params *params)
 {
@@ -37,8 +58,9 @@ inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model
         p.progress = params->progress;
         p.user = params->user;
     }
-    if (!ends_in_gguf(path))
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: a merged model's name must end in .gguf", path);
-    return inl_merge_gguf(model->model->gguf, &model->model->modules.list, adapter->lora, &p, path);
+    const inl_gguf *base = model->model->gguf;
+    const inl_module_list *modules = &model->model->modules.list;
+    INL_TRY(check_kinds(env, base, &p, path));
+    return inl_gguf_is_folder(base) ? inl_merge_folder(base, modules, adapter->lora, &p, path)
+                                    : inl_merge_gguf(base, modules, adapter->lora, &p, path);
 }

@@ -70,7 +70,7 @@ static const char *take_number(const char *text, uint32_t *out)
 }
 
 // A model that sees has its language model under a name of its own, in one of two places.
-static const char *language_part(const char *name, char out[INL_HF_NAME_ROOM])
+const char *inl_hf_language_name(const char *name, char out[INL_HF_NAME_ROOM])
 {
     static const char *const prefixes[][2] = {{"model.language_model.", "model."},
                                               {"language_model.model.", "model."},
@@ -138,7 +138,7 @@ static inl_hf_fate translate_layer(const inl_hf_config *c, const char *name, inl
 bool inl_hf_is_fused(const inl_hf_config *c, const char *full, uint32_t *layer, bool *gate_up)
 {
     char room[INL_HF_NAME_ROOM];
-    const char *rest = after(language_part(full, room), "model.layers.");
+    const char *rest = after(inl_hf_language_name(full, room), "model.layers.");
     rest = rest ? take_number(rest, layer) : NULL;
     const char *part = rest ? after(rest, "mlp.experts.") : NULL;
     if (!part || *layer >= c->layers || c->experts == 0)
@@ -156,7 +156,7 @@ inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_na
     *out = (inl_hf_name){.layer = UINT32_MAX, .module = -1, .is_weight = true};
     if (is_other_sense(full) || ends_with(full, "rotary_emb.inv_freq"))
         return INL_HF_IGNORE;
-    const char *name = language_part(full, room);
+    const char *name = inl_hf_language_name(full, room);
     if (c->tied && strcmp(name, "lm_head.weight") == 0)
         return INL_HF_IGNORE;
     for (size_t i = 0; i < INL_COUNT(whole); i++)

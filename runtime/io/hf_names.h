@@ -24,6 +24,9 @@ typedef struct inl_hf_name {
 // Whether it is one of the two tensors into which transformers 5 puts a layer's experts unless it
 // saves them one by one: gate and up of each, [experts, 2 ffn, hidden], or down.
 bool inl_hf_is_fused(const inl_hf_config *config, const char *name, uint32_t *layer, bool *gate_up);
+// The name that a tensor of the language model has where there is nothing else: in `out`, or `name`
+// itself.
+const char *inl_hf_language_name(const char *name, char out[INL_HF_NAME_ROOM]);
 inl_hf_fate inl_hf_translate(const inl_hf_config *config, const char *name, inl_hf_name *out);
 // "self_attn.q_proj": the modules of a layer that have a tensor of their own; NULL past the last.
 // *needed: this architecture's layers must have its weight.

@@ -21,7 +21,7 @@ struct inl_safetensors {
 static const struct {
     const char *name;
     uint32_t bits;
-} dtypes[] = {
+} known_dtypes[] = {
     {"F64", 64},    {"F32", 32},    {"F16", 16},        {"BF16", 16},       {"I64", 64},
     {"I32", 32},    {"I16", 16},    {"I8", 8},          {"U64", 64},        {"U32", 32},
     {"U16", 16},    {"U8", 8},      {"BOOL", 8},        {"C64", 64},        {"F8_E4M3", 8},
@@ -31,9 +31,9 @@ static const struct {
 
 static uint32_t dtype_bits(const char *name)
 {
-    for (size_t i = 0; i < INL_COUNT(dtypes); i++)
-        if (strcmp(dtypes[i].name, name) == 0)
-            return dtypes[i].bits;
+    for (size_t i = 0; i < INL_COUNT(known_dtypes); i++)
+        if (strcmp(known_dtypes[i].name, name) == 0)
+            return known_dtypes[i].bits;
     return 0;
 }
 
@@ -280,46 +280,47 @@ inlay_result inl_safetensors_read_f32(const inl_safetensors *f, const inl_safete
 
 // ---- writing
 
-static uint64_t out_bytes(const inl_safetensor_out *t)
+static uint64_t out_bytes(const inl_safetensor_out *t, const char *dtype)
 {
     uint64_t elements = 1;
     for (uint32_t i = 0; i < t->dims; i++)
         elements *= t->shape[i];
-    return 4 * elements;
+    return elements * dtype_bits(dtype) / 8;
 }
 
-static json_t *make_entry(const inl_safetensor_out *t, uint64_t at)
+static json_t *make_entry(const inl_safetensor_out *t, const char *dtype, uint64_t at)
 {
     json_t *shape = json_array();
     for (uint32_t d = 0; d < t->dims; d++)
         json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                     (json_int_t)at, (json_int_t)(at + out_bytes(t)));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype, "shape", shape, "data_offsets",
+                     (json_int_t)at, (json_int_t)(at + out_bytes(t, dtype)));
 }
 
 static inlay_result add_entries(const inl_env *env, const inl_safetensor_out *tensors,
-                                uint32_t count, json_t *header)
+                                const char *const *dtypes, uint32_t count, json_t *header)
 {
     uint64_t at = 0;
     for (uint32_t i = 0; i < count; i++) {
         const inl_safetensor_out *t = &tensors[i];
+        const char *dtype = dtypes ? dtypes[i] : "F32";
         if (json_object_get(header, t->name))
             return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
                             "the tensor name %.200s was written before", t->name);
-        if (json_object_set_new(header, t->name, make_entry(t, at)) != 0)
+        if (json_object_set_new(header, t->name, make_entry(t, dtype, at)) != 0)
             return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
                             "the tensor name %.200s is not UTF-8", t->name);
-        at += out_bytes(t);
+        at += out_bytes(t, dtype);
     }
     return INLAY_OK;
 }
 
 // The header's text, allocated by jansson.
 static inlay_result make_header(const inl_env *env, const inl_safetensor_out *tensors,
-                                uint32_t count, char **out)
+                                const char *const *dtypes, uint32_t count, char **out)
 {
     json_t *header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
-    inlay_result result = header ? add_entries(env, tensors, count, header) : INLAY_OK;
+    inlay_result result = header ? add_entries(env, tensors, dtypes, count, header) : INLAY_OK;
     *out = header && result == INLAY_OK ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (*out || result != INLAY_OK)
@@ -327,11 +328,34 @@ static inlay_result make_header(const inl_env *env, const inl_safetensor_out *te
     return inl_fail(env, INLAY_ERROR_OUT_OF_MEMORY, "out of host memory for a header");
 }
 
+static void put_data(const inl_safetensor_out *t, uint64_t bytes, uint32_t index,
+                     inl_safetensors_put *put, void *user, inl_writer *file)
+{
+    uint64_t end = file->written + bytes;
+    inlay_result result = INLAY_OK;
+    if (t->data || !put)
+        inl_writer_put(file, t->data, t->data ? bytes : 0);
+    else
+        result = put(user, index, file);
+    if (file->error == INLAY_OK)
+        file->error = result;
+    if (file->error == INLAY_OK && file->written != end)
+        file->error = inl_fail(file->env, INLAY_ERROR_INTERNAL,
+                               "%s: tensor %.200s was not written whole", file->path, t->name);
+}
+
 inlay_result inl_safetensors_write(const inl_env *env, const char *path,
                                    const inl_safetensor_out *tensors, uint32_t count)
 {
+    return inl_safetensors_stream(env, path, tensors, NULL, count, NULL, NULL);
+}
+
+inlay_result inl_safetensors_stream(const inl_env *env, const char *path,
+                                    const inl_safetensor_out *tensors, const char *const *dtypes,
+                                    uint32_t count, inl_safetensors_put *put, void *user)
+{
     char *header;
-    INL_TRY(make_header(env, tensors, count, &header));
+    INL_TRY(make_header(env, tensors, dtypes, count, &header));
     uint64_t length = strlen(header), padded = inl_round_up(length, 8);
     inl_writer w;
     inlay_result result = inl_writer_open(env, path, &w);
@@ -342,8 +366,9 @@ inlay_result inl_safetensors_write(const inl_env *env, const char *path,
         inl_writer_put(&w, prefix, 8);
         inl_writer_put(&w, header, length);
         inl_writer_pad(&w, 8, ' ');
-        for (uint32_t i = 0; i < count; i++)
-            inl_writer_put(&w, tensors[i].data, out_bytes(&tensors[i]));
+        for (uint32_t i = 0; i < count && w.error == INLAY_OK; i++)
+            put_data(&tensors[i], out_bytes(&tensors[i], dtypes ? dtypes[i] : "F32"), i, put, user,
+                     &w);
         result = inl_writer_commit(&w);
     }
     free(header);

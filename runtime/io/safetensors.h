@@ -5,7 +5,7 @@
 #ifndef INL_IO_SAFETENSORS_H
 #define INL_IO_SAFETENSORS_H
 
-#include "base/env.h"
+#include "base/file.h"
 
 typedef struct inl_safetensor {
     char *name;
@@ -38,10 +38,16 @@ inlay_result inl_safetensors_read_f32(const inl_safetensors *file, const inl_saf
 typedef struct inl_safetensor_out {
     const char *name;
     uint32_t dims;
-    uint64_t shape[2];
-    const float *data;
+    uint64_t shape[8];
+    const void *data; // NULL: it comes when the file is written
 } inl_safetensor_out;
 
+// Tensors of `dtypes` (NULL: all F32). `put` writes the bytes of those that have no data, in order.
+// Whole or not at all.
+typedef inlay_result inl_safetensors_put(void *user, uint32_t tensor, inl_writer *file);
+inlay_result inl_safetensors_stream(const inl_env *env, const char *path,
+                                    const inl_safetensor_out *tensors, const char *const *dtypes,
+                                    uint32_t count, inl_safetensors_put *put, void *user);
 // Writes F32 tensors in the given order, whole or not at all.
 inlay_result inl_safetensors_write(const inl_env *env, const char *path,
                                    const inl_safetensor_out *tensors, uint32_t count);

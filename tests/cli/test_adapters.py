@@ -7,6 +7,7 @@ import shutil
 import struct
 
 import command
+import hf_folder
 from command import CliTest, inlay
 
 NAN, INF = struct.pack("<f", float("nan")), struct.pack("<f", float("-inf"))
@@ -180,6 +181,28 @@ class Adapters(CliTest):
         self.assert_no_scraps(self.folder)
         self.succeed("merge", "-m", self.model, "-a", self.adapter, "-o", out)
         self.assertEqual(out.read_bytes()[:4], b"GGUF")
+
+    def test_merge_of_folders(self):
+        hf = hf_folder.Folder().write(self.folder / "hf")
+        out = self.fresh()
+        words = ("merge", "-m", hf, "-a", self.adapter)
+        self.refuse(2, [f"{out}.gguf", "folder"], *words, "-o", f"{out}.gguf")
+        self.refuse(2, [out, "GGUF"], "merge", "-m", self.model, "-a", self.adapter, "-o", out)
+        self.refuse(2, [out, "Q8_0", "BF16"], *words, "-o", out, "--type", "q8_0")
+        self.refuse(2, hf, *words, "-o", f"{hf}/")
+        self.assertFalse(out.exists())
+        done = inlay(*words, "-o", out, restore_signals=False, preexec_fn=lambda:
+                     resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))
+        self.check_refused(done, 1, str(out))
+        self.assertFalse(out.exists())
+        out.mkdir()
+        (out / "mine").write_text("kept")
+        self.refuse(1, [out, "not empty"], *words, "-o", out)
+        self.assertEqual([p.name for p in out.iterdir()], ["mine"])
+        (out / "mine").unlink()
+        self.succeed(*words, "-o", f"{out}/")
+        self.assertTrue((out / "config.json").exists() and (out / "tokenizer.json").exists())
+        self.assert_no_scraps(self.folder)
 
 
 if __name__ == "__main__":

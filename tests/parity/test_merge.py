@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import vocabularies
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 # dim 256: a row holds a block of every format.
@@ -167,6 +167,44 @@ def test_sum(world):
     text = [driver.command("generate", "-p", "The dog", "-n", 12, *more) for more in (
         ["-m", path], ["-m", world.file, *words])]
     assert text[0] == text[1]
+
+
+def state(folder):
+    """All tensors of a folder."""
+    return {name: value for file in sorted(folder.glob("*.safetensors"))
+            for name, value in load_file(file).items()}
+
+
+@pytest.mark.parametrize("shard,tied,name", [("1GB", False, "patterns"), ("400KB", False, "dora"),
+                                             ("400KB", True, "head"), ("1GB", True, "head")])
+def test_folder(world, shard, tied, name):
+    """A Hugging Face folder becomes one that transformers loads: PEFT's sum, tensor by tensor."""
+    base = llamas.random_llama(3, **SHAPE, tie_word_embeddings=tied)
+    source = world.folder / f"hf-{shard}-{tied}"
+    base.save_pretrained(source, max_shard_size=shard)
+    vocabularies.bytes_alone_folder(source, base.config.vocab_size)
+    _, adapter = world.peft(name)
+    out = world.folder / f"hf-{shard}-{tied}-merged"
+    driver.command("merge", "-m", source, "-a", adapter, "-o", out)
+    files = {f.name for f in source.iterdir()}
+    assert {f.name for f in out.iterdir()} == files
+    with_adapter = world.loss(source, "-a", adapter)
+    assert abs(world.loss(out) / with_adapter - 1) < 1e-5
+    if not tied:  # PEFT changes the embedding along with the head
+        merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+        got = state(out)
+        for key, want in merged.state_dict().items():
+            assert (got[key] - want).abs().max() <= 2e-6 * want.abs().max(), key
+    loaded = type(base).from_pretrained(out)
+    ids = torch.tensor([[3 + b for b in b"The dog sat by"]])
+    logits = driver.run(world.folder / "logits", model=source, adapter=adapter,
+                        sequences=[ids[0].tolist()]).logits()[0]
+    with torch.no_grad():
+        assert (loaded(input_ids=ids).logits[0] - logits).abs().max() < 1e-4 * logits.abs().max()
+    half = world.folder / f"hf-{shard}-{tied}-f16"
+    driver.command("merge", "-m", source, "-a", adapter, "-o", half, "--type", "f16")
+    for key, value in state(half).items():
+        assert value.dtype == torch.float16 and torch.equal(value, state(out)[key].half()), key
 
 
 def test_tied_head(world):

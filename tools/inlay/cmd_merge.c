@@ -15,7 +15,7 @@ typedef struct options {
 static const arg table[] = {
     MODEL_ARGS(options),
     {.name = "output", .letter = 'o', .type = ARG_STRING, .offset = offsetof(options, output),
-     .value = "OUT", .help = "a file that ends in .gguf"},
+     .value = "OUT", .help = "a file that ends in .gguf; of a folder a new folder"},
     {.name = "type", .letter = 't', .type = ARG_STRING, .offset = offsetof(options, type),
      .value = "TYPE", .help = "of the matrices: keep (default), f32, f16, bf16, q8_0, q4_k, ..."},
     COMMON_ARGS(options),
