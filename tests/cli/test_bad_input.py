@@ -134,6 +134,12 @@ class Models(CliTest):
             return mixture(lambda g: g.keys.update({"qwen3moe." + name: (kind, value)}))
         path = self.write_model("mixture.gguf", make_mixture)
         self.assertEqual(inlay("info", path).code, 0)
+        out = self.fresh()
+        for words in (("--use-dora",), ("--init-lora-weights", "pissa")):
+            train = ("train", "-m", path, "-d", self.text, "-o", out, "--max-length", 16, *words)
+            self.refuse(2, "experts", *train)
+            self.assertFalse(out.exists())
+            self.assertEqual(inlay(*train, "--dry-run", "--lora-target-modules", "q_proj").code, 0)
         for key, value, says in (("expert_count", 0, "expert_count"),
                                  ("expert_count", 4, "32 x 64 x 3"),
                                  ("expert_count", 2**24, "16777216 experts"),

@@ -287,10 +287,12 @@ static int plan(train_run *run)
 {
     inlay_train_params params = train_train_params(run->options);
     inlay_result result = setup_device(&run->device, cli_env(), &run->options->common);
-    if (result == INLAY_OK)
-        result = inlay_train_plan_run(&run->plan, cli_env(), run->device, run->model, run->adapter,
-                                      run->data, &params);
-    return cli_exit_run(result);
+    if (result != INLAY_OK)
+        return cli_exit_run(result);
+    result = inlay_train_plan_run(&run->plan, cli_env(), run->device, run->model, run->adapter,
+                                  run->data, &params);
+    // An adapter that the model cannot have, as DoRA of experts.
+    return result == INLAY_ERROR_UNSUPPORTED ? cli_exit_input(result) : cli_exit_run(result);
 }
 
 static int prepare_and_train(train_run *run)
