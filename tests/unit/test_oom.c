@@ -294,6 +294,45 @@ static inlay_result save_adapter(const inl_env *env, void *user)
     return result;
 }
 
+static inlay_result combine(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    const inlay_adapter *parts[] = {f->adapter, f->adapter};
+    const float scales[] = {0.5f, 2.0f};
+    inlay_adapter *sum;
+    inlay_result result = inlay_adapter_combine(&sum, env, f->model, parts, scales, 2);
+    assert_true((sum != NULL) == (result == INLAY_OK));
+    inlay_adapter_destroy(&sum);
+    return result;
+}
+
+// Whole or not at all, into a folder of its own.
+static inlay_result merge(const inl_env *env, void *user)
+{
+    const fixture *f = user;
+    char folder[96], path[128];
+    inlay_model *model = NULL;
+    inlay_adapter *adapter = NULL;
+    snprintf(folder, sizeof(folder), "%s/merged", f->folder);
+    snprintf(path, sizeof(path), "%s/model.gguf", folder);
+    assert_int_equal(mkdir(folder, 0777), 0);
+    inlay_result result = inlay_model_open(&model, env, f->model_path, NULL);
+    if (result == INLAY_OK)
+        result = inlay_adapter_load(&adapter, env, model, f->gguf_path);
+    if (result == INLAY_OK)
+        result = inlay_adapter_merge(adapter, model, path, &(inlay_merge_params){.type = "f16"});
+    inlay_adapter_destroy(&adapter);
+    inlay_model_close(&model);
+    assert_int_equal(empty_folder(folder), result == INLAY_OK);
+    return result;
+}
+
+static void test_merge(void **state)
+{
+    assert_true(check_each_failure("combine", combine, *state, MOST) > 10);
+    assert_true(check_each_failure("merge", merge, *state, MOST) > 80);
+}
+
 static void test_adapter(void **state)
 {
     fixture *f = *state;
@@ -344,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_dataset),
         cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_merge),
         cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests_name("oom", tests, setup, teardown);
