@@ -63,7 +63,8 @@ typedef struct inl_format {
     inl_tiling tiling;
     uint32_t tile_bits, tile_scale_bytes;
     uint32_t packing; // shaders/lib/packing.h; 0: the kernels ask for none
-    // `count` is a multiple of block_elements. Bit-exact to ggml's reference. NULL: inl_is_nf4.
+    // `count` is a multiple of block_elements. Bit-exact to ggml's reference; the device's numbers
+    // are the same, but that it may flush subnormal ones to zero. NULL: inl_is_nf4.
     void (*decode)(const void *blocks, float *out, uint64_t count);
     // Numbers that are not finite become any others. NULL: inl_is_nf4.
     void (*encode)(const float *in, void *blocks, uint64_t count);
