@@ -40,8 +40,15 @@ typedef struct inl_gguf_tensor {
     uint64_t shape[4]; // ne order, shape[0] contiguous; unused ones are 1
     const uint8_t *data; // into the map
     uint64_t bytes;
+    const char *stored_name; // of a folder: what its file calls it; else NULL
     const inl_bnb4 *bnb4; // of a folder: the values, where type is INL_GGUF_TYPE_BNB4; else NULL
 } inl_gguf_tensor;
+
+// For messages.
+static inline const char *inl_gguf_stored_name(const inl_gguf_tensor *t)
+{
+    return t->stored_name ? t->stored_name : t->name;
+}
 
 typedef struct inl_gguf inl_gguf;
 

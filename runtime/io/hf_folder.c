@@ -150,7 +150,8 @@ static void note(opening *o, const inl_hf_name *name)
 static inlay_result add_gates_and_ups(opening *o, const inl_safetensor *t, uint32_t layer,
                                       uint32_t type)
 {
-    inl_gguf_tensor half = {.type = type,
+    inl_gguf_tensor half = {.stored_name = t->name,
+                            .type = type,
                             .dims = 2,
                             .shape = {t->shape[2], t->shape[1] / 2},
                             .bytes = t->bytes / t->shape[0] / 2};
@@ -178,7 +179,8 @@ static inlay_result add_fused(opening *o, const inl_safetensors *file, const inl
     o->matrices[layer] += o->config.experts << gate_up;
     if (gate_up)
         return add_gates_and_ups(o, t, layer, type);
-    inl_gguf_tensor all = {.type = type,
+    inl_gguf_tensor all = {.stored_name = t->name,
+                           .type = type,
                            .dims = 3,
                            .shape = {t->shape[2], t->shape[1], t->shape[0]},
                            .data = t->data,
@@ -211,6 +213,7 @@ static inlay_result add_tensor(opening *o, const inl_safetensors *file, const in
         INL_TRY(shape_tensor(o, file, t, &tensor));
     if (o->config.arch->traits & INL_HF_GEMMA && strstr(name.gguf, "norm.weight"))
         INL_TRY(add_one_to_norm(o, file, t, &tensor));
+    tensor.stored_name = t->name;
     note(o, &name);
     return inl_gguf_view_tensor(o->view, name.gguf, &tensor);
 }

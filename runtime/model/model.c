@@ -21,7 +21,7 @@ static const inl_format *supported_format(const inl_model *m, const inl_gguf_ten
         char names[256];
         inl_logf(&m->env, INLAY_LOG_ERROR,
                  "%s: tensor %s has type %s (%u), which is not supported (%s are)",
-                 inl_gguf_path(m->gguf), t->name, name ? name : "unknown", t->type,
+                 inl_gguf_path(m->gguf), inl_gguf_stored_name(t), name ? name : "unknown", t->type,
                  inl_format_names(names, sizeof(names)));
     }
     return format;
@@ -51,7 +51,8 @@ static inlay_result find_source(inl_model *m, const char *name, uint32_t rows, u
     if (t->dims > 2 || t->shape[0] != cols || have_rows != rows)
         return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
                         "%s: tensor %s is %llu x %llu, the metadata ask for %u x %u",
-                        inl_gguf_path(m->gguf), name, (unsigned long long)t->shape[0],
+                        inl_gguf_path(m->gguf), inl_gguf_stored_name(t),
+                        (unsigned long long)t->shape[0],
                         (unsigned long long)have_rows, cols, rows);
     const inl_format *format = supported_format(m, t);
     if (!format)
@@ -85,7 +86,9 @@ static inlay_result find_each_expert(inl_model *m, const char *base, uint32_t ro
         if (result == INLAY_OK && e > 0 && one.stored != out->stored)
             result = inl_fail(&m->env, INLAY_ERROR_UNSUPPORTED,
                               "%s: tensor %s is %s and that of expert 0 is %s",
-                              inl_gguf_path(m->gguf), name, one.stored->name, out->stored->name);
+                              inl_gguf_path(m->gguf), inl_gguf_stored_name(one.tensor),
+                              one.stored->name,
+                              out->stored->name);
         if (result == INLAY_OK && e == 0)
             *out = one;
         if (result == INLAY_OK)
@@ -116,7 +119,8 @@ static inlay_result find_experts(inl_model *m, const char *base, uint32_t rows, 
     if (t->dims > 3 || have[0] != cols || have[1] != rows || have[2] != experts)
         return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
                         "%s: tensor %s is %llu x %llu x %llu, the metadata ask for %u x %u x %u",
-                        inl_gguf_path(m->gguf), name, (unsigned long long)have[0],
+                        inl_gguf_path(m->gguf), inl_gguf_stored_name(t),
+                        (unsigned long long)have[0],
                         (unsigned long long)have[1], (unsigned long long)have[2], cols, rows,
                         experts);
     const inl_format *format = supported_format(m, t);
@@ -138,8 +142,8 @@ static void requantize(inl_model *m, inl_source *s)
     if (!want || want == s->stored)
         return;
     if (s->tensor->bnb4) {
-        inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps bitsandbytes' %s", s->tensor->name,
-                 s->stored->name);
+        inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps bitsandbytes' %s",
+                 inl_gguf_stored_name(s->tensor), s->stored->name);
         return;
     }
     bool fits = inl_is_nf4(want) || s->cols % want->block_elements == 0;
@@ -147,7 +151,8 @@ static void requantize(inl_model *m, inl_source *s)
         s->format = want;
     else
         inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps %s: its rows of %u are no multiple of %s's %u",
-                 s->tensor->name, s->stored->name, s->cols, want->name, want->block_elements);
+                 inl_gguf_stored_name(s->tensor), s->stored->name, s->cols, want->name,
+                 want->block_elements);
 }
 
 static inlay_result find_linear(inl_model *m, uint32_t layer, inl_role role)
@@ -228,7 +233,8 @@ static inlay_result check_all_read(const inl_model *m)
         if (!starts_with_any(t->name, other_senses))
             return inl_fail(&m->env, INLAY_ERROR_UNSUPPORTED,
                             "%s: tensor %s is none that the architecture %s is known to have",
-                            inl_gguf_path(m->gguf), t->name, m->config.architecture);
+                            inl_gguf_path(m->gguf), inl_gguf_stored_name(t),
+                            m->config.architecture);
         unused++;
     }
     if (unused > 0)
@@ -250,7 +256,8 @@ static inlay_result check_finite(const inl_model *m)
         if (bad != UINT64_MAX)
             return inl_fail(&m->env, INLAY_ERROR_NOT_FINITE,
                             "%s: tensor %s has NaN or infinity (block %llu)",
-                            inl_gguf_path(m->gguf), t->name, (unsigned long long)bad);
+                            inl_gguf_path(m->gguf), inl_gguf_stored_name(t),
+                            (unsigned long long)bad);
     }
     return INLAY_OK;
 }

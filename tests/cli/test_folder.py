@@ -288,7 +288,7 @@ class Tensors(Folders):
                 count *= n
             with self.subTest(shape=shape):
                 self.refuse_tensors(lambda t, s=shape, c=count: t.update(
-                    {name: ("F32", s, bytes(4 * c))}))
+                    {name: ("F32", s, bytes(4 * c))}), name)
         self.refuse_tensors(lambda t: t.update({name: ("F32", [0, 32], b"")}), name)
         for kind, size in (("I64", 8), ("F8_E4M3", 1), ("F64", 8)):
             self.refuse_tensors(lambda t, k=kind, s=size: t.update(
@@ -348,7 +348,7 @@ class FourBits(Folders):
                            ("nested_offset", "x"), ("nested_offset", 1e300)):
             with self.subTest(key=key, wrong=wrong):
                 self.refuse_folder(self.make(state=[(key, wrong)]), self.name)
-        self.refuse_folder(self.make(state=[("shape", [32, 64])]), "up")
+        self.refuse_folder(self.make(state=[("shape", [32, 64])]), self.name)
         for text in (b"", b"{", b"[" * 4000, bytes(5000), b"\xff{}"):
             self.refuse_part(".quant_state.bitsandbytes__nf4", ("U8", [len(text)], text))
 

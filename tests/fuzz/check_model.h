@@ -9,9 +9,30 @@
 
 #include <math.h>
 
+// All that a 4-bit tensor points to.
+static inline uint64_t check_bnb4(const inl_bnb4 *t)
+{
+    uint64_t blocks = (t->count + t->block - 1) / t->block;
+    uint64_t sum = fuzz_touch(t->packed, (t->count + 1) / 2);
+    if (t->absmax)
+        return sum + fuzz_touch(t->absmax, 4 * blocks);
+    uint64_t nested = (blocks + t->nested_block - 1) / t->nested_block;
+    return sum + fuzz_touch(t->nested, blocks) + fuzz_touch(t->nested_absmax, 4 * nested) +
+           fuzz_touch(t->nested_map, 4 * 256);
+}
+
 static inline uint64_t check_source(const inl_source *s, uint64_t rows, uint64_t cols)
 {
     fuzz_require(s->rows == rows && s->cols == cols && rows > 0 && cols > 0);
+    if (s->tensor->bnb4) {
+        uint64_t sum = 0;
+        for (uint32_t e = 0; e < INL_MAX(1, s->experts); e++) {
+            const inl_gguf_tensor *t = s->each ? s->each[e] : s->tensor;
+            fuzz_require(t->bnb4 && t->bnb4->count == rows * cols && inl_is_nf4(s->stored));
+            sum += check_bnb4(t->bnb4);
+        }
+        return sum;
+    }
     fuzz_require(s->format && s->stored->ggml_type == s->tensor->type);
     uint64_t bytes = rows * cols / s->stored->block_elements * s->stored->block_bytes, sum = 0;
     for (uint32_t e = 0; s->each && e < s->experts; e++) {

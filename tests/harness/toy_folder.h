@@ -5,6 +5,7 @@
 #define HARNESS_TOY_FOLDER_H
 
 #include "harness/safetensors_bytes.h"
+#include "quant/nf4.h"
 
 #define TOY_FOLDER_CONFIG 768 // bytes of the largest config.json
 
@@ -51,6 +52,9 @@ static const struct {
     {TOY_MIXTURE, "model.layers.0.mlp.experts.1.down_proj.weight", 8, 12},
 };
 
+#define TOY_BNB4 \
+    ",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true}"
+
 typedef struct toy_folder {
     unsigned model;
     const char *class, *dtype; // class: without ForCausalLM
@@ -69,6 +73,8 @@ static const toy_folder toy_folders[] = {
     {TOY_MIXTURE, "Qwen3Moe", "BF16",
      ",\"num_experts\":2,\"num_experts_per_tok\":1,\"moe_intermediate_size\":12,"
      "\"tie_word_embeddings\":true"},
+    {TOY_LLAMA, "Llama", "F16", TOY_BNB4}, // double-quantized NF4
+    {TOY_QWEN2, "Qwen2", "F32", ",\"tie_word_embeddings\":true" TOY_BNB4}, // FP4
 };
 
 // The text's length; a zero byte follows it.
@@ -85,11 +91,43 @@ static inline size_t toy_folder_config(const toy_folder *m, char out[TOY_FOLDER_
     return (size_t)length;
 }
 
+// One matrix of such a model is in 4 bits.
+static inline void toy_folder_bnb4(safetensors_bytes *s, bool nested)
+{
+    static const char name[] = "model.layers.0.mlp.down_proj.weight";
+    static const uint8_t codes[48] = {0x12, 0x34};
+    static const float scales[256] = {0.5f, 0.25f};
+    char state[256], part[128];
+    int length = snprintf(state, sizeof(state), "{\"blocksize\":64,\"shape\":[8,12]%s}",
+                          nested ? ",\"nested_blocksize\":256,\"nested_offset\":0.1" : "");
+    safetensors_bytes_tensor(s, name, "U8", 2, (uint64_t[]){48, 1}, codes, 48);
+    snprintf(part, sizeof(part), "%s.quant_map", name);
+    safetensors_bytes_tensor(s, part, "F32", 1, (uint64_t[]){16},
+                             nested ? inl_nf4_codes : inl_fp4_codes, 64);
+    snprintf(part, sizeof(part), "%s.absmax", name);
+    safetensors_bytes_tensor(s, part, nested ? "U8" : "F32", 1, (uint64_t[]){2}, scales,
+                             nested ? 2 : 8);
+    snprintf(part, sizeof(part), "%s.quant_state.bitsandbytes__%s", name, nested ? "nf4" : "fp4");
+    safetensors_bytes_tensor(s, part, "U8", 1, (uint64_t[]){(uint64_t)length}, state,
+                             (size_t)length);
+    if (!nested)
+        return;
+    snprintf(part, sizeof(part), "%s.nested_absmax", name);
+    safetensors_bytes_tensor(s, part, "F32", 1, (uint64_t[]){1}, scales, 4);
+    snprintf(part, sizeof(part), "%s.nested_quant_map", name);
+    safetensors_bytes_tensor(s, part, "F32", 1, (uint64_t[]){256}, scales, 1024);
+}
+
 static inline void toy_folder_tensors(const toy_folder *m, safetensors_bytes *s)
 {
     static const uint8_t values[4 * 24 * 8] = {0, 0x3c, 0, 0x3c};
     uint64_t width = strcmp(m->dtype, "F32") == 0 ? 4 : 2;
+    bool bnb4 = strstr(m->options, "bitsandbytes") != NULL;
+    if (bnb4)
+        toy_folder_bnb4(s, m->model == TOY_LLAMA);
     for (size_t i = 0; i < sizeof(toy_folder_list) / sizeof(toy_folder_list[0]); i++) {
+        if (bnb4 && strstr(toy_folder_list[i].name, "down_proj"))
+            continue;
         uint64_t rows = toy_folder_list[i].rows, cols = toy_folder_list[i].cols;
         if (toy_folder_list[i].models & m->model)
             safetensors_bytes_tensor(s, toy_folder_list[i].name, m->dtype, cols ? 2 : 1,

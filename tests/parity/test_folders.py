@@ -13,7 +13,7 @@ import torch
 import transformers
 import vocabularies
 from safetensors.torch import load_file, save_file
-from test_architectures import CASES, random_model
+from test_architectures import CASES, Case, random_model
 
 BOUND = 1e-5
 KINDS = {"f16": torch.float16, "bf16": torch.bfloat16}
@@ -75,6 +75,44 @@ def test_older_spelling(tmp_path, name):
     (tmp_path / "saved/config.json").write_text(json.dumps(settings))
     for mine, theirs in zip(logits(tmp_path / "saved", tmp_path / "old", case), want, strict=True):
         assert torch.equal(mine, theirs)
+
+
+OPTIONS = [
+    ("Qwen2", dict(use_sliding_window=True, sliding_window=5, max_window_layers=1)),
+    ("Qwen3", dict(use_sliding_window=True, sliding_window=5, attention_bias=True,
+                   layer_types=["full_attention", "sliding_attention", "full_attention"])),
+    ("Llama", dict(attention_bias=True, mlp_bias=True, num_key_value_heads=4,
+                   rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0,
+                                    "original_max_position_embeddings": 32, "beta_fast": 20.0,
+                                    "beta_slow": 2.0, "mscale": 0.7, "mscale_all_dim": 0.5})),
+    ("Llama", dict(rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0,
+                                    "original_max_position_embeddings": 32,
+                                    "attention_factor": 1.5})),
+    ("Mistral", dict(sliding_window=None)),
+    ("Gemma2", dict(sliding_window=6, attn_logit_softcapping=None, final_logit_softcapping=None,
+                    layer_types=["full_attention", "sliding_attention", "sliding_attention"])),
+    ("Gemma3", dict(sliding_window=6, final_logit_softcapping=4.0, rope_parameters={
+        "full_attention": {"rope_type": "default", "rope_theta": 5e5},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 700.0}},
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"])),
+    ("SmolLM3", dict(no_rope_layers=[1, 0, 1])),
+    ("SmolLM3", dict(no_rope_layers=[1, 1, 1], use_sliding_window=True, sliding_window=7,
+                     layer_types=["full_attention", "sliding_attention", "full_attention"])),
+]
+
+
+@pytest.mark.parametrize("number", range(len(OPTIONS)))
+def test_options(tmp_path, number):
+    """What no GGUF file says, or says otherwise."""
+    model, more = OPTIONS[number]
+    case = Case(f"{model}, options {number}", model, dict(num_hidden_layers=3, **more))
+    made = random_model(case, 700 + number)
+    made.save_pretrained(tmp_path / "saved")
+    vocabularies.bytes_alone_folder(tmp_path / "saved", made.config.vocab_size)
+    want = reference.logits(made, [list(s) for s in case.sequences])
+    for mine, theirs in zip(logits(tmp_path / "saved", tmp_path / "out", case), want, strict=True):
+        measured.note(case.name, "logits", compare.relative(mine, theirs))
+    assert measured.ROWS[case.name]["logits"] < BOUND
 
 
 @pytest.mark.parametrize("names", [("model.language_model.", "model.vision_tower."),
