@@ -48,8 +48,9 @@ typedef struct inlay_tensor_info {
     uint64_t bytes;
 } inlay_tensor_info;
 
-// Reads and checks a GGUF file. Errors: NOT_FOUND, IO, BAD_FILE (with place), UNSUPPORTED
-// (architecture, tensor type), NOT_FINITE (names the tensor).
+// Reads and checks a GGUF file, any part of a split one, or a Hugging Face folder. Errors:
+// NOT_FOUND, IO, BAD_FILE (with place), UNSUPPORTED (architecture, tensor type), NOT_FINITE (names
+// the tensor).
 INLAY_API inlay_result inlay_model_open(inlay_model **out, const inlay_env *env, const char *path,
                                         const inlay_model_params *params);
 INLAY_API void inlay_model_close(inlay_model **model);

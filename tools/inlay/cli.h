@@ -112,9 +112,10 @@ typedef struct model_options {
     adapter_list adapters;
     int quantize; // an inlay_quantize
 } model_options;
+#define MODEL_HELP "a GGUF file or a Hugging Face folder"
 #define MODEL_ARGS(opts_)                                                                          \
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(opts_, base.model),    \
-     .value = "MODEL", .help = "a GGUF file"},                                                     \
+     .value = "MODEL", .help = MODEL_HELP},                                                        \
     {.name = "adapter", .letter = 'a', .type = ARG_CUSTOM,                                         \
      .offset = offsetof(opts_, base.adapters), .value = "ADAPTER[:SCALE]",                         \
      .help = "a run's output folder, a PEFT folder or a .gguf; several are added",                 \

@@ -20,7 +20,7 @@ static const char *const color_names[] = {"auto", "always", "never", NULL};
 
 static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
-     .value = "MODEL", .help = "a GGUF file"},
+     .value = "MODEL", .help = MODEL_HELP},
     {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = offsetof(options, data),
      .value = "DATA", .help = "a .txt, .jsonl, .json or .csv file, the last three also .zst"},
     {.name = "max-length", .type = ARG_UINT, .offset = offsetof(options, max_length), .value = "N",

@@ -13,7 +13,7 @@ typedef struct options {
 
 static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
-     .value = "MODEL", .help = "a GGUF file"},
+     .value = "MODEL", .help = MODEL_HELP},
     {.name = "add-special", .type = ARG_FLAG, .offset = offsetof(options, add_special),
      .help = "BOS and EOS where the model wants them"},
     {.name = "no-parse-special", .type = ARG_FLAG, .offset = offsetof(options, no_parse_special),

@@ -62,7 +62,7 @@ static bool parse_init(const char *text, void *out)
 
 static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = AT(model), .value = "MODEL",
-     .help = "the base model, a GGUF file", .heading = "What"},
+     .help = "the base model: a GGUF file or a Hugging Face folder", .heading = "What"},
     {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = AT(data), .value = "DATA",
      .help = "a .txt, .jsonl, .json or .csv file, the last three also .zst"},
     {.name = "output", .letter = 'o', .type = ARG_STRING, .offset = AT(output), .value = "OUTDIR",
