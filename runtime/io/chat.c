@@ -139,6 +139,13 @@ inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_ch
     return inl_named_chat_render(&chat->env, chat->named, info->bos, info->eos, input, text);
 }
 
+bool inl_chat_learns(const inl_chat_input *input, size_t index)
+{
+    const json_t *weight = json_object_get(json_array_get(input->messages, index), "weight");
+    bool none = json_is_number(weight) && json_number_value(weight) == 0.0;
+    return index >= input->learn_from && !none;
+}
+
 inl_text_part inl_chat_part(const inl_chat_text *text, const inl_chat_span *span)
 {
     return (inl_text_part){.text = text->text ? text->text + span->start : NULL,

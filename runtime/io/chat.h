@@ -52,6 +52,8 @@ bool inl_chat_wants_bos(const inl_chat *chat);
 
 // Replaces what is in `text`. What the template does not take is INLAY_ERROR_BAD_FILE.
 inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_chat_text *text);
+// Whether an answer there is to be learned: OpenAI's "weight" of 0 says no.
+bool inl_chat_learns(const inl_chat_input *input, size_t index);
 // What is rendered as tokens, with BOS where it is wanted. Appends to `ids`.
 inlay_result inl_chat_encode(inl_chat *chat, const inl_chat_input *input, inl_ids *ids);
 // A span as the tokenizer takes it.

@@ -268,6 +268,8 @@ static inlay_result find_end(const rendering *r, turn t, size_t from, size_t *en
     if (*end == least && chat->eos.size > 0 &&
         begins_with(text + *end, r->out.size - *end, chat->eos.data, chat->eos.size))
         *end += chat->eos.size;
+    else if (*end == least) // blanks are all there is to end it
+        *end = INL_MAX(t.end, from);
     if (!chat->like && !ends_with_token(chat, text + from, *end - from))
         return not_known(r, "no token of the vocabulary ends the assistant's turn in it");
     return INLAY_OK;
@@ -339,7 +341,7 @@ static bool is_answer(const rendering *r, size_t message)
 {
     const json_t *m = json_array_get(r->input->messages, message - 1);
     const char *role = json_string_value(json_object_get(m, "role"));
-    return message > r->input->learn_from && role &&
+    return inl_chat_learns(r->input, message - 1) && role &&
            (strcmp(role, "assistant") == 0 || strcmp(role, "model") == 0);
 }
 
@@ -370,7 +372,7 @@ static void mark_generated(rendering *r)
 {
     for (size_t i = 0; i < r->out.count; i++) {
         const inl_jinja_piece *p = &r->out.pieces[i];
-        if (p->generated && (p->message == 0 || p->message > r->input->learn_from))
+        if (p->generated && (p->message == 0 || inl_chat_learns(r->input, p->message - 1)))
             mark_learned(r, p->start, p->start + p->size);
     }
 }

@@ -334,7 +334,7 @@ static inlay_result render_messages(renderer *r)
             INL_TRY(add_turn(r, &r->chat->user, system, i, false));
             system = SIZE_MAX;
         } else if (has_role(r, i, "assistant") && system == SIZE_MAX) {
-            INL_TRY(add_turn(r, &r->chat->assistant, system, i, i >= r->input->learn_from));
+            INL_TRY(add_turn(r, &r->chat->assistant, system, i, inl_chat_learns(r->input, i)));
         } else if (has_role(r, i, "system") || has_role(r, i, "assistant")) {
             break; // a system message waits
         } else {

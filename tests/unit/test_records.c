@@ -108,6 +108,17 @@ static void refuse(inl_data_kind kind, const char *data, const char *expected)
     assert_null(d);
 }
 
+static void refuse_template(const char *chat_template, const char *expected)
+{
+    const char *data = "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+                       "{\"role\":\"assistant\",\"content\":\"r\"}]}";
+    inl_dataset *d;
+    inlay_result result = read_data(INL_DATA_JSONL, data, strlen(data), chat_template, &d);
+    if (result == INLAY_OK || !strstr(all_messages, expected))
+        fail_msg("%s: no \"%s\" in \"%s\"", chat_template, expected, all_messages);
+    assert_null(d);
+}
+
 static void test_json(void **state)
 {
     (void)state;
@@ -198,6 +209,48 @@ static void test_prompt_messages(void **state)
     refuse(INL_DATA_JSONL,
            "{\"prompt\":[{\"role\":\"user\",\"content\":\"q\"}],\"completion\":\"r\"}",
            "f line 1: \"completion\" is not a list of messages");
+}
+
+// Which parts of an answer's turn are learned, by templates of several habits.
+static void test_own_templates(void **state)
+{
+    (void)state;
+    static const char *const messages =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":"
+        "\"r\",\"weight\":0},{\"role\":\"user\",\"content\":\"s\"},"
+        "{\"role\":\"assistant\",\"content\":\"t\"}]}";
+    static const char *const cases[][2] = {
+        // No generation prompt: what ChatML begins a turn with.
+        {"{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}<|im_end|>\n\n"
+         "{% endfor %}",
+         "~user\nq~\n\n~assistant\nr~\n\n~user\ns~\n\n~assistant\n{t~}\n\n"},
+        // Blanks end the turn.
+        {"{% for m in messages %}{{ '### Instruction:' if m.role == 'user' else '### Response:' }}"
+         "{{ m.content + '\n\n' }}{% endfor %}"
+         "{% if add_generation_prompt %}### Response:{% endif %}",
+         "### Instruction:q\n\n### Response:r\n\n### Instruction:s\n\n### Response:{t\n\n}"},
+        // The prompt opens a thought that a turn which is over does not have; the end comes late.
+        {"{% for m in messages %}{% if m.role == 'user' %}{{ eos_token if not loop.first }}"
+         "<|im_start|>{{ m.content }}{% else %}:{{ m.content }}{% endif %}{% endfor %}"
+         "{{ eos_token }}{% if add_generation_prompt %}:<think>{% endif %}",
+         "~q:r~~s:{t~}"},
+        // A named one.
+        {"chatml", "~user\nq~\n~assistant\nr~\n~user\ns~\n~assistant\n{t~}\n"},
+        {"{% for m in messages %}<|im_start|>{% generation %}{{ m.content }}{% endgeneration %}"
+         "{% endfor %}",
+         "~{q}~r~{s}~{t}"},
+    };
+    for (size_t i = 0; i < INL_COUNT(cases); i++)
+        check(INL_DATA_JSONL, messages, cases[i][0], "messages", 1, cases[i][1]);
+    refuse_template("{% for m in messages %}{{ m.content }}{% endfor %}",
+                    "its generation prompt does not begin the assistant's turn; choose one of");
+    refuse_template("{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}"
+                    "{% if add_generation_prompt %}assistant{% endif %}",
+                    "no token of the vocabulary ends the assistant's turn in it; choose one of");
+    refuse_template("{{ messages[0].content }}", "does not show where the assistant speaks; ");
+    refuse_template("{% include 'x' %}", "cannot be read (line 1: the statement \"include\"");
+    refuse_template("{{ messages | frob }}", "needs what is not supported (line 1: the filter");
+    refuse_template("{{ raise_exception('No!') }}", "f line 1: the model's chat template does not");
 }
 
 static void test_alpaca(void **state)
@@ -298,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_conversations), cmocka_unit_test(test_prompt_messages),
         cmocka_unit_test(test_alpaca),        cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_mixed),         cmocka_unit_test(test_zstd),
+        cmocka_unit_test(test_own_templates),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
