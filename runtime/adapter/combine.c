@@ -24,6 +24,9 @@ static inlay_result copy_alone(inl_lora *sum, const inl_lora_pair *from, float s
                                inl_lora_pair *to)
 {
     to->scale = from->scale * scale;
+    if (!isfinite(to->scale))
+        return inl_fail(&sum->env, INLAY_ERROR_NOT_FINITE, "%s: the scale %g is too large",
+                        to->path, (double)scale);
     memcpy(to->a, from->a, (size_t)from->r * from->in * sizeof(float));
     memcpy(to->b, from->b, (size_t)from->r * from->out * sizeof(float));
     if (!from->magnitude)

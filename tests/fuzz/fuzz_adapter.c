@@ -91,6 +91,25 @@ static void check_saving(const inl_env *env, const inl_lora *lora, const inl_mod
     inl_lora_destroy(&again);
 }
 
+// Half of it twice: ranks add, unless they become too many or the parts are DoRA's.
+static void check_sum(const inl_env *env, const inl_lora *lora, const inl_module_list *list)
+{
+    const inl_lora *parts[] = {lora, lora};
+    inl_lora *sum;
+    inlay_result result =
+        inl_lora_combine(env, list, parts, (const float[]){0.5f, 0.5f}, 2, &sum);
+    fuzz_require((result == INLAY_OK) == (sum != NULL));
+    if (result != INLAY_OK) {
+        fuzz_require(result == INLAY_ERROR_UNSUPPORTED || result == INLAY_ERROR_NOT_FINITE);
+        return;
+    }
+    fuzz_require(!lora->use_dora && sum->pair_count == lora->pair_count);
+    check_lora(sum, list);
+    for (uint32_t i = 0; i < sum->pair_count; i++)
+        fuzz_require(sum->pairs[i].r == 2 * lora->pairs[i].r && sum->pairs[i].scale == 1.0f);
+    inl_lora_destroy(&sum);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static inl_modules dense, mixture;
@@ -112,8 +131,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!lora)
         return 0;
     check_lora(lora, list);
-    if (list)
+    if (list) {
         check_saving(&env, lora, list);
+        check_sum(&env, lora, list);
+    }
     inl_lora_destroy(&lora);
     return 0;
 }
@@ -131,7 +152,9 @@ static void put_folder(fuzz_put *put, void *user, const char *name, const char *
     for (size_t i = 0; i < 2; i++) {
         char tensor[96];
         snprintf(tensor, sizeof(tensor),
-                 "base_model.model.model.layers.1.self_attn.v_proj.lora_%c.weight", i ? 'B' : 'A');
+                 *name == 'b' ? "model.layers.1.self_attn.v_proj.lora_%c.default.weight"
+                              : "base_model.model.model.layers.1.self_attn.v_proj.lora_%c.weight",
+                 i ? 'B' : 'A');
         safetensors_bytes_tensor(&s, tensor, dtype, 2, shapes[i], bytes,
                                  width * shapes[i][0] * shapes[i][1]);
     }

@@ -3,10 +3,12 @@
 import json
 
 import driver
+import experts
 import gguf
 import llamas
 import numpy as np
 import pytest
+import test_experts
 import torch
 import vocabularies
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -205,6 +207,26 @@ def test_folder(world, shard, tied, name):
     driver.command("merge", "-m", source, "-a", adapter, "-o", half, "--type", "f16")
     for key, value in state(half).items():
         assert value.dtype == torch.float16 and torch.equal(value, state(out)[key].half()), key
+
+
+def test_folder_of_experts(tmp_path):
+    """Each expert's matrix in its own tensor."""
+    model = test_experts.make_model(test_experts.Case("folder"), 53)
+    model.save_pretrained(tmp_path / "hf")
+    vocabularies.bytes_alone_folder(tmp_path / "hf", model.config.vocab_size)
+    experts.write(tmp_path / "made", model.config, 3, 5, 53)
+    driver.command("merge", "-m", tmp_path / "hf", "-a", tmp_path / "made", "-o", tmp_path / "out")
+    merged, (before, after) = 0, (state(tmp_path / n) for n in ("hf", "out"))
+    pairs = load_file(tmp_path / "made/adapter_model.safetensors")
+    for key, value in before.items():
+        path = "base_model.model." + key.removesuffix(".weight")
+        want = value
+        if f"{path}.lora_A.weight" in pairs:
+            b, a = (pairs[f"{path}.lora_{side}.weight"].double() for side in "BA")
+            change = b @ a
+            want, merged = (value.double() + 5 / 3 * change).float(), merged + 1
+        assert (after[key] - want).abs().max() <= 2e-7 * want.abs().max(), key
+    assert 2 * merged == len(pairs)
 
 
 def test_tied_head(world):
