@@ -44,8 +44,10 @@ void fuzz_seeds(fuzz_put *put, void *user)
     static const toy_model models[] = {
         {.dim = 8, .ffn = 12, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 4,
          .vocab = TOY_VOCAB, .format = INL_FORMAT_F32, .tied = 1},
-        {.dim = 32, .ffn = 32, .layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 8,
+        {.dim = 32, .ffn = 32, .layers = 1, .heads = 2, .kv_heads = 2, .head_dim = 16,
          .vocab = TOY_VOCAB, .format = INL_FORMAT_Q4_0, .biases = 1, .rope_factors = 1},
+        {.dim = 32, .ffn = 32, .layers = 1, .heads = 1, .kv_heads = 1, .head_dim = 32,
+         .vocab = TOY_VOCAB, .format = INL_FORMAT_MXFP4, .tied = 1},
         {.dim = 8, .ffn = 4, .layers = 1, .heads = 2, .kv_heads = 1, .head_dim = 4,
          .vocab = TOY_VOCAB, .format = INL_FORMAT_F16, .tied = 1, .experts = 3, .experts_used = 2},
         {.dim = 4, .ffn = 4, .layers = 2, .heads = 1, .kv_heads = 1, .head_dim = 4,
