@@ -2,6 +2,7 @@
 #include "io/normalizer.h"
 
 #include "io/regex.h"
+#include "io/unicode_late.h"
 #include "io/utf8.h"
 
 #include <string.h>
@@ -267,15 +268,21 @@ static inlay_result normalize_piece(builder *b, inl_normal_text *scratch, const 
 }
 
 // Bytes from here on that are UTF-8 and end where ASCII begins again, which nothing combines with
-// unless a mark follows it.
-static size_t piece_size(const char *text, size_t size)
+// unless a mark follows it, or a character that normal forms leave alone. *late: one begins the
+// text.
+static size_t piece_size(const char *text, size_t size, size_t *late)
 {
     size_t i = 0;
+    *late = 0;
     bool ascii = true; // the first character may be ASCII
     while (i < size) {
         size_t length = inl_utf8_length(text + i, size - i);
         if (length == 0 || (length == 1 && !ascii))
             return i;
+        if (length > 1 && inl_is_late_mark(inl_utf8_decode(text + i, length))) {
+            *late = i == 0 ? length : 0;
+            return i;
+        }
         ascii = false;
         i += length;
     }
@@ -291,9 +298,11 @@ static inlay_result normalize(builder *b, inl_normal_text *scratch, inl_slice te
         at += same;
         if (at == text.size)
             break;
-        size_t size = piece_size(text.data + at, text.size - at);
-        if (size == 0) { // no UTF-8
-            INL_TRY(append(b, text.data + at++, 1));
+        size_t late;
+        size_t size = piece_size(text.data + at, text.size - at, &late);
+        if (size == 0) { // no UTF-8, or not to be touched
+            INL_TRY(append(b, text.data + at, INL_MAX(late, 1)));
+            at += INL_MAX(late, 1);
             continue;
         }
         INL_TRY(normalize_piece(b, scratch, text.data + at, size, form));

@@ -179,8 +179,8 @@ inlay_result inl_pipeline_normalizer(const inl_env *env, const char *file, const
 
 // ---- pre-tokenizer
 
-// What char::is_ascii_punctuation and Unicode's P* say.
-#define PUNCTUATION "[!-/:-@\\[-`{-~\\p{P}]"
+// ASCII's and Unicode's P*, with one that has become a symbol since.
+#define PUNCTUATION "[!-/:-@\\[-`{-~\\p{P}\\x{166d}]"
 #define SPACE "[" INL_REGEX_SPACES "]"
 #define WORDS                                                                                      \
     "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]+|"                                    \

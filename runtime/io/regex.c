@@ -10,7 +10,7 @@
 #include <pcre2.h>
 
 // A file's expression may try so many ways, and so many more for each byte of the text.
-#define MATCH_LIMIT 10000000u
+#define MATCH_LIMIT 100000u
 #define MATCH_LIMIT_PER_BYTE 64u
 #define MAX_PATTERN 65536 // bytes
 
@@ -64,6 +64,7 @@ static inlay_result compile(inl_regex *r, const char *pattern, size_t size, uint
     pcre2_compile_context *context = r->memory ? pcre2_compile_context_create(r->memory) : NULL;
     if (!context)
         return fail_memory(r->env);
+    pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     r->code = pcre2_compile((PCRE2_SPTR)pattern, size, PCRE2_UTF | PCRE2_UCP | options, &error,
                             &offset, context);
     pcre2_compile_context_free(context);

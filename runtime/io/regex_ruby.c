@@ -2,11 +2,15 @@
 #include "io/regex_ruby.h"
 
 #include "io/regex.h"
+#include "io/unicode_late.h"
 
 #include <string.h>
 
 #define MAX_GROUPS 64
-#define WORD "\\p{L}\\p{M}\\p{N}\\p{Pc}"
+#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" INL_LATE_L INL_LATE_M INL_LATE_ND
+// Outside brackets Oniguruma also takes Latin-1's superscripts and fractions.
+#define WORD_ALONE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
+#define MOST_NAME 32 // bytes of a property's name
 
 typedef struct translation {
     const inl_env *env;
@@ -56,15 +60,15 @@ static char peek(const translation *t, size_t ahead)
 }
 
 // A class escape that PCRE2 reads in another way, as the inside of a class; NULL: not one of those.
-static const char *class_of(char letter)
+static const char *class_of(char letter, bool in_class)
 {
     switch (letter) {
     case 's':
     case 'S': return INL_REGEX_SPACES;
     case 'w':
-    case 'W': return WORD;
+    case 'W': return in_class ? WORD : WORD_ALONE;
     case 'd':
-    case 'D': return "\\p{Nd}";
+    case 'D': return "\\p{Nd}" INL_LATE_ND;
     case 'h':
     case 'H': return "0-9a-fA-F";
     default: return NULL;
@@ -83,45 +87,254 @@ static inlay_result put_point(translation *t)
     return put_text(t, "}");
 }
 
+// ---- properties
+
+typedef struct property {
+    const char *name; // lower case, without spaces, hyphens and underscores
+    const char *pcre; // as the inside of \p{}, or of a class where it begins with a backslash
+} property;
+
+static const property properties[] = {
+    {"any", "Any"},
+    {"letter", "L"},
+    {"uppercaseletter", "Lu"},
+    {"lowercaseletter", "Ll"},
+    {"titlecaseletter", "Lt"},
+    {"casedletter", "L&"},
+    {"lc", "L&"},
+    {"modifierletter", "Lm"},
+    {"otherletter", "Lo"},
+    {"mark", "M"},
+    {"combiningmark", "M"},
+    {"nonspacingmark", "Mn"},
+    {"spacingmark", "Mc"},
+    {"enclosingmark", "Me"},
+    {"number", "N"},
+    {"decimalnumber", "Nd"},
+    {"letternumber", "Nl"},
+    {"othernumber", "No"},
+    {"punctuation", "P"},
+    {"connectorpunctuation", "Pc"},
+    {"dashpunctuation", "Pd"},
+    {"openpunctuation", "Ps"},
+    {"closepunctuation", "Pe"},
+    {"initialpunctuation", "Pi"},
+    {"finalpunctuation", "Pf"},
+    {"otherpunctuation", "Po"},
+    {"symbol", "S"},
+    {"mathsymbol", "Sm"},
+    {"currencysymbol", "Sc"},
+    {"modifiersymbol", "Sk"},
+    {"othersymbol", "So"},
+    {"separator", "Z"},
+    {"spaceseparator", "Zs"},
+    {"lineseparator", "Zl"},
+    {"paragraphseparator", "Zp"},
+    {"other", "C"},
+    {"control", "Cc"},
+    {"format", "Cf"},
+    {"unassigned", "Cn"},
+    {"privateuse", "Co"},
+    {"alphabetic", "Alphabetic"},
+    {"uppercase", "Uppercase"},
+    {"lowercase", "Lowercase"},
+    {"whitespace", "White_Space"},
+    {"emoji", "Emoji"},
+    {"emojipresentation", "Emoji_Presentation"},
+    {"emojimodifier", "Emoji_Modifier"},
+    {"extendedpictographic", "Extended_Pictographic"},
+    {"ideographic", "Ideographic"},
+    // POSIX's names, in braces or between colons.
+    {"alpha", "\\p{Alphabetic}"},
+    {"alnum", "\\p{Alphabetic}\\p{Nd}"},
+    {"blank", "\\x{9}\\p{Zs}"},
+    {"cntrl", "\\p{Cc}"},
+    {"digit", "\\p{Nd}"},
+    {"lower", "\\p{Lowercase}"},
+    {"punct", "P"},
+    {"space", INL_REGEX_SPACES},
+    {"upper", "\\p{Uppercase}"},
+    {"word", WORD},
+    {"xdigit", "0-9a-fA-F"},
+};
+
+// PCRE2 would take a script's name for its extensions too.
+static const char *const scripts[] = {
+    "arabic",   "armenian",   "bengali",  "bopomofo", "cherokee",  "common",    "coptic",
+    "cyrillic", "devanagari", "ethiopic", "georgian", "gothic",    "greek",     "gujarati",
+    "gurmukhi", "han",        "hangul",   "hebrew",   "hiragana",  "inherited", "kannada",
+    "katakana", "khmer",      "lao",      "latin",    "malayalam", "mongolian", "myanmar",
+    "ogham",    "oriya",      "runic",    "sinhala",  "syriac",    "tamil",     "telugu",
+    "thaana",   "thai",       "tibetan",  "yi",
+};
+
+static const char *find_property(const char *name)
+{
+    for (size_t i = 0; i < INL_COUNT(properties); i++)
+        if (strcmp(properties[i].name, name) == 0)
+            return properties[i].pcre;
+    return NULL;
+}
+
+static bool is_script(const char *name)
+{
+    for (size_t i = 0; i < INL_COUNT(scripts); i++)
+        if (strcmp(scripts[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_category(const char *name)
+{
+    size_t length = strlen(name);
+    return length > 0 && length <= 2 && strchr("clmnpsz", name[0]) &&
+           (length == 1 || strchr("cdefiklmnopstu", name[1]));
+}
+
+// The name up to `end`, as the tables have it; false: it is too long.
+static bool read_name(translation *t, char end, char name[MOST_NAME])
+{
+    size_t used = 0;
+    for (; peek(t, 0) && peek(t, 0) != end; t->at++) {
+        char c = peek(t, 0);
+        if (c == ' ' || c == '-' || c == '_')
+            continue;
+        if (used + 1 == MOST_NAME)
+            return false;
+        name[used++] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    }
+    name[used] = '\0';
+    return peek(t, 0) == end;
+}
+
+// What a general category has gained since PCRE2's Unicode, "": nothing.
+static const char *late_of(const char *category)
+{
+    static const char *const late[][2] = {
+        {"L", INL_LATE_L},   {"Lu", INL_LATE_LU}, {"Ll", INL_LATE_LL}, {"Lm", INL_LATE_LM},
+        {"Lo", INL_LATE_LO}, {"M", INL_LATE_M},   {"Mn", INL_LATE_MN}, {"Mc", INL_LATE_MC},
+        {"N", INL_LATE_N},   {"Nd", INL_LATE_ND}, {"No", INL_LATE_NO}, {"P", INL_LATE_P},
+        {"S", INL_LATE_S},   {"So", INL_LATE_SO},
+    };
+    for (size_t i = 0; i < INL_COUNT(late); i++)
+        if (strcmp(late[i][0], category) == 0)
+            return late[i][1];
+    return "";
+}
+
+// What `pcre` names, as a property or, of several ranges, as a class.
+static inlay_result put_named(translation *t, const char *pcre, bool negated, bool in_class)
+{
+    bool ranges = pcre[0] == '\\' || pcre[0] == '0';
+    const char *late = late_of(pcre);
+    if (*late && !(negated && in_class)) {
+        if (!in_class)
+            INL_TRY(put_text(t, negated ? "[^\\p{" : "[\\p{"));
+        else
+            INL_TRY(put_text(t, "\\p{"));
+        INL_TRY(put_text(t, pcre));
+        INL_TRY(put_text(t, "}"));
+        INL_TRY(put_text(t, late));
+        return in_class ? INLAY_OK : put_text(t, "]");
+    }
+    if (!ranges) {
+        INL_TRY(put_text(t, negated ? "\\P{" : "\\p{"));
+        INL_TRY(put_text(t, pcre));
+        return put_text(t, "}");
+    }
+    if (in_class && negated)
+        return refuse(t, "a negated class inside a class");
+    if (!in_class)
+        INL_TRY(put_text(t, negated ? "[^" : "["));
+    INL_TRY(put_text(t, pcre));
+    return in_class ? INLAY_OK : put_text(t, "]");
+}
+
+// \p{name}, \p{^name} or \P{name}.
+static inlay_result put_property(translation *t, bool in_class)
+{
+    char name[MOST_NAME], script[MOST_NAME + 4] = "sc:";
+    bool negated = peek(t, 1) == 'P';
+    if (peek(t, 2) != '{')
+        return refuse(t, "a \\p without braces");
+    t->at += 3;
+    if (peek(t, 0) == '^') {
+        negated = !negated;
+        t->at++;
+    }
+    if (!read_name(t, '}', name))
+        return refuse(t, "a property's name that does not end");
+    const char *pcre = find_property(name);
+    if (!pcre && is_category(name)) {
+        name[0] = (char)(name[0] - 'a' + 'A');
+        pcre = name;
+    } else if (!pcre && is_script(name)) {
+        strcat(script, name);
+        pcre = script;
+    }
+    if (!pcre)
+        return refuse(t, "an unknown property");
+    t->at++;
+    return put_named(t, pcre, negated, in_class);
+}
+
+// [:alpha:], between brackets; `at` is behind the first colon.
+static inlay_result put_posix(translation *t)
+{
+    char name[MOST_NAME];
+    bool negated = peek(t, 0) == '^';
+    t->at += negated;
+    if (!read_name(t, ':', name) || peek(t, 1) != ']' || !find_property(name))
+        return refuse(t, "an unknown class name");
+    t->at += 2;
+    const char *pcre = strcmp(name, "punct") == 0 ? "\\p{P}\\p{S}" : find_property(name);
+    return put_named(t, pcre, negated, true);
+}
+
+// ---- escapes
+
+// \s and the like.
+static inlay_result put_class_escape(translation *t, const char *class, bool negated, bool in_class)
+{
+    char letter = peek(t, 1);
+    if (in_class && negated && letter != 'D' && letter != 'S')
+        return refuse(t, "a negated class inside a class");
+    t->at += 2;
+    if (in_class && negated) // PCRE2's \S lacks one character that is no space
+        return put_text(t, letter == 'D' ? "\\P{Nd}" : "\\S\\x{180e}");
+    if (!in_class)
+        INL_TRY(put_text(t, negated ? "[^" : "["));
+    INL_TRY(put_text(t, class));
+    return in_class ? INLAY_OK : put_text(t, "]");
+}
+
 // The escape at `at`. in_class: between brackets.
 static inlay_result put_escape(translation *t, bool in_class)
 {
     char letter = peek(t, 1);
+    const char *class = class_of(letter, in_class);
+    bool upper = letter >= 'A' && letter <= 'Z';
     if (letter == '\0')
         return refuse(t, "a backslash at its end");
     if (letter == 'u')
         return put_point(t);
-    const char *class = class_of(letter);
-    bool negated = letter >= 'A' && letter <= 'Z';
-    if (class && in_class && negated && letter != 'D' && letter != 'S')
-        return refuse(t, "a negated class inside a class");
-    if (class && !(in_class && negated)) {
+    if (letter == 'p' || letter == 'P')
+        return put_property(t, in_class);
+    if (class)
+        return put_class_escape(t, class, upper, in_class);
+    if (letter == 'v') {
         t->at += 2;
-        if (!in_class)
-            INL_TRY(put_text(t, negated ? "[^" : "["));
-        INL_TRY(put_text(t, class));
-        return in_class ? INLAY_OK : put_text(t, "]");
+        return put_text(t, "\\x{b}");
     }
-    bool letters = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z');
-    if (letters && !strchr("abfnrtvxpPzAZBDSRX", letter))
+    bool letters = (letter >= 'a' && letter <= 'z') || upper;
+    if (letters && !strchr(in_class ? "abefnrtx" : "abefnrtxzAZBRX", letter))
         return refuse(t, "an escape");
     INL_TRY(put(t, t->in + t->at, 2));
     t->at += 2;
     return INLAY_OK;
 }
 
-// [:alpha:] and the like, between brackets.
-static bool posix_class(const translation *t, size_t *length)
-{
-    if (peek(t, 0) != '[' || peek(t, 1) != ':')
-        return false;
-    for (size_t i = 2; peek(t, i); i++)
-        if (peek(t, i) == ':' && peek(t, i + 1) == ']') {
-            *length = i + 2;
-            return true;
-        }
-    return false;
-}
+// ---- classes
 
 static inlay_result put_class(translation *t, bool nested);
 
@@ -149,7 +362,6 @@ static inlay_result put_class(translation *t, bool nested)
     if (negated)
         INL_TRY(put(t, t->in + t->at++, 1));
     for (bool first = true; t->at < t->size; first = false) {
-        size_t length;
         char c = peek(t, 0);
         if (c == ']' && !first) {
             t->at++;
@@ -159,9 +371,9 @@ static inlay_result put_class(translation *t, bool nested)
             return nested || negated ? refuse(t, "a set operation") : put_intersection(t, start);
         if (c == '\\') {
             INL_TRY(put_escape(t, true));
-        } else if (posix_class(t, &length)) {
-            INL_TRY(put(t, t->in + t->at, length));
-            t->at += length;
+        } else if (c == '[' && peek(t, 1) == ':') {
+            t->at += 2;
+            INL_TRY(put_posix(t));
         } else if (c == '[') {
             return refuse(t, "a class in a class");
         } else {
@@ -192,17 +404,19 @@ static inlay_result put_group(translation *t)
     return INLAY_OK;
 }
 
-// {n,m}, after which a plus repeats it all: PCRE2 would read that as possessive.
+// {n,m} or {,m}, after which a plus repeats it all: PCRE2 would read that as possessive.
 static inlay_result put_braces(translation *t)
 {
     size_t length = 1;
     while (peek(t, length) && strchr("0123456789,", peek(t, length)))
         length++;
-    bool quantifier = length > 1 && peek(t, length) == '}' && peek(t, 1) != ',';
-    if (!quantifier && peek(t, 1) == ',')
-        return refuse(t, "a quantifier without a lower bound");
+    bool quantifier = length > 1 && peek(t, length) == '}';
+    bool open = quantifier && peek(t, 1) == ',';
+    if (open && length == 2)
+        return refuse(t, "a quantifier without bounds");
     length += peek(t, length) == '}';
-    INL_TRY(put(t, t->in + t->at, length));
+    INL_TRY(put_text(t, open ? "{0" : "{"));
+    INL_TRY(put(t, t->in + t->at + 1, length - 1));
     t->at += length;
     if (quantifier && peek(t, 0) == '+') {
         INL_TRY(insert(t, t->atom, "(?:"));
@@ -226,9 +440,9 @@ static inlay_result put_next(translation *t)
     if (c != '*' && c != '+' && c != '?' && (c & 0xc0) != 0x80)
         t->atom = t->used;
     if (c == '\\') {
-        bool property = peek(t, 1) == 'p' || peek(t, 1) == 'P' || peek(t, 1) == 'x';
+        bool point = peek(t, 1) == 'x';
         INL_TRY(put_escape(t, false));
-        if (property && peek(t, 0) == '{') // no quantifier
+        if (point && peek(t, 0) == '{') // no quantifier
             while (t->at < t->size && t->in[t->at - 1] != '}')
                 INL_TRY(put(t, t->in + t->at++, 1));
         return INLAY_OK;

@@ -237,8 +237,11 @@ inl_slice inl_tokenizer_decode(const inl_tokenizer *tokenizer, int32_t id, bool 
 {
     if (id < 0 || (uint32_t)id >= tokenizer->vocab.count)
         return (inl_slice){"", 0};
-    inl_slice bytes = tokenizer->vocab.tokens[id].bytes;
-    uint32_t spaces = first ? tokenizer->start_spaces : 0;
+    const inl_vocab_token *token = &tokenizer->vocab.tokens[id];
+    inl_slice bytes = token->bytes;
+    // All spaces: the pre-tokenizer put them there, where an added token has its own.
+    bool own = token->kind == INL_TOKEN_USER_DEFINED && tokenizer->start_spaces == UINT32_MAX;
+    uint32_t spaces = first && !own ? tokenizer->start_spaces : 0;
     for (; spaces > 0 && bytes.size > 0 && bytes.data[0] == ' '; spaces--) {
         bytes.data++;
         bytes.size--;

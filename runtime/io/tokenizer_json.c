@@ -262,7 +262,8 @@ static inlay_result get_added(const reader *r, size_t index, inl_slice *text, in
 static inlay_result place_token(const reader *r, inl_slice *texts, inl_slice text, int64_t id)
 {
     inl_slice *place = &texts[id];
-    bool same = place->size == text.size && memcmp(place->data, text.data, text.size) == 0;
+    bool same = place->size == text.size &&
+                (text.size == 0 || memcmp(place->data, text.data, text.size) == 0);
     if (place->data && !same)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
                         "%s: the tokens \"%.*s\" and \"%.*s\" both have the id %lld", r->file,
