@@ -68,7 +68,8 @@ class Commands(Folders):
     def test_read_only(self):
         info = self.succeed("info", self.hf, "--json").json()
         self.assertEqual(info["architecture"], "llama")
-        for words in (("tokenize", "-m", self.hf), ("generate", "-m", self.hf, "-p", "ab", "-n", 3),
+        for words in (("tokenize", "-m", self.hf), ("data", "-m", self.hf, "-d", self.text),
+                      ("generate", "-m", self.hf, "-p", "ab", "-n", 3),
                       ("train", "-m", self.hf, "-d", self.text, "-o", "x", "--dry-run")):
             self.assertTrue(self.succeed(*words, stdin="ab a").out)
 

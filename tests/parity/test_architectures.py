@@ -21,6 +21,7 @@ import torch
 import transformers
 import vocabularies
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 
 PROMPT = "ore lamp"
 BOUND = 1e-5  # of a tensor's norm
@@ -230,3 +231,23 @@ def one_mark(text):
 def test_greedy(result, source):
     got = driver.command("generate", "-m", result.sources[source], "-p", PROMPT, "-n", 24)
     assert one_mark(got) == one_mark(result.text + "\n") and result.text
+
+
+def test_adapter_of_gguf(result, tmp_path):
+    """What llama.cpp loads is the same whichever the base came from, and goes back to PEFT's."""
+    adapter, files = result.sources["folder"].parent / "made", []
+    for kind, source in result.sources.items():
+        files.append(tmp_path / f"{kind}.gguf")
+        words = "convert", "-m", source, "-a", adapter, "-o", files[-1]
+        if result.case.dora:
+            with pytest.raises(AssertionError, match="cannot hold DoRA"):
+                driver.command(*words)
+            return
+        driver.command(*words)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    driver.command("convert", "-m", result.sources["folder"], "-a", files[0], "-o",
+                   tmp_path / "back")
+    made, back = (load_file(folder / "adapter_model.safetensors")
+                  for folder in (adapter, tmp_path / "back"))
+    assert made.keys() == back.keys()
+    assert all(torch.equal(made[name], back[name]) for name in made)

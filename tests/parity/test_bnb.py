@@ -18,9 +18,11 @@ from safetensors.torch import save_file
 
 SEQUENCES = [[1, 5, 77, 130, 200, 9], list(range(3, 63))]
 BOUND = 1e-5
-# kind, elements of a block, double-quantized, shards
-CASES = [("nf4", 64, True, 1), ("nf4", 64, False, 2), ("fp4", 64, True, 2), ("fp4", 64, False, 1),
-         ("nf4", 128, True, 1), ("nf4", 256, False, 1), ("fp4", 4096, True, 1)]
+# kind, elements of a block, double-quantized, shards, the type that codes lie in
+CASES = [("nf4", 64, True, 1, "uint8"), ("nf4", 64, False, 2, "bfloat16"),
+         ("fp4", 64, True, 2, "float32"), ("fp4", 64, False, 1, "uint8"),
+         ("nf4", 128, True, 1, "uint8"), ("nf4", 256, False, 1, "float16"),
+         ("fp4", 4096, True, 1, "uint8")]
 
 
 def plain_model(seed):
@@ -42,7 +44,7 @@ def quantized(name):
 
 
 @torch.no_grad()
-def quantize(model, kind, block, nested):
+def quantize(model, kind, block, nested, storage):
     """The tensors of a checkpoint; the model's become what they stand for."""
     tensors = {}
     for name, p in model.named_parameters():
@@ -50,7 +52,8 @@ def quantize(model, kind, block, nested):
             tensors[name] = p.detach().clone()
             continue
         packed, state = bnb.quantize_4bit(p.detach(), blocksize=block, quant_type=kind,
-                                          compress_statistics=nested)
+                                          compress_statistics=nested,
+                                          quant_storage=getattr(torch, storage))
         tensors[name] = packed
         for key, value in state.as_dict(packed=True).items():
             tensors[f"{name}.{key}"] = value
@@ -58,14 +61,14 @@ def quantize(model, kind, block, nested):
     return tensors
 
 
-def write(folder, model, tensors, kind, nested, shards):
+def write(folder, model, tensors, kind, nested, shards, storage):
     folder.mkdir()
     settings = model.config.to_dict()
     settings["architectures"] = ["Qwen2ForCausalLM"]
     settings["quantization_config"] = {
         "quant_method": "bitsandbytes", "load_in_4bit": True, "load_in_8bit": False,
         "bnb_4bit_quant_type": kind, "bnb_4bit_use_double_quant": nested,
-        "bnb_4bit_compute_dtype": "float32", "bnb_4bit_quant_storage": "uint8"}
+        "bnb_4bit_compute_dtype": "float32", "bnb_4bit_quant_storage": storage}
     (folder / "config.json").write_text(json.dumps(settings))
     vocabularies.bytes_alone_folder(folder, model.config.vocab_size)
     names, where = sorted(tensors), {}
@@ -82,12 +85,12 @@ def write(folder, model, tensors, kind, nested, shards):
 
 class Result:
     def __init__(self, case, folder):
-        kind, block, nested, shards = case
+        kind, block, nested, shards, storage = case
         self.name = f"bnb {kind}, {block}{', nested' if nested else ''}"
         self.model = plain_model(block + nested)
         self.folder = folder / "saved"
-        write(self.folder, self.model, quantize(self.model, kind, block, nested), kind, nested,
-              shards)
+        tensors = quantize(self.model, kind, block, nested, storage)
+        write(self.folder, self.model, tensors, kind, nested, shards, storage)
         torch.manual_seed(block)
         self.adapted = get_peft_model(self.model, LoraConfig(r=3, lora_alpha=7,
                                                              target_modules="all-linear"))
