@@ -20,7 +20,9 @@ SUITES = "tools/lib/suites.sh"
 # The code's table, what it looks like there, and the README's heading under which its names stand.
 LISTED = [("runtime/model/arch.c", r'\{\.name = "(\w+)"', "Architectures"),
           ("runtime/quant/format.c", r'^    \{INL_FORMAT_\w+, "(?!NF4_PLAIN)(\w+)"',
-           "Tensor types")]
+           "Tensor types"),
+          ("runtime/io/pretokenizer_names.c", r'^    \{\.names = \{"(?!default)([^"]+)"',
+           "Tokenizers")]
 
 
 def sections(readme):

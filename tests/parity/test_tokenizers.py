@@ -84,9 +84,14 @@ CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}
          r" ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 
-def split(pattern):
+PUNCTUATED = (r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|"""
+              r"""[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"""
+              r""" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
+
+
+def split(*patterns):
     return pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+        *(pre_tokenizers.Split(Regex(p), behavior="isolated") for p in patterns),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
@@ -101,6 +106,8 @@ PRE_TOKENIZERS = {
     "smollm": gpt2(pre_tokenizers.Digits(individual_digits=True)),
     "tekken": split(CASED % ("", "", "")),
     "gpt-4o": split(CASED % (SUFFIX + "?", SUFFIX + "?", "{1,3}")),
+    "deepseek-coder": split("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\ud7ff]+", r"\p{N}"),
+    "deepseek-v3": split(r"\p{N}{1,3}", "[一-龥\u3040-\u309f\u30a0-\u30ff]+", PUNCTUATED),
 }
 IGNORES_MERGES = ["llama-bpe", "tekken"]
 
