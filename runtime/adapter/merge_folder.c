@@ -293,6 +293,21 @@ static void remove_made(const char *folder)
     rmdir(folder);
 }
 
+// Said before hours of work, not by the rename after them.
+static inlay_result check_free(const inl_env *env, const char *folder)
+{
+    DIR *entries = opendir(folder);
+    bool empty = entries != NULL;
+    for (struct dirent *e; entries && (e = readdir(entries));)
+        empty &= strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    if (entries)
+        closedir(entries);
+    if (empty || !inl_exists(folder))
+        return INLAY_OK;
+    return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                    "%s is there already and is not an empty folder", folder);
+}
+
 static inlay_result check_config(const writer *w)
 {
     inl_settings config;
@@ -351,6 +366,7 @@ inlay_result inl_merge_folder(const inl_gguf *base, const inl_module_list *modul
     const inl_env *env = &w.run.env;
     size_t size = strlen(folder);
     INL_TRY(inl_lora_check_writable(lora, modules));
+    INL_TRY(check_free(env, folder));
     while (size > 1 && folder[size - 1] == '/')
         size--;
     char *made = inl_sprintf(env, "%.*s.tmp-%ld", (int)size, folder, (long)getpid());
@@ -360,8 +376,7 @@ inlay_result inl_merge_folder(const inl_gguf *base, const inl_module_list *modul
     inlay_result result = write_all(&w, lora);
     if (result == INLAY_OK && rename(made, folder) != 0)
         result = inl_fail(env, INLAY_ERROR_IO, "cannot create the folder %s: %s", folder,
-                          errno == ENOTEMPTY || errno == EEXIST ? "there is one that is not empty"
-                                                                : strerror(errno));
+                          strerror(errno));
     if (result != INLAY_OK)
         remove_made(made);
     inl_hf_shards_close(&w.shards);

@@ -197,7 +197,7 @@ class Adapters(CliTest):
         self.assertFalse(out.exists())
         out.mkdir()
         (out / "mine").write_text("kept")
-        self.refuse(1, [out, "not empty"], *words, "-o", out)
+        self.refuse(2, [out, "empty"], *words, "-o", out)
         self.assertEqual([p.name for p in out.iterdir()], ["mine"])
         (out / "mine").unlink()
         self.succeed(*words, "-o", f"{out}/")
