@@ -214,6 +214,11 @@ static inlay_result add_tensor(opening *o, const inl_safetensors *file, const in
     if (o->config.arch->traits & INL_HF_GEMMA && strstr(name.gguf, "norm.weight"))
         INL_TRY(add_one_to_norm(o, file, t, &tensor));
     tensor.stored_name = t->name;
+    if (strcmp(name.gguf, "token_embd.weight") == 0 && tensor.shape[1] != o->config.vocab)
+        return inl_fail(&o->folder->env, INLAY_ERROR_BAD_FILE,
+                        "%s: tensor %.200s has %llu rows, the vocab_size of config.json is %u",
+                        inl_safetensors_path(file), t->name, (unsigned long long)tensor.shape[1],
+                        o->config.vocab);
     note(o, &name);
     return inl_gguf_view_tensor(o->view, name.gguf, &tensor);
 }

@@ -9,6 +9,7 @@
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
+#define PICKLE "pytorch_model.bin"
 #define MOST_SHARDS 9999
 
 static inlay_result add(inl_hf_shards *s, const char *folder, const char *name)
@@ -129,10 +130,22 @@ INDEX, folder, INL_MIN(named, *count), INL_MAX(named, *count));
     return result;
 }
 
+static bool has_pickle(const inl_hf_shards *s, const char *folder)
+{
+    char *path = inl_path_join(&s->env, folder, PICKLE);
+    bool found = path && inl_exists(path);
+    inl_free(&s->env, path);
+    return found;
+}
+
 static inlay_result open_numbered(inl_hf_shards *s, const char *folder)
 {
     uint32_t count;
     INL_TRY(count_files(s, folder, &count));
+    if (count == 0 && has_pickle(s, folder))
+        return inl_fail(&s->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: " PICKLE " is not read, as it could be a program: save the model with "
+                        "safe_serialization", folder);
     if (count == 0 || count > MOST_SHARDS)
         return inl_fail(&s->env, INLAY_ERROR_NOT_FOUND,
                         "%s: there is no " SINGLE " and no " INDEX, folder);

@@ -150,6 +150,7 @@ class Settings(Folders):
         self.set("quantization_config", {"quant_method": "gptq"}, "gptq")
         self.set("quantization_config", 4, "quantization_config")
         self.set("num_key_value_heads", 3, "4 query heads")
+        self.set("vocab_size", 100, "model.embed_tokens.weight", "264", "vocab_size")
         self.set("num_hidden_layers", 3, "model.layers.2.input_layernorm.weight")
         self.set("num_hidden_layers", 1, "model.layers.1.")
 
@@ -203,6 +204,8 @@ class Shards(Folders):
         path = self.fresh_folder()
         (path / "model.safetensors").unlink()
         self.refuse_folder(path, "model.safetensors")
+        (path / "pytorch_model.bin").write_bytes(b"PK")
+        self.refuse_folder(path, "pytorch_model.bin")
         for index in (True, False):
             path = self.fresh_folder(shards=3, index=index)
             (path / SECOND).unlink()
