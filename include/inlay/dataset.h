@@ -29,6 +29,7 @@ typedef struct inlay_dataset_params {
     const char *chat_template;
     bool no_packing;      // one sequence a row
     bool no_eos;          // do not end text and completions with the end-of-sequence token
+    bool no_records;      // do not keep the texts that inlay_dataset_get_record gives
     // Seconds since 1970 in the user's time zone, for chat templates that write the date; 0: the
     // clock's, in UTC.
     int64_t local_time;

@@ -32,6 +32,7 @@ inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *public_env
         p.chat_template = params->chat_template;
         p.no_packing = params->no_packing;
         p.no_eos = params->no_eos;
+        p.no_records = params->no_records;
         p.now = params->local_time;
     }
     if (p.max_length < 2)

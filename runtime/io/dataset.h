@@ -24,6 +24,7 @@ typedef struct inl_dataset_params {
     int64_t now; // seconds since 1970, in local time, for templates that write it; 0: the clock's
     bool no_packing;
     bool no_eos;
+    bool no_records; // texts are not kept
 } inl_dataset_params;
 
 typedef struct inl_dataset_info {

@@ -120,6 +120,8 @@ static inlay_result read_pair(reader *r, const json_t *object)
                       &place));
     if (!r->params->no_eos)
         INL_TRY(push_token(r, r->model->eos, true));
+    if (r->params->no_records)
+        return INLAY_OK;
     return inl_corpus_add_pair(r->env, r->corpus, json_string_value(prompt),
                                json_string_value(completion));
 }

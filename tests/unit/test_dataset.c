@@ -233,6 +233,11 @@ static void test_prompt_completion(void **state)
     d = open_ok(&env, t, "a.jsonl", "{\"prompt\":\"hello\",\"completion\":\"hello\"}", &params);
     assert_row(d, 0, t, "BOS, hello*,hello*,EOS"); // no space between prompt and completion
     inl_dataset_close(&d);
+    params.no_records = true;
+    d = open_ok(&env, t, "a.jsonl", "{\"prompt\":\"hello\",\"completion\":\"hello\"}", &params);
+    assert_row(d, 0, t, "BOS, hello*,hello*,EOS");
+    assert_false(inl_dataset_get_record(d, 0, &prompt, &completion));
+    inl_dataset_close(&d);
     inl_tokenizer_destroy(&t);
 }
 

@@ -130,7 +130,8 @@ static int look(const options *o, inlay_model **model, inlay_dataset **data)
                                    .chat_template = o->chat.chat_template,
                                    .local_time = o->chat.local_time,
                                    .no_packing = o->no_packing,
-                                   .no_eos = o->no_eos};
+                                   .no_eos = o->no_eos,
+                                   .no_records = true};
     inlay_result result = inlay_model_open(model, cli_env(), o->model, &weights);
     if (result == INLAY_OK)
         result = inlay_dataset_open(data, cli_env(), *model, o->data, &params);

@@ -53,7 +53,8 @@ static int open_inputs(session *s, const options *o)
     inlay_dataset_params data = {.max_length = o->max_length,
                                  .chat_template = o->chat.chat_template,
                                  .local_time = o->chat.local_time,
-                                 .no_packing = o->no_packing};
+                                 .no_packing = o->no_packing,
+                                 .no_records = !o->exact_match};
     inlay_result result = setup_model(&o->base, &s->model, &s->adapter);
     if (result == INLAY_OK)
         result = inlay_dataset_open(&s->data, cli_env(), s->model, o->data, &data);

@@ -231,7 +231,8 @@ inlay_dataset_params train_dataset_params(const train_options *o)
                                   .chat_template = o->chat.chat_template,
                                   .local_time = o->chat.local_time,
                                   .no_packing = o->no_packing,
-                                  .no_eos = o->no_eos};
+                                  .no_eos = o->no_eos,
+                                  .no_records = true};
 }
 
 inlay_adapter_params train_adapter_params(const train_options *o)
