@@ -17,6 +17,26 @@ static inlay_result wrap(const inl_env *env, inl_dataset *dataset, inlay_dataset
     return INLAY_OK;
 }
 
+// Where the tokenizer has more tokens than the model has rows.
+static inlay_result check_tokens(const inl_env *env, const inl_model *model, const char *path,
+                                 const inl_dataset *dataset)
+{
+    uint32_t rows = model->config.vocab;
+    if (inl_tokenizer_get_info(model->tokenizer)->vocab <= rows)
+        return INLAY_OK;
+    for (uint64_t i = 0; i < inl_dataset_get_info(dataset)->rows; i++) {
+        inl_row row;
+        inl_dataset_get_row(dataset, i, &row);
+        for (uint32_t t = 0; t < row.count; t++)
+            if ((uint32_t)row.tokens[t] >= rows ||
+                (row.labels[t] >= 0 && (uint32_t)row.labels[t] >= rows))
+                return inl_fail(env, INLAY_ERROR_BAD_FILE,
+                                "%s: a token of the tokenizer's is %d, the model's embedding has "
+                                "%u rows", path, INL_MAX(row.tokens[t], row.labels[t]), rows);
+    }
+    return INLAY_OK;
+}
+
 inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *public_env,
                                 const inlay_model *model, const char *path,
                                 const inlay_dataset_params *params)
@@ -44,6 +64,11 @@ inlay_result inlay_dataset_open(inlay_dataset **out, const inlay_env *public_env
                  context);
     inl_dataset *dataset;
     INL_TRY(inl_dataset_open(&env, model->model->tokenizer, path, &p, &dataset));
+    inlay_result result = check_tokens(&env, model->model, path, dataset);
+    if (result != INLAY_OK) {
+        inl_dataset_close(&dataset);
+        return result;
+    }
     return wrap(&env, dataset, out);
 }
 

@@ -262,6 +262,23 @@ static inlay_result check_finite(const inl_model *m)
     return INLAY_OK;
 }
 
+// Tokenizers of folders may have tokens that the model is without, such as those for pictures: who
+// makes ids of text holds them to the embedding.
+static inlay_result check_vocabulary(const inl_model *m)
+{
+    uint32_t tokens = inl_tokenizer_get_info(m->tokenizer)->vocab;
+    if (tokens <= m->config.vocab)
+        return INLAY_OK;
+    if (!inl_gguf_is_folder(m->gguf))
+        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
+                        "%s: the tokenizer has %u tokens, the embedding %u rows",
+                        inl_gguf_path(m->gguf), tokens, m->config.vocab);
+    inl_logf(&m->env, INLAY_LOG_WARN,
+             "%s: the tokenizer has %u tokens, the embedding %u rows: the others cannot be used",
+             inl_gguf_path(m->gguf), tokens, m->config.vocab);
+    return INLAY_OK;
+}
+
 static inlay_result open_all(inl_model *m, const char *path, const inl_model_params *params)
 {
     m->quantize = params->quantize;
@@ -277,11 +294,7 @@ static inlay_result open_all(inl_model *m, const char *path, const inl_model_par
     INL_TRY(inl_modules_create(&m->env, &m->config, &m->modules));
     INL_TRY(folder ? inl_tokenizer_open_folder(&m->env, path, &m->tokenizer)
                    : inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
-    uint32_t tokens = inl_tokenizer_get_info(m->tokenizer)->vocab;
-    if (tokens > m->config.vocab)
-        return inl_fail(&m->env, INLAY_ERROR_BAD_FILE,
-                        "%s: the tokenizer has %u tokens, the embedding %u rows", path, tokens,
-                        m->config.vocab);
+    INL_TRY(check_vocabulary(m));
     return params->skip_finite_check ? INLAY_OK : check_finite(m);
 }
 

@@ -78,6 +78,19 @@ class Commands(Folders):
         for index in (True, False):
             self.assertEqual(self.loss("-m", self.fresh_folder(shards=3, index=index)), whole)
 
+    def test_more_tokens_than_rows(self):
+        """As Gemma 3's small models have them, for pictures."""
+        path = self.fresh_folder()
+        made = json.loads((path / "tokenizer.json").read_text())
+        made["added_tokens"].append({**made["added_tokens"][2], "id": 264, "content": "<picture>"})
+        (path / "tokenizer.json").write_text(json.dumps(made))
+        self.assertEqual(self.loss("-m", path), self.loss("-m", self.hf))
+        self.assertIn("cannot be used", self.succeed("info", path).err)
+        data = self.write("picture.jsonl", json.dumps({"input_ids": [1, 70, 264, 71]}))
+        for words in (("eval", "-d", data), ("data", "-d", data)):
+            self.refuse(2, [data, "264"], *words, "-m", path)
+        self.check_refused(inlay("generate", "-p", "<picture>", "-m", path), 1, "264")
+
     def test_train_and_adapters(self):
         """B of q and k is in Hugging Face's order in memory, in GGUF's in adapter.gguf."""
         out = self.fresh()
