@@ -290,8 +290,12 @@ static jinja_value concat(jinja_run *r, const jinja_node *node)
 {
     jinja_value a = inl_jinja_to_string(r->state, inl_jinja_eval(r, node->a));
     jinja_value b = inl_jinja_to_string(r->state, inl_jinja_eval(r, node->b));
-    return r->state->failed ? jinja_undefined()
-                            : inl_jinja_join(r->state, a.as.string, b.as.string);
+    jinja_buffer out = {.state = r->state};
+    if (r->state->failed)
+        return jinja_undefined();
+    inl_jinja_append_string(&out, a.as.string); // unlike +, this never escapes
+    inl_jinja_append_string(&out, b.as.string);
+    return inl_jinja_finish(&out);
 }
 
 static jinja_value negate(jinja_run *r, jinja_value value)

@@ -63,11 +63,10 @@ static jinja_value filter_string(jinja_run *r, jinja_value in, const jinja_args 
     return inl_jinja_to_string(r->state, in);
 }
 
-static jinja_value filter_same(jinja_run *r, jinja_value in, const jinja_args *args)
+static jinja_value filter_safe(jinja_run *r, jinja_value in, const jinja_args *args)
 {
-    (void)r;
     (void)args;
-    return in;
+    return inl_jinja_make_safe(r->state, inl_jinja_to_string(r->state, in));
 }
 
 static jinja_value filter_tojson(jinja_run *r, jinja_value in, const jinja_args *args)
@@ -500,19 +499,13 @@ static jinja_value filter_indent(jinja_run *r, jinja_value in, const jinja_args 
 
 static jinja_value filter_escape(jinja_run *r, jinja_value in, const jinja_args *args)
 {
-    static const char *const names[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
-    static const char chars[] = "&<>\"'";
     jinja_value text = inl_jinja_to_string(r->state, in);
     jinja_buffer out = {.state = r->state};
     (void)args;
-    for (size_t i = 0; !r->state->failed && i < text.as.string->size; i++) {
-        char c = text.as.string->data[i];
-        const char *at = c ? strchr(chars, c) : NULL;
-        uint8_t mark = text.as.string->marks ? text.as.string->marks[i] : 0;
-        inl_jinja_append(&out, at ? names[at - chars] : &c, at ? strlen(names[at - chars]) : 1,
-                         mark);
-    }
-    return inl_jinja_finish(&out);
+    if (r->state->failed || text.as.string->safe)
+        return text;
+    inl_jinja_append_escaped(&out, text.as.string);
+    return inl_jinja_make_safe(r->state, inl_jinja_finish(&out));
 }
 
 static jinja_value filter_wordcount(jinja_run *r, jinja_value in, const jinja_args *args)
@@ -542,7 +535,7 @@ static const struct {
     {"lower", filter_lower},       {"map", filter_map},           {"max", filter_max},
     {"min", filter_min},           {"reject", filter_reject},     {"rejectattr", filter_rejectattr},
     {"replace", filter_replace},   {"reverse", filter_reverse},   {"round", filter_round},
-    {"safe", filter_same},         {"select", filter_select},     {"selectattr", filter_selectattr},
+    {"safe", filter_safe},         {"select", filter_select},     {"selectattr", filter_selectattr},
     {"sort", filter_sort},         {"string", filter_string},     {"sum", filter_sum},
     {"title", filter_title},       {"tojson", filter_tojson},     {"trim", filter_trim},
     {"unique", filter_unique},     {"upper", filter_upper},       {"wordcount", filter_wordcount},

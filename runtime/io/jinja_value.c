@@ -109,9 +109,32 @@ jinja_value inl_jinja_text(jinja_state *s, const char *text)
 jinja_value inl_jinja_join(jinja_state *s, const jinja_string *a, const jinja_string *b)
 {
     jinja_buffer out = {.state = s};
-    inl_jinja_append_string(&out, a);
-    inl_jinja_append_string(&out, b);
-    return inl_jinja_finish(&out);
+    if (a->safe == b->safe) {
+        inl_jinja_append_string(&out, a);
+        inl_jinja_append_string(&out, b);
+        return a->safe ? inl_jinja_make_safe(s, inl_jinja_finish(&out)) : inl_jinja_finish(&out);
+    }
+    if (a->safe)
+        inl_jinja_append_string(&out, a);
+    else
+        inl_jinja_append_escaped(&out, a);
+    if (b->safe)
+        inl_jinja_append_string(&out, b);
+    else
+        inl_jinja_append_escaped(&out, b);
+    return inl_jinja_make_safe(s, inl_jinja_finish(&out));
+}
+
+jinja_value inl_jinja_make_safe(jinja_state *s, jinja_value string)
+{
+    if (s->failed || string.type != JINJA_STRING)
+        return string;
+    jinja_string *copy = inl_jinja_alloc(s, 1, sizeof(*copy));
+    if (!copy)
+        return jinja_undefined();
+    *copy = *string.as.string;
+    copy->safe = true;
+    return (jinja_value){.type = JINJA_STRING, .as.string = copy};
 }
 
 jinja_value inl_jinja_list(jinja_state *s)

@@ -32,6 +32,7 @@ typedef struct jinja_string {
     const char *data; // UTF-8, no end mark
     const uint8_t *marks; // one for each byte; NULL: none is marked
     size_t size;
+    bool safe; // came through `safe` or `escape`: what is joined to it is escaped, as Jinja does
 } jinja_string;
 
 typedef struct jinja_value {
@@ -157,6 +158,7 @@ void inl_jinja_put(jinja_state *s, jinja_dict *dict, jinja_value key, jinja_valu
 // Data: all strings are marked.
 jinja_value inl_jinja_from_json(jinja_state *s, const json_t *json);
 jinja_value inl_jinja_join(jinja_state *s, const jinja_string *a, const jinja_string *b);
+jinja_value inl_jinja_make_safe(jinja_state *s, jinja_value string);
 
 // ---- looking at values
 
@@ -191,6 +193,8 @@ typedef struct jinja_buffer {
 
 void inl_jinja_append(jinja_buffer *b, const char *data, size_t size, uint8_t mark);
 void inl_jinja_append_string(jinja_buffer *b, const jinja_string *string);
+// For HTML.
+void inl_jinja_append_escaped(jinja_buffer *b, const jinja_string *string);
 jinja_value inl_jinja_finish(jinja_buffer *b);
 // As Python's str() and repr() write it.
 void inl_jinja_append_value(jinja_buffer *b, jinja_value value);

@@ -51,6 +51,18 @@ void inl_jinja_append_string(jinja_buffer *b, const jinja_string *string)
     b->size += string->size;
 }
 
+void inl_jinja_append_escaped(jinja_buffer *b, const jinja_string *string)
+{
+    static const char *const names[] = {"&amp;", "&lt;", "&gt;", "&#34;", "&#39;"};
+    static const char chars[] = "&<>\"'";
+    for (size_t i = 0; i < string->size && !b->state->failed; i++) {
+        char c = string->data[i];
+        const char *at = c ? strchr(chars, c) : NULL;
+        uint8_t mark = string->marks ? string->marks[i] : 0;
+        inl_jinja_append(b, at ? names[at - chars] : &c, at ? strlen(names[at - chars]) : 1, mark);
+    }
+}
+
 static void put(jinja_buffer *b, const char *text)
 {
     inl_jinja_append(b, text, strlen(text), 0);

@@ -133,6 +133,7 @@ static void test_functions(void **state)
           "zTrue");
     check("{{ strftime_now('%d %b %Y, %A %-d/%m/%y %H:%M:%S %j') }}",
           "29 Feb 2000, Tuesday 29/02/00 00:00:00 060");
+    check("{{ '<' + ('&' | safe) }}{{ '<' ~ ('>' | e) }}{{ '<' + '>' }}", "&lt;&<&gt;<>");
     check("{{ '{} and {x}'.format(1, x=2) }}{{ dict(a=1) }}", "1 and 2{'a': 1}");
 }
 
