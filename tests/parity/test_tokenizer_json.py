@@ -11,7 +11,8 @@ import struct
 import subprocess
 
 import pytest
-from test_tokenizers import IGNORES_MERGES, PRE_TOKENIZERS, SPECIALS, texts, training_texts
+from test_tokenizers import (IGNORES_MERGES, PRE_TOKENIZERS, SPECIALS, cut, steps, texts,
+                             training_texts)
 from tokenizers import AddedToken, Regex, Tokenizer, models, trainers
 from tokenizers import decoders as D
 from tokenizers import normalizers as N
@@ -53,17 +54,6 @@ def save(tokenizer, folder, **config):
 
 BYTES = P.ByteLevel(add_prefix_space=False, use_regex=False)
 LLAMA_DECODER = [D.Replace("▁", " "), D.ByteFallback(), D.Fuse()]
-DEEPSEEK3 = (r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|"""
-             r"""[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"""
-             r""" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
-
-
-def steps(*parts):
-    return P.Sequence([*parts, BYTES])
-
-
-def cut(pattern, behavior="isolated", invert=False):
-    return P.Split(Regex(pattern), behavior, invert)
 
 
 def by_bytes(pre, normalizer=None, **options):
@@ -88,12 +78,6 @@ KINDS |= {
     "digits": by_bytes(P.Sequence([P.Digits(False), P.ByteLevel(add_prefix_space=False)])),
     "white space": by_bytes(P.Sequence([P.Whitespace(), P.ByteLevel(add_prefix_space=True)])),
     "symbols are cut": by_bytes(P.Sequence([BYTES, cut("Ġ|[a-c]+")])),
-    "deepseek-coder": by_bytes(steps(cut("[\r\n]"), cut(r"\s?\p{L}+"), cut(r"\s?\p{P}+"),
-                                     cut("[一-龥ࠀ-一가-퟿]+"), P.Digits(True))),
-    "deepseek-v3": by_bytes(steps(cut(r"\p{N}{1,3}"), cut("[一-龥぀-ゟ゠-ヿ]+"), cut(DEEPSEEK3))),
-    "falcon": by_bytes(P.Sequence([P.Punctuation("contiguous"),
-                                   P.ByteLevel(add_prefix_space=False), P.Digits(False),
-                                   cut("[0-9][0-9][0-9]")])),
     "classes": by_bytes(steps(cut(r"\w+|[[:punct:]]|\h|[^\S\n]"),
                               cut(r"\p{Han}+|\p{^Letter}|[\p{L}&&[^\p{Lu}]]{2}+"))),
     "llama": by_characters(None, N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]),

@@ -95,6 +95,15 @@ def split(*patterns):
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
+def steps(*parts):
+    return pre_tokenizers.Sequence([
+        *parts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def cut(pattern, behavior="isolated", invert=False):
+    return pre_tokenizers.Split(Regex(pattern), behavior, invert)
+
+
 def gpt2(*before):
     return pre_tokenizers.Sequence([*before, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
@@ -106,6 +115,14 @@ PRE_TOKENIZERS = {
     "smollm": gpt2(pre_tokenizers.Digits(individual_digits=True)),
     "tekken": split(CASED % ("", "", "")),
     "gpt-4o": split(CASED % (SUFFIX + "?", SUFFIX + "?", "{1,3}")),
+    "falcon": pre_tokenizers.Sequence([
+        pre_tokenizers.Punctuation("contiguous"), pre_tokenizers.ByteLevel(add_prefix_space=False),
+        pre_tokenizers.Digits(False), cut("[0-9][0-9][0-9]")]),
+    # The letters of scripts with two cases, here those of the texts alone.
+    "deepseek-llm": steps(
+        cut("[\r\n]"), cut(r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓͰ-ͳΆΈ-ΊΌΎ-ΡΣ-ϵЀ-ҁҊ-ԯḀ-\u1f15]+"),
+        cut(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"), cut(r"\s+$"), cut("[一-龥ࠀ-一가-\ud7ff]+"),
+        pre_tokenizers.Digits(True)),
     "deepseek-coder": split("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-\ud7ff]+", r"\p{N}"),
     "deepseek-v3": split(r"\p{N}{1,3}", "[一-龥\u3040-\u309f\u30a0-\u30ff]+", PUNCTUATED),
 }
