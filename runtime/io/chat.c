@@ -18,12 +18,13 @@ static bool is_jinja(const char *name)
     return strstr(name, "{%") || strstr(name, "{{");
 }
 
-static inlay_result open_own(inl_chat *chat, const char *jinja, const char *names, int64_t now)
+static inlay_result open_own(inl_chat *chat, const char *jinja, const char *whose,
+                             const char *names, int64_t now)
 {
     chat->named = inl_named_chat_recognise(jinja);
     INL_TRY(inl_model_chat_open(&chat->env, chat->tokenizer, jinja, chat->named, names, now,
                                 &chat->own));
-    inl_logf(&chat->env, INLAY_LOG_INFO, "chat template: the model's own%s%s",
+    inl_logf(&chat->env, INLAY_LOG_INFO, "chat template: the %s%s%s", whose,
              chat->named ? ", like " : "", chat->named ? inl_named_chat_name(chat->named) : "");
     return INLAY_OK;
 }
@@ -34,7 +35,7 @@ static inlay_result choose(inl_chat *chat, const char *name, int64_t now)
     const char *jinja = inl_tokenizer_get_info(chat->tokenizer)->chat_template;
     inl_named_chat_list(names, sizeof(names));
     if (name && is_jinja(name))
-        return open_own(chat, name, names, now);
+        return open_own(chat, name, "given one", names, now);
     if (name) {
         chat->named = inl_named_chat_find(name);
         if (!chat->named)
@@ -45,7 +46,7 @@ static inlay_result choose(inl_chat *chat, const char *name, int64_t now)
     if (!jinja)
         return inl_fail(&chat->env, INLAY_ERROR_UNSUPPORTED,
                         "the model has no chat template; choose one of %s", names);
-    return open_own(chat, jinja, names, now);
+    return open_own(chat, jinja, "model's own", names, now);
 }
 
 inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, const char *name,
