@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 // Text to ids and back. From a GGUF file: SentencePiece-style BPE ("llama", by score, with and
 // without byte tokens) and byte-level BPE ("gpt2", by merge rank after a pre-tokenizer's regular
-// expression). From a Hugging Face folder: tokenizer.json's BPE with all that goes with it, or
-// tokenizer.model, or vocab.json and merges.txt. Immutable once made, thread-safe.
+// expression). From a Hugging Face folder: tokenizer.json's BPE with all that goes with it.
+// Immutable once made, thread-safe.
 //
-// Ids are those of the `tokenizers` library, for a GGUF file those of llama.cpp. Where they differ
-// by design, a GGUF file goes with llama.cpp: no Unicode normal form (Qwen's NFC), `falcon` without
-// its single digits, no \s+$ at line ends. Where ours differ: of overlapping special tokens the
-// leftmost and then the longest counts (llama.cpp: the longest); chat markers are control tokens
-// even where a file says otherwise; bytes that are no UTF-8 are kept, never replaced.
+// Ids are those of the `tokenizers` library. By design, a GGUF file goes with llama.cpp in this: it
+// has no Unicode normal form (Qwen's NFC), and a special token takes no white space beside it (but
+// for Phi-3). Where ours differ: of overlapping special tokens the leftmost and then the longest
+// counts (llama.cpp: the longest); chat markers are control tokens even where a file says
+// otherwise; bytes that are no UTF-8 are kept, where `tokenizers` sees U+FFFD; Metaspace's decoder
+// drops spaces at a text's start alone, not inside its first token too; a caseless expression never
+// takes one character for two letters ("ss" for U+00DF).
 #ifndef INL_IO_TOKENIZER_H
 #define INL_IO_TOKENIZER_H
 
@@ -30,9 +32,9 @@ typedef struct inl_tokenizer_info {
 } inl_tokenizer_info;
 
 inlay_result inl_tokenizer_create(const inl_env *env, const inl_gguf *gguf, inl_tokenizer **out);
-// From a Hugging Face folder: tokenizer.json, else vocab.json and merges.txt, else tokenizer.model;
-// with tokenizer_config.json, chat_template.jinja, generation_config.json and config.json where
-// they exist. NOT_FOUND where there is no tokenizer.
+// From a Hugging Face folder: tokenizer.json, with tokenizer_config.json, chat_template.jinja,
+// generation_config.json and config.json where they exist. NOT_FOUND where there is no
+// tokenizer.json.
 inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *folder, inl_tokenizer **out);
 void inl_tokenizer_destroy(inl_tokenizer **tokenizer);
 const inl_tokenizer_info *inl_tokenizer_get_info(const inl_tokenizer *tokenizer);
