@@ -5,6 +5,7 @@
 #include "adapter/pairs.h"
 #include "adapter/targets.h"
 #include "base/file.h"
+#include "io/json_load.h"
 #include "io/safetensors.h"
 #include "quant/format.h"
 
@@ -63,7 +64,7 @@ static inlay_result read_config(peft_reader *r)
     json_error_t error;
     INL_TRY(inl_map_open(r->env, r->config_path, &map));
     const char *text = map.data ? (const char *)map.data : ""; // an empty file has no map
-    r->config = json_loadb(text, map.size, JSON_REJECT_DUPLICATES, &error);
+    r->config = inl_json_load(r->env, text, map.size, JSON_REJECT_DUPLICATES, &error);
     inl_map_close(&map);
     if (!r->config)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s:%d: %s", r->config_path, error.line,

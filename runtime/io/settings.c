@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "io/settings.h"
 #include "base/file.h"
+#include "io/json_load.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ inlay_result inl_settings_open_memory(const inl_env *env, const char *name, cons
     if (size > MOST_BYTES)
         return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s: the file is larger than settings can be",
                         name);
-    out->root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    out->root = inl_json_load(env, text, size, JSON_REJECT_DUPLICATES, &error);
     if (!out->root)
         return inl_fail(env, INLAY_ERROR_BAD_FILE, "%s:%d: %s", name, error.line, error.text);
     out->path = inl_strdup(env, name);

@@ -28,7 +28,7 @@ static inlay_result read_json(const folder *f, const char *name, json_t **out)
     inlay_result result = INLAY_OK;
     if (inl_exists(path) && (result = inl_map_open(f->env, path, &map)) == INLAY_OK) {
         const char *text = map.size > 0 ? (const char *)map.data : "";
-        *out = inl_json_load(text, map.size, JSON_ALLOW_NUL, &error);
+        *out = inl_json_load(f->env, text, map.size, JSON_ALLOW_NUL, &error);
         if (!*out || !json_is_object(*out))
             result = inl_fail(f->env, INLAY_ERROR_BAD_FILE, "%s: %s, line %d", path,
                               *out ? "no JSON object" : error.text, *out ? 1 : error.line);

@@ -182,6 +182,10 @@ class Settings(Folders):
         self.set("rope_theta", 0, "rope_theta")
         self.set("rope_theta", "10000", "rope_theta")
 
+    def test_whole_numbers_beyond_64_bits(self):
+        path = self.fresh_folder(lambda f: f.config.update(limit=int(1e30), least=-2**64))
+        self.succeed("info", path)
+
 
 class Shards(Folders):
     def test_experts(self):

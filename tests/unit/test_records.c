@@ -287,6 +287,11 @@ static void test_tokens(void **state)
           "tokens", 1, "ab{c}d");
     check(INL_DATA_JSONL, "{\"input_ids\":[0,97,98,0],\"attention_mask\":[0,1,1,0]}", NULL,
           "tokens", 1, "a{b}");
+    check(INL_DATA_JSONL,
+          "{\"input_ids\":[97,98],\"id\":-1000000000000000019884624838656,"
+          "\"a\":1.0000000000000000000001,\"b\":1e+00000000000000000000001,"
+          "\"c\":\"\\\"9999999999999999999\"}",
+          NULL, "tokens", 1, "a{b}");
     refuse(INL_DATA_JSONL, "{\"input_ids\":[97,98],\"labels\":[97]}",
            "line 1: \"labels\" is not a list of 2 integers");
     refuse(INL_DATA_JSONL, "{\"input_ids\":[97,98],\"labels\":[97,99]}",
