@@ -133,6 +133,12 @@ class Info(CliTest):
     def test_adapter_as_text(self):
         for path in (self.adapter, self.adapter / "adapter.gguf"):
             self.assertIn("rank           4", self.succeed("info", path).out)
+            self.assertIn("rank           4", self.succeed("info", "-a", path).out)
+
+    def test_options_of_other_commands(self):
+        self.assertEqual(self.succeed("info", "-m", self.model).out,
+                         self.succeed("info", self.model).out)
+        self.refuse(2, "one FILE at a time", "info", "-m", self.model, "-a", self.adapter)
 
     def test_wrong_files(self):
         self.refuse(2, ["nowhere.gguf", "No such file"], "info", "nowhere.gguf")

@@ -8,10 +8,15 @@
 
 typedef struct options {
     common_options common;
+    const char *model, *adapter; // FILE by the names it has in other commands
     bool json, tensors;
 } options;
 
 static const arg table[] = {
+    {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
+     .value = "MODEL", .help = "the same as FILE"},
+    {.name = "adapter", .letter = 'a', .type = ARG_STRING, .offset = offsetof(options, adapter),
+     .value = "ADAPTER", .help = "the same as FILE"},
     {.name = "json", .type = ARG_FLAG, .offset = offsetof(options, json), .help = "as JSON"},
     {.name = "tensors", .type = ARG_FLAG, .offset = offsetof(options, tensors),
      .help = "list each tensor too (--json always does)"},
@@ -295,12 +300,16 @@ static int run(const command *self, int argc, char **argv)
     int code;
     if (!setup_args(&a, self, argc, argv, &code))
         return code;
-    if (!a.rest || !*a.rest) {
-        cli_error("a FILE is missing: a model or an adapter, either a .gguf or a folder");
+    const char *file = a.rest ? a.rest : o.model ? o.model : o.adapter;
+    bool one = (a.rest != NULL) + (o.model != NULL) + (o.adapter != NULL) == 1;
+    if (!file || !*file || !one) {
+        cli_error(file && *file ? "one FILE at a time: a model or an adapter"
+                                : "a FILE is missing: a model or an adapter, either a .gguf or a "
+                                  "folder");
         return EXIT_BAD_INPUT;
     }
     setup_log(&o.common);
-    return inlay_adapter_detect(a.rest) ? show_adapter(a.rest, &o) : show_model(a.rest, &o);
+    return inlay_adapter_detect(file) ? show_adapter(file, &o) : show_model(file, &o);
 }
 
 const command command_info = {.name = "info",

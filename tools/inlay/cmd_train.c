@@ -67,10 +67,6 @@ static void note_data(const char *what, const inlay_dataset *data)
              text_count(&tokens, (double)d.tokens),
              text_count(&supervised, (double)d.supervised_tokens), (unsigned long long)d.rows,
              d.max_length);
-    if (d.truncated_sequences > 0)
-        cli_warn("%llu of %llu sequences were longer than %u tokens and lost %llu of them",
-                 (unsigned long long)d.truncated_sequences, (unsigned long long)d.sequences,
-                 d.max_length, (unsigned long long)d.truncated_tokens);
 }
 
 static void note_device(const train_run *run)
