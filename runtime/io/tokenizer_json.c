@@ -275,23 +275,23 @@ static inlay_result place_token(const reader *r, inl_slice *texts, inl_slice tex
 
 static inlay_result count_ids(const reader *r, uint32_t *out)
 {
-    int64_t count = 0;
+    int64_t largest = -1;
     size_t added = json_array_size(r->added);
     for (size_t i = 0; i < r->vocab_count; i++)
-        count = INL_MAX(count, r->vocab[i].id + 1);
+        largest = INL_MAX(largest, r->vocab[i].id);
     for (size_t i = 0; i < added; i++) {
         inl_slice text;
         int64_t id;
         INL_TRY(get_added(r, i, &text, &id));
-        count = INL_MAX(count, id + 1);
+        largest = INL_MAX(largest, id);
     }
-    if (count == 0)
+    if (largest < 0)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: there are no tokens", r->file);
-    if (count < 0 || (uint64_t)count > r->vocab_count + added + MAX_GAP || count > INT32_MAX)
+    if (largest >= INT32_MAX || (uint64_t)largest >= r->vocab_count + added + MAX_GAP)
         return inl_fail(r->env, INLAY_ERROR_BAD_FILE,
                         "%s: a token has the id %lld, but there are %zu tokens", r->file,
-                        (long long)(count - 1), r->vocab_count + added);
-    *out = (uint32_t)count;
+                        (long long)largest, r->vocab_count + added);
+    *out = (uint32_t)(largest + 1);
     return INLAY_OK;
 }
 

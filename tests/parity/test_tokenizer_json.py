@@ -290,6 +290,7 @@ BROKEN = [
     (["model", "vocab", "a"], -1, "model.vocab has a negative id"),
     (["model", "vocab", "a"], 10**8, "a token has the id 100000000"),
     (["model", "vocab", "a"], 1.5, "an integer is expected"),
+    (["added_tokens", 0, "id"], 2**63 - 1, f"a token has the id {2**63 - 1}, but there are"),
     (["added_tokens", 0, "id"], "0", 'added_tokens[0] has no string "content" or no "id"'),
     (["normalizer"], {"type": "Nmt"}, 'normalizer is of the type "Nmt", which is not supported'),
     (["normalizer"], {"type": "Sequence", "normalizers": [{"type": "Precompiled"}]},
