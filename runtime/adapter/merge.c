@@ -14,14 +14,9 @@ typedef struct row_buffers {
     uint64_t stored_bytes;
 } row_buffers;
 
-static uint64_t row_bytes(const inl_format *format, uint64_t cols)
-{
-    return cols / format->block_elements * format->block_bytes;
-}
-
 static inlay_result make_buffers(const inl_env *env, const inl_merge_matrix *m, row_buffers *b)
 {
-    b->stored_bytes = row_bytes(m->wanted, m->cols);
+    b->stored_bytes = inl_format_bytes(m->wanted, m->cols);
     b->values = inl_alloc(env, m->cols, sizeof(*b->values));
     b->sum = inl_alloc(env, m->cols, sizeof(*b->sum));
     b->stored = inl_alloc(env, b->stored_bytes, 1);
@@ -70,7 +65,7 @@ static uint64_t source_row(const inl_merge_matrix *m, uint64_t row)
 static inlay_result put_row(const inl_env *env, const inl_merge_matrix *m, uint64_t row,
                             row_buffers *b, inl_writer *file)
 {
-    const uint8_t *source = m->data + row * row_bytes(m->stored, m->cols);
+    const uint8_t *source = m->data + row * inl_format_bytes(m->stored, m->cols);
     const inl_lora_pair *pair = m->pairs ? m->pairs[row / m->pair_rows] : NULL;
     m->stored->decode(source, b->values, m->cols);
     if (pair)

@@ -89,7 +89,7 @@ static inlay_result add_item(writer *w, const char *name, const inl_gguf_tensor 
     if (t->wanted) {
         uint64_t elements =
             source->shape[0] * source->shape[1] * source->shape[2] * source->shape[3];
-        bytes = elements / t->wanted->block_elements * t->wanted->block_bytes;
+        bytes = inl_format_bytes(t->wanted, elements);
         type = t->wanted->ggml_type;
     }
     w->run.total += bytes;
@@ -117,20 +117,6 @@ static bool is_key(inl_slice key, const char *name)
     return key.size == strlen(name) && memcmp(key.data, name, key.size) == 0;
 }
 
-// llama.cpp's number for a file most of whose matrices have the format.
-static uint32_t file_type(const inl_format *format)
-{
-    static const uint8_t types[INL_FORMAT_COUNT] = {
-        [INL_FORMAT_F32] = 0,     [INL_FORMAT_F16] = 1,     [INL_FORMAT_BF16] = 32,
-        [INL_FORMAT_Q4_0] = 2,    [INL_FORMAT_Q4_1] = 3,    [INL_FORMAT_Q8_0] = 7,
-        [INL_FORMAT_Q5_0] = 8,    [INL_FORMAT_Q5_1] = 9,    [INL_FORMAT_Q2_K] = 10,
-        [INL_FORMAT_Q3_K] = 12,   [INL_FORMAT_Q4_K] = 14,   [INL_FORMAT_Q5_K] = 16,
-        [INL_FORMAT_Q6_K] = 18,   [INL_FORMAT_IQ4_NL] = 25, [INL_FORMAT_IQ4_XS] = 30,
-        [INL_FORMAT_MXFP4] = 38,
-    };
-    return types[format->id];
-}
-
 static inlay_result copy_metadata(const writer *w)
 {
     const inl_format *format = w->run.params->format;
@@ -142,7 +128,7 @@ static inlay_result copy_metadata(const writer *w)
             INL_TRY(inl_gguf_writer_entry(w->file, key, entry));
     }
     if (format)
-        INL_TRY(inl_gguf_writer_u32(w->file, "general.file_type", file_type(format)));
+        INL_TRY(inl_gguf_writer_u32(w->file, "general.file_type", format->file_type));
     if (!inl_gguf_has(w->base, "general.quantization_version"))
         return inl_gguf_writer_u32(w->file, "general.quantization_version", 2);
     return INLAY_OK;

@@ -67,7 +67,7 @@ static inlay_result find_source(inl_model *m, const char *name, uint32_t rows, u
 
 const uint8_t *inl_source_row(const inl_source *s, uint32_t expert, uint32_t row)
 {
-    uint64_t row_bytes = (uint64_t)s->cols / s->stored->block_elements * s->stored->block_bytes;
+    uint64_t row_bytes = inl_format_bytes(s->stored, s->cols);
     const inl_gguf_tensor *t = s->each ? s->each[expert] : s->tensor;
     uint64_t rows = s->each ? row : (uint64_t)expert * s->rows + row;
     return (const uint8_t *)t->data + rows * row_bytes;

@@ -211,11 +211,6 @@ static inlay_result upload_vector(const builder *b, const inl_source *s, const i
     return result;
 }
 
-static uint64_t row_bytes(const inl_format *format, uint32_t cols)
-{
-    return (uint64_t)cols / format->block_elements * format->block_bytes;
-}
-
 // What a piece of a matrix goes through on its way from the file's map to the device: a whole model
 // is never in memory twice, and no matrix is beside its copy.
 typedef struct piece {
@@ -242,7 +237,7 @@ static inlay_result make_piece(const builder *b, const inl_source *s, uint32_t r
     bool memory = p->quants && p->scales;
     if (s->stored != s->format) {
         p->floats = inl_alloc(b->env, (uint64_t)p->rows * s->cols, sizeof(float));
-        p->converted = inl_alloc(b->env, p->rows, row_bytes(s->format, s->cols));
+        p->converted = inl_alloc(b->env, p->rows, inl_format_bytes(s->format, s->cols));
         memory = memory && p->floats && p->converted;
     }
     if (memory)
@@ -322,8 +317,7 @@ typedef struct flat_matrix {
 static void read_flat(const void *user, uint64_t at, uint64_t count, float *out)
 {
     const flat_matrix *m = user;
-    m->stored->decode(m->first + at / m->stored->block_elements * m->stored->block_bytes, out,
-                      count);
+    m->stored->decode(m->first + inl_format_bytes(m->stored, at), out, count);
 }
 
 static inlay_result read_nf4(const builder *b, const inl_source *s, uint32_t expert, inl_nf4 *out)

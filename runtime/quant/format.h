@@ -57,6 +57,7 @@ typedef struct inl_format {
     inl_format_id id;
     const char *name;         // "Q8_0"
     uint32_t ggml_type;       // id in GGUF files, or INL_GGML_TYPE_NONE
+    uint32_t file_type;       // general.file_type of a file most of whose matrices have it
     uint32_t block_elements;  // 1, 32, 64, 256
     uint32_t block_bytes;     // as in files; 0: inl_is_nf4
     // On the device: bits of an element, bytes of the scales of 8 rows of a block.
@@ -79,6 +80,12 @@ typedef struct inl_format {
 static inline bool inl_is_nf4(const inl_format *format)
 {
     return format->tiling == INL_TILING_NF4;
+}
+
+// What `elements`, whole blocks of them, take in a file.
+static inline uint64_t inl_format_bytes(const inl_format *format, uint64_t elements)
+{
+    return elements / format->block_elements * format->block_bytes;
 }
 
 const inl_format *inl_format_by_id(inl_format_id id);

@@ -77,7 +77,7 @@ void inl_tile_put_codes(uint32_t *quants, uint32_t column, uint32_t i, const uin
 void inl_tile_pack(const inl_format *format, const void *data, uint32_t rows, uint32_t cols,
                    uint32_t *quants, uint32_t *scales)
 {
-    uint64_t row_bytes = (uint64_t)cols / format->block_elements * format->block_bytes;
+    uint64_t row_bytes = inl_format_bytes(format, cols);
     uint64_t tile_row_words = 2ull * format->tile_bits * tiles(cols);
     uint64_t scale_words = scale_bytes_of_8_rows(format, cols) / 4;
     for (uint32_t r = 0; r < rows; r++)
