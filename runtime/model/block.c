@@ -17,14 +17,6 @@
 #include "model/network.h"
 #include "op/dora.h"
 
-typedef enum group { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN, GROUP_ROUTER } group;
-
-static const struct {
-    inl_role first;
-    uint32_t count;
-} members[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1},
-               {INL_ROLE_ROUTER, 1}};
-
 static const inl_lora_slot *slot_of(const inl_network *net, uint32_t layer, inl_role role)
 {
     if (!net->arena)
@@ -37,13 +29,13 @@ static const inl_lora_slot *slot_of(const inl_network *net, uint32_t layer, inl_
 }
 
 // The group's adapters, side by side in the arena; slots without rank are skipped.
-static uint32_t group_slots(const inl_network *net, uint32_t layer, group g, inl_lora_slot out[3],
-                            uint32_t *ranks)
+static uint32_t group_slots(const inl_network *net, uint32_t layer, inl_group g,
+                            inl_lora_slot out[3], uint32_t *ranks)
 {
     uint32_t count = 0;
     *ranks = 0;
-    for (uint32_t i = 0; i < members[g].count; i++) {
-        const inl_lora_slot *s = slot_of(net, layer, members[g].first + i);
+    for (uint32_t i = 0; i < inl_groups[g].count; i++) {
+        const inl_lora_slot *s = slot_of(net, layer, inl_groups[g].first + i);
         if (!s)
             continue;
         out[count++] = *s;
@@ -53,7 +45,7 @@ static uint32_t group_slots(const inl_network *net, uint32_t layer, group g, inl
 }
 
 // H = mask(x) A^T of a group, [T, ranks]; a tensor without a buffer when it has no adapter.
-static inl_tensor group_down(const inl_network *net, uint32_t layer, group g, inl_tensor x)
+static inl_tensor group_down(const inl_network *net, uint32_t layer, inl_group g, inl_tensor x)
 {
     inl_lora_slot slots[3];
     uint32_t ranks, count = group_slots(net, layer, g, slots, &ranks);
@@ -64,11 +56,11 @@ static inl_tensor group_down(const inl_network *net, uint32_t layer, group g, in
     return h;
 }
 
-static inl_tail tail_of(const inl_network *net, uint32_t layer, group g, inl_role role,
+static inl_tail tail_of(const inl_network *net, uint32_t layer, inl_group g, inl_role role,
                         inl_tensor h)
 {
     inl_tail tail = {.slot = slot_of(net, layer, role), .arena = net->arena, .h = h};
-    for (inl_role r = members[g].first; r < role; r++) {
+    for (inl_role r = inl_groups[g].first; r < role; r++) {
         const inl_lora_slot *s = slot_of(net, layer, r);
         tail.column4 += s ? s->rank4 : 0;
     }
@@ -78,7 +70,7 @@ static inl_tail tail_of(const inl_network *net, uint32_t layer, group g, inl_rol
 static const char *const role_tags[INL_ROLE_COUNT] = {"q",  "k",    "v",     "o", "gate",
                                                         "up", "down", "router"};
 
-static inl_tensor linear(const inl_network *net, uint32_t layer, group g, inl_role role,
+static inl_tensor linear(const inl_network *net, uint32_t layer, inl_group g, inl_role role,
                          inl_tensor x, inl_tensor h, inl_buf residual, inl_block *b)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
@@ -171,12 +163,12 @@ static void project(const inl_network *net, uint32_t layer, inl_block *b)
 {
     const inl_config *c = &net->weights->model->config;
     const inl_layer_weights *l = &net->weights->layers[layer];
-    inl_tensor h = b->h[GROUP_QKV] = group_down(net, layer, GROUP_QKV, b->xn);
-    b->q = b->k = b->v = linear(net, layer, GROUP_QKV, INL_ROLE_Q, b->xn, h, INL_BUF_NONE, b);
+    inl_tensor h = b->h[INL_GROUP_QKV] = group_down(net, layer, INL_GROUP_QKV, b->xn);
+    b->q = b->k = b->v = linear(net, layer, INL_GROUP_QKV, INL_ROLE_Q, b->xn, h, INL_BUF_NONE, b);
     if (c->arch.fused_qkv)
         return;
-    b->k = linear(net, layer, GROUP_QKV, INL_ROLE_K, b->xn, h, INL_BUF_NONE, b);
-    b->v = linear(net, layer, GROUP_QKV, INL_ROLE_V, b->xn, h, INL_BUF_NONE, b);
+    b->k = linear(net, layer, INL_GROUP_QKV, INL_ROLE_K, b->xn, h, INL_BUF_NONE, b);
+    b->v = linear(net, layer, INL_GROUP_QKV, INL_ROLE_V, b->xn, h, INL_BUF_NONE, b);
     if (!c->arch.qk_norm)
         return;
     b->q_raw = b->q;
@@ -219,7 +211,7 @@ static void attend(const inl_network *net, uint32_t layer, inl_block *b)
 }
 
 // x + linear(y), or x + norm(linear(y)).
-static inl_tensor added(const inl_network *net, uint32_t layer, group g, inl_role role,
+static inl_tensor added(const inl_network *net, uint32_t layer, inl_group g, inl_role role,
                         inl_norm_role post, inl_tensor x, inl_tensor y, inl_block *b,
                         inl_tensor *before, inl_buf *rstd)
 {
@@ -258,9 +250,9 @@ static const inl_network *see_rows(const inl_network *net, const inl_routing *r,
 static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_block *b)
 {
     const inl_config *c = &net->weights->model->config;
-    inl_tensor h = b->h[GROUP_ROUTER] = group_down(net, layer, GROUP_ROUTER, b->xn2);
+    inl_tensor h = b->h[INL_GROUP_ROUTER] = group_down(net, layer, INL_GROUP_ROUTER, b->xn2);
     inl_tensor logits =
-        linear(net, layer, GROUP_ROUTER, INL_ROLE_ROUTER, b->xn2, h, INL_BUF_NONE, b);
+        linear(net, layer, INL_GROUP_ROUTER, INL_ROLE_ROUTER, b->xn2, h, INL_BUF_NONE, b);
     b->routing =
         inl_routing_create(net->plan, logits, c->experts_used, c->normalized_experts);
     inl_op_route(net->plan, &b->routing);
@@ -268,13 +260,13 @@ static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_bl
     const inl_network *all = see_rows(net, &b->routing, &view);
     b->rows = inl_plan_tensor(net->plan, all->tokens, c->dim);
     inl_op_moe_gather(net->plan, &b->routing, b->xn2, b->rows);
-    h = b->h[GROUP_GATE_UP] = group_down(all, layer, GROUP_GATE_UP, b->rows);
-    b->gate = linear(all, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->rows, h, INL_BUF_NONE, b);
-    b->up = linear(all, layer, GROUP_GATE_UP, INL_ROLE_UP, b->rows, h, INL_BUF_NONE, b);
+    h = b->h[INL_GROUP_GATE_UP] = group_down(all, layer, INL_GROUP_GATE_UP, b->rows);
+    b->gate = linear(all, layer, INL_GROUP_GATE_UP, INL_ROLE_GATE, b->rows, h, INL_BUF_NONE, b);
+    b->up = linear(all, layer, INL_GROUP_GATE_UP, INL_ROLE_UP, b->rows, h, INL_BUF_NONE, b);
     b->act = like(net, b->gate);
     inl_op_moe_swiglu(net->plan, &b->routing, b->gate, b->up, b->act);
-    h = b->h[GROUP_DOWN] = group_down(all, layer, GROUP_DOWN, b->act);
-    inl_tensor down = linear(all, layer, GROUP_DOWN, INL_ROLE_DOWN, b->act, h, INL_BUF_NONE, b);
+    h = b->h[INL_GROUP_DOWN] = group_down(all, layer, INL_GROUP_DOWN, b->act);
+    inl_tensor down = linear(all, layer, INL_GROUP_DOWN, INL_ROLE_DOWN, b->act, h, INL_BUF_NONE, b);
     inl_tensor y = like(net, b->x2);
     inl_op_moe_combine(net->plan, &b->routing, down, b->x2.buf, y);
     return y;
@@ -288,28 +280,28 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
     b->xn = normed(net, &l->norm[INL_NORM_ATTENTION], x, INL_BUF_NONE, &b->rstd1);
     project(net, layer, b);
     attend(net, layer, b);
-    b->x2 = added(net, layer, GROUP_O, INL_ROLE_O, INL_NORM_POST_ATTENTION, x, b->o, b,
+    b->x2 = added(net, layer, INL_GROUP_O, INL_ROLE_O, INL_NORM_POST_ATTENTION, x, b->o, b,
                   &b->attended, &b->rstd_attended);
 
     b->xn2 = normed(net, &l->norm[INL_NORM_FFN], b->x2, INL_BUF_NONE, &b->rstd2);
     if (c->experts > 0)
         return experts_forward(net, layer, b);
-    inl_tensor h = b->h[GROUP_GATE_UP] = group_down(net, layer, GROUP_GATE_UP, b->xn2);
-    b->gate = linear(net, layer, GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE, b);
+    inl_tensor h = b->h[INL_GROUP_GATE_UP] = group_down(net, layer, INL_GROUP_GATE_UP, b->xn2);
+    b->gate = linear(net, layer, INL_GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE, b);
     b->up = (inl_tensor){.buf = INL_BUF_NONE};
     if (!c->arch.fused_gate_up)
-        b->up = linear(net, layer, GROUP_GATE_UP, INL_ROLE_UP, b->xn2, h, INL_BUF_NONE, b);
+        b->up = linear(net, layer, INL_GROUP_GATE_UP, INL_ROLE_UP, b->xn2, h, INL_BUF_NONE, b);
     b->act = inl_plan_tensor(net->plan, net->tokens, c->ffn_dim);
     inl_op_glu(net->plan, activation_of(net), b->gate, b->up, b->act);
-    return added(net, layer, GROUP_DOWN, INL_ROLE_DOWN, INL_NORM_POST_FFN, b->x2, b->act, b,
+    return added(net, layer, INL_GROUP_DOWN, INL_ROLE_DOWN, INL_NORM_POST_FFN, b->x2, b->act, b,
                  &b->fed, &b->rstd_fed);
 }
 
 // ---- backward
 
 // Gradients of a group of linear layers on x: of their adapters always, of x when `dx` has a
-// buffer. dy[i] belongs to members[g].first + i.
-static void group_backward(const inl_network *net, uint32_t layer, group g, const inl_block *b,
+// buffer. dy[i] belongs to inl_groups[g].first + i.
+static void group_backward(const inl_network *net, uint32_t layer, inl_group g, const inl_block *b,
                            inl_tensor x, const inl_tensor *dy, inl_tensor dx)
 {
     inl_lora_slot slots[3];
@@ -317,8 +309,8 @@ static void group_backward(const inl_network *net, uint32_t layer, group g, cons
     inl_tensor grad = {.buf = INL_BUF_NONE};
     if (count > 0)
         grad = inl_plan_tensor(net->plan, net->tokens, ranks);
-    for (uint32_t i = 0; i < members[g].count; i++) {
-        inl_role role = members[g].first + i;
+    for (uint32_t i = 0; i < inl_groups[g].count; i++) {
+        inl_role role = inl_groups[g].first + i;
         if (!inl_config_has_role(&net->weights->model->config, role))
             continue;
         inl_tail tail = tail_of(net, layer, g, role, b->h[g]);
@@ -362,7 +354,7 @@ static inl_tensor norm_backward(const inl_network *net, const inl_norm *norm, in
 static inl_tensor rows_again(const inl_network *net, const inl_block *b)
 {
     inl_tensor rows = like(net, b->rows);
-    if (b->h[GROUP_GATE_UP].buf != INL_BUF_NONE)
+    if (b->h[INL_GROUP_GATE_UP].buf != INL_BUF_NONE)
         inl_op_moe_gather(net->plan, &b->routing, b->xn2, rows);
     return rows;
 }
@@ -370,7 +362,7 @@ static inl_tensor rows_again(const inl_network *net, const inl_block *b)
 static inl_tensor act_again(const inl_network *net, const inl_block *b)
 {
     inl_tensor act = like(net, b->act);
-    if (b->h[GROUP_DOWN].buf != INL_BUF_NONE)
+    if (b->h[INL_GROUP_DOWN].buf != INL_BUF_NONE)
         inl_op_moe_swiglu(net->plan, &b->routing, b->gate, b->up, act);
     return act;
 }
@@ -388,12 +380,12 @@ static inl_tensor experts_backward(const inl_network *net, uint32_t layer, const
     inl_tensor dlogits = like(net, b->routing.probs), dxn2 = like(net, b->xn2);
     inl_buf dweights = inl_plan_scratch(net->plan, INL_ACTIVATION, 4ull * b->routing.rows);
     inl_op_moe_gather(net->plan, &b->routing, dy, ddown);
-    group_backward(all, layer, GROUP_DOWN, b, act_again(net, b), &ddown, dact);
+    group_backward(all, layer, INL_GROUP_DOWN, b, act_again(net, b), &ddown, dact);
     inl_op_moe_swiglu_bwd(net->plan, &b->routing, b->gate, b->up, dact, halves[0], halves[1],
                           dweights);
-    group_backward(all, layer, GROUP_GATE_UP, b, rows_again(net, b), halves, drows);
+    group_backward(all, layer, INL_GROUP_GATE_UP, b, rows_again(net, b), halves, drows);
     inl_op_route_bwd(net->plan, &b->routing, dweights, dlogits);
-    group_backward(net, layer, GROUP_ROUTER, b, b->xn2, &dlogits, dxn2);
+    group_backward(net, layer, INL_GROUP_ROUTER, b, b->xn2, &dlogits, dxn2);
     inl_op_moe_combine(net->plan, &b->routing, drows, dxn2.buf, dxn2);
     return dxn2;
 }
@@ -411,11 +403,11 @@ static inl_tensor feed_forward_backward(const inl_network *net, uint32_t layer, 
     if (arch->post_norms)
         dfed = norm_backward(net, &l->norm[INL_NORM_POST_FFN], b->fed, b->rstd_fed, dy,
                              INL_BUF_NONE);
-    group_backward(net, layer, GROUP_DOWN, b, b->act, &dfed, dact);
+    group_backward(net, layer, INL_GROUP_DOWN, b, b->act, &dfed, dact);
     halves[1] = arch->fused_gate_up ? b->up : like(net, b->up);
     inl_op_glu_bwd(net->plan, activation_of(net), b->gate, b->up, dact, halves[0], halves[1]);
     inl_tensor dxn2 = like(net, b->xn2);
-    group_backward(net, layer, GROUP_GATE_UP, b, b->xn2, halves, dxn2);
+    group_backward(net, layer, INL_GROUP_GATE_UP, b, b->xn2, halves, dxn2);
     return norm_backward(net, &l->norm[INL_NORM_FFN], b->x2, b->rstd2, dxn2, dy.buf);
 }
 
@@ -451,7 +443,7 @@ inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_
         dattended = norm_backward(net, &l->norm[INL_NORM_POST_ATTENTION], b->attended,
                                   b->rstd_attended, dx2, INL_BUF_NONE);
     inl_tensor d_o = like(net, b->o);
-    group_backward(net, layer, GROUP_O, b, b->o, &dattended, d_o);
+    group_backward(net, layer, INL_GROUP_O, b, b->o, &dattended, d_o);
     inl_tensor d[3] = {like(net, b->q), like(net, b->k), like(net, b->v)};
     inl_attention a = attention_of(net, layer);
     inl_op_attention_bwd(net->plan, &net->in, &a, b->q, b->k, b->v, b->o, b->lse, d_o, d[0], d[1],
@@ -459,7 +451,7 @@ inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_
     project_backward(net, layer, b, d);
 
     inl_tensor none = {.buf = INL_BUF_NONE}, dxn = need_dx ? like(net, b->xn) : none;
-    group_backward(net, layer, GROUP_QKV, b, b->xn, d, dxn);
+    group_backward(net, layer, INL_GROUP_QKV, b, b->xn, d, dxn);
     if (!need_dx)
         return none;
     return norm_backward(net, &l->norm[INL_NORM_ATTENTION], b->x, b->rstd1, dxn, dx2.buf);

@@ -26,7 +26,7 @@ typedef struct inl_block {
     inl_tensor xn, q, k, v, o;         // normed; [T, heads * head_dim], kv; attention's output
     inl_tensor x2, xn2, gate, up, act; // after attention [T, dim]; [T, ffn], or gate [T, 2 ffn]
     inl_buf rstd1, rstd2, lse;         // [T], [T], [T, heads]
-    inl_tensor h[5];                   // X A^T of each group of linear layers, [T, ranks]
+    inl_tensor h[INL_GROUP_COUNT];     // X A^T of each group of linear layers, [T, ranks]
     inl_tensor u[INL_ROLE_COUNT];      // DoRA: W x + s B A x, before the norm and the magnitude
     // Inputs of the norms that not every architecture has: of heads, of what is added to x and x2.
     inl_tensor q_raw, k_raw, attended, fed;

@@ -4,11 +4,11 @@
 
 #include <string.h>
 
-static const struct {
-    inl_role first;
-    uint32_t count;
-} groups[] = {{INL_ROLE_Q, 3}, {INL_ROLE_O, 1}, {INL_ROLE_GATE, 2}, {INL_ROLE_DOWN, 1},
-              {INL_ROLE_ROUTER, 1}};
+const inl_group_roles inl_groups[INL_GROUP_COUNT] = {
+    [INL_GROUP_QKV] = {INL_ROLE_Q, 3},       [INL_GROUP_O] = {INL_ROLE_O, 1},
+    [INL_GROUP_GATE_UP] = {INL_ROLE_GATE, 2}, [INL_GROUP_DOWN] = {INL_ROLE_DOWN, 1},
+    [INL_GROUP_ROUTER] = {INL_ROLE_ROUTER, 1},
+};
 
 static void place(inl_slots *slots, uint32_t first, uint32_t count)
 {
@@ -19,9 +19,9 @@ static void place(inl_slots *slots, uint32_t first, uint32_t count)
 // are for rows of their own, and lie one after the other.
 static void place_group(inl_slots *slots, const inl_config *config, uint32_t layer, size_t group)
 {
-    inl_role first = groups[group].first;
+    inl_role first = inl_groups[group].first;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < groups[group].count; i++) {
+    for (uint32_t i = 0; i < inl_groups[group].count; i++) {
         if (inl_config_experts(config, first + i) > 0)
             place(slots, inl_config_module(config, layer, first + i), 1);
         else
@@ -105,7 +105,7 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
         return result;
     }
     for (uint32_t layer = 0; layer < config->layers; layer++)
-        for (size_t g = 0; g < INL_COUNT(groups); g++)
+        for (size_t g = 0; g < INL_COUNT(inl_groups); g++)
             place_group(out, config, layer, g);
     place(out, count - 1, 1);
     return INLAY_OK;

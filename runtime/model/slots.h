@@ -7,6 +7,23 @@
 #include "model/config.h"
 #include "op/op.h"
 
+// Linear layers of a block that share an input.
+typedef enum inl_group {
+    INL_GROUP_QKV,
+    INL_GROUP_O,
+    INL_GROUP_GATE_UP,
+    INL_GROUP_DOWN,
+    INL_GROUP_ROUTER,
+    INL_GROUP_COUNT,
+} inl_group;
+
+// Their roles: `count` of them from `first` on.
+typedef struct inl_group_roles {
+    inl_role first;
+    uint32_t count;
+} inl_group_roles;
+extern const inl_group_roles inl_groups[INL_GROUP_COUNT];
+
 typedef struct inl_slots {
     const inl_lora *lora;
     uint32_t layers, module_count;
