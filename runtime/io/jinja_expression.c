@@ -481,19 +481,25 @@ static bool at_end(const jinja_parser *p)
            at_operator(p, "=") || at_operator(p, ")") || at_operator(p, "]") || at_name(p, "in");
 }
 
-jinja_node *inl_jinja_expressions(jinja_parser *p, bool condition)
+// One, or a tuple of several without brackets; `flag` is the reader's.
+static jinja_node *list_of(jinja_parser *p, jinja_node *read_one(jinja_parser *, bool), bool flag)
 {
-    jinja_node *first = inl_jinja_expression(p, condition);
+    jinja_node *first = read_one(p, flag);
     if (!first || !at_operator(p, ","))
         return first;
     jinja_node **last = &first->next;
     while (!p->state->failed && skip_operator(p, ",") && !at_end(p)) {
-        *last = inl_jinja_expression(p, condition);
+        *last = read_one(p, flag);
         if (!*last)
             return NULL;
         last = &(*last)->next;
     }
     return tuple_of(p, first);
+}
+
+jinja_node *inl_jinja_expressions(jinja_parser *p, bool condition)
+{
+    return list_of(p, inl_jinja_expression, condition);
 }
 
 static jinja_node *one_target(jinja_parser *p, bool namespaces)
@@ -521,15 +527,5 @@ static jinja_node *one_target(jinja_parser *p, bool namespaces)
 
 jinja_node *inl_jinja_target(jinja_parser *p, bool namespaces)
 {
-    jinja_node *first = one_target(p, namespaces);
-    if (!first || !at_operator(p, ","))
-        return first;
-    jinja_node **last = &first->next;
-    while (!p->state->failed && skip_operator(p, ",") && !at_end(p)) {
-        *last = one_target(p, namespaces);
-        if (!*last)
-            return NULL;
-        last = &(*last)->next;
-    }
-    return tuple_of(p, first);
+    return list_of(p, one_target, namespaces);
 }

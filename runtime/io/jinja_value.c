@@ -249,12 +249,6 @@ bool inl_jinja_same(const jinja_string *a, const jinja_string *b)
     return a->size == b->size && (a->size == 0 || memcmp(a->data, b->data, a->size) == 0);
 }
 
-bool inl_jinja_is(jinja_value value, const char *text)
-{
-    return value.type == JINJA_STRING && value.as.string->size == strlen(text) &&
-           memcmp(value.as.string->data, text, value.as.string->size) == 0;
-}
-
 bool inl_jinja_is_number(jinja_value value)
 {
     return value.type == JINJA_BOOL || value.type == JINJA_INT || value.type == JINJA_FLOAT;

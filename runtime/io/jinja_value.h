@@ -162,7 +162,6 @@ jinja_value inl_jinja_make_safe(jinja_state *s, jinja_value string);
 
 // ---- looking at values
 
-bool inl_jinja_is(jinja_value value, const char *text); // a string with exactly this
 bool inl_jinja_same(const jinja_string *a, const jinja_string *b);
 bool inl_jinja_truth(jinja_value value);
 bool inl_jinja_is_number(jinja_value value); // bool, int or float
