@@ -138,6 +138,19 @@ typedef struct chat_options {
      .value = "YYYY-MM-DD", .help = "for templates that write the date; default: today",           \
      .parse = setup_parse_date, .expected = "a date like 2026-01-31"}
 
+// The dataset of a command that only reads it, for an options struct that has members `data`,
+// `max_length`, `chat` and `no_packing`.
+#define DATA_HELP "a .txt, .jsonl, .json or .csv file, the last three also .zst"
+#define DATA_ARGS(opts_)                                                                           \
+    {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = offsetof(opts_, data),           \
+     .value = "DATA", .help = DATA_HELP},                                                          \
+    {.name = "max-length", .type = ARG_UINT, .offset = offsetof(opts_, max_length), .value = "N",  \
+     .help = "tokens in a row (default: the model's context, at most 512)", .min = 2,              \
+     .max = 1 << 22},                                                                              \
+    CHAT_ARGS(opts_),                                                                              \
+    {.name = "no-packing", .type = ARG_FLAG, .offset = offsetof(opts_, no_packing),                \
+     .help = "one sequence a row"}
+
 extern const char *const quantize_names[]; // in the order of inlay_quantize
 bool setup_parse_size(const char *text, void *bytes);
 // What others call the options of CHAT_ARGS.
@@ -158,6 +171,18 @@ bool setup_is_input(const model_options *base, const char *path);
 // What was opened before a failure is the caller's to close. No adapter asked for leaves it NULL,
 // several give their sum.
 inlay_result setup_model(const model_options *base, inlay_model **model, inlay_adapter **adapter);
+
+// A command that makes a file or folder of a model and an adapter.
+typedef struct rewrite_options {
+    common_options common;
+    model_options base;
+    const char *output, *type;
+} rewrite_options;
+typedef int rewrite_fn(const rewrite_options *o, const inlay_model *model, inlay_adapter *adapter);
+// All of it: `a->options` is a rewrite_options; `write` gives the exit status. `required` as in
+// setup_require.
+int setup_rewrite(args *a, const command *c, int argc, char **argv, const char *const *required,
+                  rewrite_fn *write);
 inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common);
 
 #endif

@@ -20,14 +20,7 @@ typedef struct options {
 
 static const arg table[] = {
     MODEL_ARGS(options),
-    {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = offsetof(options, data),
-     .value = "DATA", .help = "a .txt, .jsonl, .json or .csv file, the last three also .zst"},
-    {.name = "max-length", .type = ARG_UINT, .offset = offsetof(options, max_length), .value = "N",
-     .help = "tokens in a row (default: the model's context, at most 512)", .min = 2,
-     .max = 1 << 22},
-    CHAT_ARGS(options),
-    {.name = "no-packing", .type = ARG_FLAG, .offset = offsetof(options, no_packing),
-     .help = "one sequence a row"},
+    DATA_ARGS(options),
     QUANTIZE_ARG(options),
     {.name = "exact-match", .type = ARG_FLAG, .offset = offsetof(options, exact_match),
      .help = "answer each prompt greedily and compare with its completion"},

@@ -217,6 +217,31 @@ inlay_result setup_model(const model_options *base, inlay_model **model, inlay_a
     return result;
 }
 
+static int rewrite(const rewrite_options *o, rewrite_fn *write)
+{
+    inlay_model *model = NULL;
+    inlay_adapter *adapter = NULL;
+    int code = cli_exit_input(setup_model(&o->base, &model, &adapter));
+    if (code == EXIT_OK)
+        code = write(o, model, adapter);
+    inlay_adapter_destroy(&adapter);
+    inlay_model_close(&model);
+    if (code == EXIT_OK)
+        cli_note("wrote %s", o->output);
+    return code;
+}
+
+int setup_rewrite(args *a, const command *c, int argc, char **argv, const char *const *required,
+                  rewrite_fn *write)
+{
+    const rewrite_options *o = a->options;
+    int code;
+    if (!setup_args(a, c, argc, argv, &code) || !setup_require(a, required, &code))
+        return code;
+    setup_log(&o->common);
+    return setup_is_input(&o->base, o->output) ? EXIT_BAD_INPUT : rewrite(o, write);
+}
+
 inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common)
 {
     char *cache = cache_path();

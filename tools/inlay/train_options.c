@@ -64,7 +64,7 @@ static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = AT(model), .value = "MODEL",
      .help = "the base model: a GGUF file or a Hugging Face folder", .heading = "What"},
     {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = AT(data), .value = "DATA",
-     .help = "a .txt, .jsonl, .json or .csv file, the last three also .zst"},
+     .help = DATA_HELP},
     {.name = "output", .letter = 'o', .type = ARG_STRING, .offset = AT(output), .value = "OUTDIR",
      .help = "folder for adapter, log and checkpoints"},
     {.name = "config", .letter = 'c', .type = ARG_STRING, .offset = AT(config_path),
