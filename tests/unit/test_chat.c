@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "harness/data_folder.h"
 #include "harness/toy_vocab.h"
 #include "io/chat_named.h"
 
@@ -121,16 +122,6 @@ static void test_recognition(void **state)
     assert_null(inl_named_chat_recognise("{{ messages }}"));
     assert_null(inl_named_chat_find("mistal"));
     assert_ptr_equal(inl_named_chat_find("mistral"), inl_named_chat_find("mistral-v1"));
-}
-
-static const char *data_folder(void)
-{
-    const char *folder = getenv("INLAY_TEST_DATA");
-    if (!folder) {
-        print_message("skipped: INLAY_TEST_DATA is not set\n");
-        skip();
-    }
-    return folder;
 }
 
 static void test_real_templates(void **state)

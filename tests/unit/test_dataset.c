@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "harness/data_folder.h"
 #include "harness/failing_env.h"
 #include "harness/toy_vocab.h"
 #include "io/dataset.h"
@@ -282,16 +283,6 @@ static void test_messages_spm(void **state)
                              "BOS, ,[,I,N,S,T,], ,a, ,[,/,I,N,S,T,]*, *,b*,<*,/*,s*,>*, *,EOS");
     inl_dataset_close(&d);
     inl_tokenizer_destroy(&t);
-}
-
-static const char *data_folder(void)
-{
-    const char *folder = getenv("INLAY_TEST_DATA");
-    if (!folder) {
-        print_message("skipped: INLAY_TEST_DATA is not set\n");
-        skip();
-    }
-    return folder;
 }
 
 static void test_packing(void **state)

@@ -14,6 +14,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "harness/data_folder.h"
 #include "harness/failing_env.h"
 #include "harness/toy_vocab.h"
 #include "io/encode.h"
@@ -544,12 +545,7 @@ static void test_out_of_memory(void **state)
 static char *data_path(const char *name)
 {
     static char path[1024];
-    const char *folder = getenv("INLAY_TEST_DATA");
-    if (!folder) {
-        print_message("skipped: INLAY_TEST_DATA is not set, so no %s\n", name);
-        skip();
-    }
-    snprintf(path, sizeof(path), "%s/tokenizer/%s", folder, name);
+    snprintf(path, sizeof(path), "%s/tokenizer/%s", data_folder(), name);
     return path;
 }
 
