@@ -268,7 +268,7 @@ static inlay_result add_words(renderer *r, size_t index, bool supervised)
 {
     const json_t *message = json_array_get(r->input->messages, index);
     const json_t *content = json_object_get(message, "content");
-    if (json_object_get(message, "tool_calls"))
+    if (json_array_size(json_object_get(message, "tool_calls")) > 0)
         return cannot(r, index, "tool calls");
     if (json_is_string(content))
         return add_string(r, json_string_value(content), json_string_length(content), supervised);

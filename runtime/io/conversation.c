@@ -31,7 +31,8 @@ static bool is_content(const json_t *message)
 {
     const json_t *content = json_object_get(message, "content");
     if (!content || json_is_null(content))
-        return json_is_array(json_object_get(message, "tool_calls"));
+        return json_array_size(json_object_get(message, "tool_calls")) > 0 ||
+               json_is_object(json_object_get(message, "function_call"));
     return json_is_string(content) || json_is_array(content);
 }
 
@@ -50,6 +51,32 @@ static void name_reasoning(json_t *message)
     json_decref(reasoning);
 }
 
+static json_t *call_of(json_t *function)
+{
+    return json_pack("{s:s, s:O}", "type", "function", "function", function);
+}
+
+// OpenAI's older way to say a call and its result: as templates read it today.
+static inlay_result name_calls(json_t *message)
+{
+    json_t *function = json_object_get(message, "function_call");
+    const char *role = json_string_value(json_object_get(message, "role"));
+    int failed = strcmp(role, "function") == 0
+                     ? json_object_set_new(message, "role", json_string("tool"))
+                     : 0;
+    if (json_is_object(function) && !json_object_get(message, "tool_calls"))
+        failed |= json_object_set_new(message, "tool_calls", json_pack("[o]", call_of(function)));
+    json_object_del(message, "function_call");
+    return failed ? INLAY_ERROR_OUT_OF_MEMORY : INLAY_OK;
+}
+
+// What is null might as well not be there, and templates ask whether it is; but for the content of
+// a call, which some of them ask whether it is none.
+static bool is_kept(const char *key, const json_t *value)
+{
+    return !json_is_null(value) || strcmp(key, "content") == 0;
+}
+
 // A message of the file, checked, as a new one.
 static inlay_result add_message(const inl_feed *s, const json_t *message, json_t *messages)
 {
@@ -58,13 +85,19 @@ static inlay_result add_message(const inl_feed *s, const json_t *message, json_t
                              "message %zu has no string \"role\" or \"content\"",
                              json_array_size(messages) + 1);
     json_t *copy = json_object();
+    inlay_result result = copy ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)message, key,
-                        value) if (!json_is_null(value) && json_object_set(copy, key, value) != 0)
+    json_object_foreach((json_t *)message, key, value)
     {
+        if (result == INLAY_OK && is_kept(key, value) && json_object_set(copy, key, value) != 0)
+            result = INLAY_ERROR_OUT_OF_MEMORY;
+    }
+    if (result == INLAY_OK)
+        result = name_calls(copy);
+    if (result != INLAY_OK) {
         json_decref(copy);
-        return INLAY_ERROR_OUT_OF_MEMORY;
+        return result;
     }
     name_reasoning(copy);
     return append(messages, copy);
@@ -90,11 +123,6 @@ static const char *role_of(const char *from)
         if (strcmp(speakers[i].from, from) == 0)
             return speakers[i].role;
     return NULL;
-}
-
-static json_t *call_of(json_t *function)
-{
-    return json_pack("{s:s, s:O}", "type", "function", "function", function);
 }
 
 // A value that is a call, or a list of calls, as JSON text.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Records that are conversations, in whatever form they come, as messages in OpenAI's: what a chat
-// template is given. Reasoning gets the names templates read it by; members that are null go.
+// template is given. Reasoning gets the names templates read it by, OpenAI's older "function_call"
+// becomes "tool_calls"; members that are null go, but for the content of a call.
 #ifndef INL_IO_CONVERSATION_H
 #define INL_IO_CONVERSATION_H
 

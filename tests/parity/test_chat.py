@@ -59,6 +59,9 @@ TALKS = {
     "a call": [say("user", "w?"), {"role": "assistant", "tool_calls": [call({"city": "R\"om"})]},
                say("tool", "21", tool_call_id="abcdefghi", name="get_weather"),
                say("assistant", "It is 21.")],
+    "a call, null": [say("user", "w?"), say("assistant", None, tool_calls=[call({"city": "A"})]),
+                     say("tool", "21", tool_call_id="abcdefghi", name="get_weather"),
+                     say("assistant", "It is 21.")],
     "calls": [say("system", "s"), say("user", "w?"),
               say("assistant", "See", tool_calls=[call({"city": "A", "days": 1}),
                                                   call({"city": "B"}, "123456789")]),
@@ -195,7 +198,7 @@ def check(dressed, folder, messages, tools):
     learned = [i for i in labels if i >= 0]
     whole = theirs(dressed.full.chat_template, messages, tools=tools)[0]
     answers = [m["content"] for m in messages  # some drop what goes with a call
-               if m["role"] == "assistant" and m["content"].strip() in whole]
+               if m["role"] == "assistant" and m["content"] and m["content"].strip() in whole]
     assert len(answers) >= 1
     said = dressed.bare.decode(dressed.words(learned)).replace(" ", "")
     for answer in answers:
@@ -213,7 +216,7 @@ def check(dressed, folder, messages, tools):
 def test_tokens(path, tmp_path):
     dressed = Dressed(path.read_text("utf-8"), tmp_path)
     checked = 0
-    for name in ("answer", "turns", "system", "calls"):
+    for name in ("answer", "turns", "system", "calls", "a call, null"):
         for tools in (None, [TOOL]):
             if isinstance(theirs(dressed.full.chat_template, TALKS[name], tools=tools)[0],
                           Exception):

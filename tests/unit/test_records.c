@@ -192,7 +192,36 @@ static void test_conversations(void **state)
     refuse(INL_DATA_JSONL, "{\"tools\":\"x\",\"messages\":[]}", "line 1: \"tools\" is not a list");
     refuse(INL_DATA_JSONL,
            "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]}",
+           "line 1: message 1 has no string \"role\" or \"content\"");
+    refuse(INL_DATA_JSONL,
+           "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]}]}",
            "line 1: message 1 has tool calls, which the template chatml does not write");
+}
+
+// A call without words has none, and no key besides is null; OpenAI's older form is the newer one.
+static void test_calls(void **state)
+{
+    (void)state;
+    static const char *const chat_template =
+        "{% for m in messages %}<|im_start|>{{ m.role }}:"
+        "{{ 'no words' if m.content is none else m.content }}"
+        "{{ ' null' if m.name is defined and m.name is none }}"
+        "{% for c in m.tool_calls %}{{ c.type ~ c.function | tojson }}{% endfor %}<|im_end|>"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}";
+    static const char *const calls[] = {
+        "\"name\":null,\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]",
+        "\"function_call\":{\"name\":\"f\"},\"tool_calls\":null"};
+    static const char *const results[] = {"tool", "function"};
+    for (size_t i = 0; i < INL_COUNT(calls); i++) {
+        char data[400];
+        snprintf(data, sizeof(data),
+                 "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+                 "{\"role\":\"assistant\",\"content\":null,%s},"
+                 "{\"role\":\"%s\",\"content\":\"1\"}]}",
+                 calls[i], results[i]);
+        check(INL_DATA_JSONL, data, chat_template, "messages", 1,
+              "~user:q~~assistant:{no wordsfunction{\"name\": \"f\"}~}~tool:1~");
+    }
 }
 
 static void test_prompt_messages(void **state)
@@ -352,11 +381,11 @@ static void test_zstd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),          cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_conversations), cmocka_unit_test(test_prompt_messages),
-        cmocka_unit_test(test_alpaca),        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_mixed),         cmocka_unit_test(test_zstd),
-        cmocka_unit_test(test_own_templates),
+        cmocka_unit_test(test_json),            cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_conversations),   cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_prompt_messages), cmocka_unit_test(test_alpaca),
+        cmocka_unit_test(test_tokens),          cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_zstd),            cmocka_unit_test(test_own_templates),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
