@@ -78,6 +78,11 @@ static const inl_added_token *match(const inl_added *added, const char *text, si
     return best;
 }
 
+const inl_added_token *inl_added_at(const inl_added *added, const char *text, size_t size)
+{
+    return size > 0 && added->first[(uint8_t)text[0]] ? match(added, text, size, true) : NULL;
+}
+
 static bool is_word_point(uint32_t point)
 {
     switch (utf8proc_category((int32_t)point)) {

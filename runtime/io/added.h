@@ -33,6 +33,8 @@ typedef struct inl_added_match {
     int32_t id;
 } inl_added_match;
 
+// The longest that the text starts with, of all, or NULL.
+const inl_added_token *inl_added_at(const inl_added *added, const char *text, size_t size);
 // The first at or after `at`; false: none. Text before `done` belongs to matches before it.
 bool inl_added_next(const inl_added *added, const char *text, size_t size, size_t at, size_t done,
                     bool parse_control, inl_added_match *out);

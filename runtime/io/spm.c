@@ -25,7 +25,7 @@ bool inl_spm_has_inner_space(inl_slice text)
     return false;
 }
 
-inlay_result inl_spm_load(const inl_env *env, const inl_gguf *gguf, const inl_vocab *vocab,
+inlay_result inl_spm_load(const inl_env *env, const char *file, const inl_vocab *vocab,
                           inl_spm *out)
 {
     int missing = 0;
@@ -33,8 +33,8 @@ inlay_result inl_spm_load(const inl_env *env, const inl_gguf *gguf, const inl_vo
         missing += vocab->byte_ids[byte] < 0;
     if (missing > 0 && vocab->unknown < 0)
         return inl_fail(env, INLAY_ERROR_BAD_FILE,
-                        "%s: the vocabulary lacks %d byte tokens and has no unknown token",
-                        inl_gguf_path(gguf), missing);
+                        "%s: the vocabulary lacks %d byte tokens and has no unknown token", file,
+                        missing);
     out->splits_at_spaces = true;
     for (uint32_t i = 0; i < vocab->count && out->splits_at_spaces; i++)
         out->splits_at_spaces = !inl_spm_has_inner_space(vocab->tokens[i].text);
@@ -43,6 +43,7 @@ inlay_result inl_spm_load(const inl_env *env, const inl_gguf *gguf, const inl_vo
 
 // What the rule needs: the word's text and the vocabulary.
 typedef struct word {
+    const inl_spm *spm;
     const inl_vocab *vocab;
     const char *text;
     size_t size;
@@ -57,10 +58,18 @@ static uint32_t priority_of(float score)
     return ~ascending;
 }
 
+static bool is_whole(const word *w, const inl_symbol *symbol)
+{
+    return w->spm->whole.count > 0 && symbol->id >= 0 &&
+           w->vocab->tokens[symbol->id].kind == INL_TOKEN_USER_DEFINED;
+}
+
 static bool merge_rule(const void *context, const inl_symbol *left, const inl_symbol *right,
                        uint32_t *priority, int32_t *id)
 {
     const word *w = context;
+    if (is_whole(w, left) || is_whole(w, right))
+        return false;
     *id = inl_vocab_find_text(w->vocab, w->text + left->start, (uint64_t)left->size + right->size);
     if (*id < 0)
         return false;
@@ -98,8 +107,10 @@ static inlay_result encode_word(const inl_env *env, const word *w, inl_merger *m
         return inl_fail(env, INLAY_ERROR_UNSUPPORTED, "a word of 2 GiB cannot be tokenized");
     inl_merger_clear(m);
     for (size_t at = 0; at < w->size;) {
-        size_t length = INL_MAX(inl_utf8_length(w->text + at, w->size - at), 1);
-        int32_t id = inl_vocab_find_text(w->vocab, w->text + at, length);
+        const inl_added_token *whole = inl_added_at(&w->spm->whole, w->text + at, w->size - at);
+        size_t length =
+            whole ? whole->text.size : INL_MAX(inl_utf8_length(w->text + at, w->size - at), 1);
+        int32_t id = whole ? whole->id : inl_vocab_find_text(w->vocab, w->text + at, length);
         INL_TRY(inl_merger_push(env, m, (uint32_t)length, id));
         at += length;
     }
@@ -151,7 +162,11 @@ inlay_result inl_spm_encode(const inl_env *env, const inl_spm *spm, const inl_vo
     size_t first = ids->count;
     INL_TRY(escape(env, merger, text, &size, space_prefix));
     for (size_t at = 0; at < size;) {
-        word w = {.vocab = vocab, .text = merger->text + at, .size = size - at, .first_id = first};
+        word w = {.spm = spm,
+                  .vocab = vocab,
+                  .text = merger->text + at,
+                  .size = size - at,
+                  .first_id = first};
         if (spm->splits_at_spaces)
             w.size = inl_spm_word_size(w.text, w.size);
         INL_TRY(encode_word(env, &w, merger, ids));

@@ -24,6 +24,7 @@ void inl_tokenizer_destroy(inl_tokenizer **tokenizer)
         return;
     inl_env env = t->env;
     inl_bpe_free(&t->env, &t->bpe);
+    inl_added_free(&env, &t->spm.whole);
     inl_vocab_free(&t->env, &t->vocab);
     inl_normalizer_destroy(&t->normalizer);
     inl_added_free(&env, &t->raw);
@@ -113,6 +114,16 @@ typedef struct encoding {
     inl_place place;
 } encoding;
 
+// Whether SentencePiece's space is put before a text that stands there.
+static bool has_prefix(const inl_tokenizer *t, inl_place place, const char *text, size_t size)
+{
+    if (!t->space_prefix ||
+        (t->prefix_unless_space &&
+         (text[0] == ' ' || (size >= 3 && memcmp(text, "\xe2\x96\x81", 3) == 0))))
+        return false;
+    return place == INL_PLACE_START || (place == INL_PLACE_AFTER_SPECIAL && !t->prefix_at_start);
+}
+
 static inlay_result encode_plain(encoding *e, const char *text, size_t size)
 {
     const inl_tokenizer *t = e->tokenizer;
@@ -123,8 +134,8 @@ static inlay_result encode_plain(encoding *e, const char *text, size_t size)
     if (!t->by_score)
         return inl_bpe_encode(e->env, &t->bpe, &t->vocab, text, size, place == INL_PLACE_START,
                               &e->merger, e->ids);
-    return inl_spm_encode(e->env, &t->spm, &t->vocab, text, size,
-                          t->space_prefix && place != INL_PLACE_INSIDE, &e->merger, e->ids);
+    return inl_spm_encode(e->env, &t->spm, &t->vocab, text, size, has_prefix(t, place, text, size),
+                          &e->merger, e->ids);
 }
 
 static inlay_result push_special(encoding *e, int32_t id)

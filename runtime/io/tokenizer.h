@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Text to ids and back. From a GGUF file: SentencePiece-style BPE ("llama", by score, with and
 // without byte tokens) and byte-level BPE ("gpt2", by merge rank after a pre-tokenizer's regular
-// expression). From a Hugging Face folder: tokenizer.json's BPE with all that goes with it.
+// expression). From a Hugging Face folder: tokenizer.json's BPE with all that goes with it, or
+// what folders had before: vocab.json and merges.txt, or SentencePiece's tokenizer.model, whose ids
+// are SentencePiece's, or transformers' where the class is LlamaTokenizer.
 // Immutable once made, thread-safe.
 //
 // Ids are those of the `tokenizers` library. By design, a GGUF file goes with llama.cpp in this: it
@@ -20,7 +22,7 @@ typedef struct inl_tokenizer inl_tokenizer;
 
 typedef struct inl_tokenizer_info {
     char model[16]; // "llama": SentencePiece style, "gpt2": byte-level
-    char pre[32];   // tokenizer.ggml.pre, or "tokenizer.json"
+    char pre[32];   // tokenizer.ggml.pre, or "tokenizer.json", "tokenizer.model"
     uint32_t vocab;
     int32_t bos, eos; // -1: none
     bool add_bos, add_eos;
@@ -32,9 +34,10 @@ typedef struct inl_tokenizer_info {
 } inl_tokenizer_info;
 
 inlay_result inl_tokenizer_create(const inl_env *env, const inl_gguf *gguf, inl_tokenizer **out);
-// From a Hugging Face folder: tokenizer.json, with tokenizer_config.json, chat_template.jinja,
-// generation_config.json and config.json where they exist. NOT_FOUND where there is no
-// tokenizer.json.
+// From a Hugging Face folder: tokenizer.json, or else vocab.json and merges.txt (UNSUPPORTED where
+// no class says how text is cut), or else tokenizer.model; with tokenizer_config.json,
+// added_tokens.json, chat_template.jinja, generation_config.json and config.json where they exist.
+// NOT_FOUND where there is none of the three.
 inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *folder, inl_tokenizer **out);
 void inl_tokenizer_destroy(inl_tokenizer **tokenizer);
 const inl_tokenizer_info *inl_tokenizer_get_info(const inl_tokenizer *tokenizer);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The tokenizer of a Hugging Face folder: tokenizer.json, and what the files beside it add: which
-// tokens begin and end a text, where generation ends, the chat template.
+// The tokenizer of a Hugging Face folder: tokenizer.json, vocab.json with merges.txt, or
+// tokenizer.model, and what the files beside it add: further tokens, which of them begin and end a
+// text, where generation ends, the chat template.
 #include "io/tokenizer_parts.h"
 
 #include "base/file.h"
 #include "io/json_load.h"
 
-#include <jansson.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct folder {
@@ -64,7 +64,8 @@ static void read_flags(inl_tokenizer *t, const json_t *config)
     const json_t *eos = json_object_get(config, "add_eos_token");
     if (!json_is_boolean(bos) && !json_is_boolean(eos))
         return;
-    t->info.add_bos = json_is_true(bos) && t->info.bos >= 0;
+    if (bos || !t->by_score) // of tokenizer.model's classes each begins with BOS
+        t->info.add_bos = json_is_true(bos) && t->info.bos >= 0;
     t->info.add_eos = json_is_true(eos) && t->info.eos >= 0;
 }
 
@@ -142,40 +143,145 @@ static inlay_result read_template(const folder *f, const json_t *config)
     return inl_tokenizer_set_template(f->t, json_string_value(value), json_string_length(value));
 }
 
-// ---- the folder
+// ---- added tokens
 
-static inlay_result read_beside(const folder *f)
+static int compare_ids(const void *a, const void *b)
 {
-    enum { CONFIG, TEMPLATE, GENERATION, MODEL, FILES };
-    static const char *const names[FILES] = {"tokenizer_config.json", "chat_template.json",
-                                             "generation_config.json", "config.json"};
-    json_t *files[FILES] = {0};
-    inlay_result result = INLAY_OK;
-    for (size_t i = 0; i < FILES && result == INLAY_OK; i++)
-        result = read_json(f, names[i], &files[i]);
+    json_int_t x = json_integer_value(json_object_get(*(json_t *const *)a, "id"));
+    json_int_t y = json_integer_value(json_object_get(*(json_t *const *)b, "id"));
+    return x < y ? -1 : x > y;
+}
+
+// added_tokens_decoder: {"id": {"content": ..., ...}}
+static inlay_result add_decoder(const inl_env *env, const inl_tokenizer_beside *b, json_t *list,
+                                json_t *seen)
+{
+    const char *key;
+    json_t *token;
+    json_object_foreach(json_object_get(b->config, "added_tokens_decoder"), key, token)
+    {
+        char *end;
+        long long id = strtoll(key, &end, 10);
+        if (*end || end == key || id < 0 || id >= INT32_MAX || !json_is_object(token) ||
+            !json_is_string(json_object_get(token, "content")))
+            return inl_fail(env, INLAY_ERROR_BAD_FILE,
+                            "%s/tokenizer_config.json: added_tokens_decoder has the key \"%.32s\", "
+                            "which is no id, or is no token",
+                            b->folder, key);
+        json_t *copy = json_copy(token);
+        if (json_object_set_new(copy, "id", json_integer(id)) != 0 ||
+            json_array_append(list, copy) != 0 ||
+            json_object_set(seen, json_string_value(json_object_get(copy, "content")), copy) != 0) {
+            json_decref(copy);
+            return INLAY_ERROR_OUT_OF_MEMORY;
+        }
+        json_decref(copy);
+    }
+    return INLAY_OK;
+}
+
+// added_tokens.json: {"content": id}
+static inlay_result add_names(const inl_env *env, const inl_tokenizer_beside *b, json_t *list,
+                              json_t *seen)
+{
+    const char *text;
+    json_t *id;
+    json_object_foreach(b->added, text, id)
+    {
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= INT32_MAX)
+            return inl_fail(env, INLAY_ERROR_BAD_FILE,
+                            "%s/added_tokens.json: the token \"%.64s\" has no id", b->folder, text);
+        if (json_object_get(seen, text))
+            continue;
+        json_t *token = json_pack("{s:O, s:s, s:b}", "id", id, "content", text, "special", 0);
+        if (json_array_append_new(list, token) != 0)
+            return INLAY_ERROR_OUT_OF_MEMORY;
+    }
+    return INLAY_OK;
+}
+
+static inlay_result sort_by_id(const inl_env *env, const json_t *list, json_t *out)
+{
+    size_t count = json_array_size(list);
+    json_t **tokens = inl_alloc(env, count + 1, sizeof(json_t *));
+    bool done = tokens != NULL;
+    for (size_t i = 0; done && i < count; i++)
+        tokens[i] = json_array_get(list, i);
+    if (done)
+        qsort(tokens, count, sizeof(json_t *), compare_ids);
+    for (size_t i = 0; done && i < count; i++)
+        done = json_array_append(out, tokens[i]) == 0;
+    inl_free(env, tokens);
+    return done ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+inlay_result inl_tokenizer_list_added(const inl_env *env, const inl_tokenizer_beside *beside,
+                                      json_t **out)
+{
+    json_t *list = json_array();
+    json_t *seen = json_object();
+    *out = json_array();
+    inlay_result result = list && seen && *out ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
     if (result == INLAY_OK)
-        result = read_ends(f, files[CONFIG], files[GENERATION], files[MODEL]);
+        result = add_decoder(env, beside, list, seen);
     if (result == INLAY_OK)
-        result = read_template(f, files[CONFIG]);
+        result = add_names(env, beside, list, seen);
     if (result == INLAY_OK)
-        result = read_template(f, files[TEMPLATE]);
-    if (result == INLAY_OK)
-        result = read_template_file(f, "chat_template.jinja");
-    for (size_t i = 0; i < FILES; i++)
-        json_decref(files[i]);
+        result = sort_by_id(env, list, *out);
+    json_decref(list);
+    json_decref(seen);
     return result;
 }
 
-static inlay_result read_tokenizer(const folder *f)
+// ---- the folder
+
+static inlay_result read_small(const folder *f, inl_tokenizer_beside *b)
 {
-    char *path = inl_path_join(f->env, f->path, "tokenizer.json");
-    if (!path)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    inlay_result result = inl_exists(path) ? inl_tokenizer_read_json(f->t, path)
-                                           : inl_fail(f->env, INLAY_ERROR_NOT_FOUND,
-                                                      "%s: there is no tokenizer.json", f->path);
+    INL_TRY(read_json(f, "tokenizer_config.json", &b->config));
+    INL_TRY(read_json(f, "added_tokens.json", &b->added));
+    INL_TRY(read_json(f, "chat_template.json", &b->chat_template));
+    INL_TRY(read_json(f, "generation_config.json", &b->generation));
+    return read_json(f, "config.json", &b->model);
+}
+
+static inlay_result has_file(const folder *f, const char *name, char **path, bool *out)
+{
+    inl_free(f->env, *path);
+    *path = inl_path_join(f->env, f->path, name);
+    *out = *path && inl_exists(*path);
+    return *path ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+static inlay_result read_tokens(const folder *f, const inl_tokenizer_beside *b, char **path)
+{
+    bool found;
+    INL_TRY(has_file(f, "tokenizer.json", path, &found));
+    if (found)
+        return inl_tokenizer_read_json(f->t, *path);
+    INL_TRY(has_file(f, "vocab.json", path, &found));
+    if (found)
+        return inl_tokenizer_read_files(f->t, b);
+    INL_TRY(has_file(f, "tokenizer.model", path, &found));
+    if (found)
+        return inl_tokenizer_read_model(f->t, *path, b);
+    return inl_fail(f->env, INLAY_ERROR_NOT_FOUND,
+                    "%s: there is no tokenizer.json, no vocab.json and no tokenizer.model",
+                    f->path);
+}
+
+static inlay_result read_all(const folder *f, inl_tokenizer_beside *b)
+{
+    char *path = NULL;
+    INL_TRY(read_small(f, b));
+    inlay_result result = read_tokens(f, b, &path);
     inl_free(f->env, path);
-    return result;
+    if (result != INLAY_OK)
+        return result;
+    INL_TRY(read_ends(f, b->config, b->generation, b->model));
+    INL_TRY(read_template(f, b->config));
+    INL_TRY(read_template(f, b->chat_template));
+    return read_template_file(f, "chat_template.jinja");
 }
 
 inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *path, inl_tokenizer **out)
@@ -184,9 +290,13 @@ inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *path, inl
     *out = NULL;
     INL_TRY(inl_tokenizer_new(env, &t));
     folder f = {.t = t, .env = &t->env, .path = path};
-    inlay_result result = read_tokenizer(&f);
-    if (result == INLAY_OK)
-        result = read_beside(&f);
+    inl_tokenizer_beside beside = {.folder = path};
+    inlay_result result = read_all(&f, &beside);
+    json_decref(beside.config);
+    json_decref(beside.added);
+    json_decref(beside.chat_template);
+    json_decref(beside.generation);
+    json_decref(beside.model);
     *out = t;
     if (result != INLAY_OK)
         inl_tokenizer_destroy(out);

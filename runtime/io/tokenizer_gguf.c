@@ -74,7 +74,7 @@ static inlay_result read_rules(inl_tokenizer *t, const inl_gguf *gguf)
         INL_TRY(inl_bpe_load(&t->env, gguf, &t->vocab, t->info.pre, &t->bpe));
         add_bos = inl_pretokenizer_adds_bos(t->bpe.pretokenizer);
     } else {
-        INL_TRY(inl_spm_load(&t->env, gguf, &t->vocab, &t->spm));
+        INL_TRY(inl_spm_load(&t->env, inl_gguf_path(gguf), &t->vocab, &t->spm));
         inl_gguf_get_bool(gguf, "tokenizer.ggml.add_space_prefix", &t->space_prefix);
     }
     bool add_eos = false;

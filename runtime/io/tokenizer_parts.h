@@ -9,6 +9,8 @@
 #include "io/spm.h"
 #include "io/tokenizer.h"
 
+#include <jansson.h>
+
 struct inl_tokenizer {
     inl_env env;
     inl_tokenizer_info info;
@@ -20,6 +22,8 @@ struct inl_tokenizer {
     inl_bpe bpe;
     inl_spm spm;
     bool space_prefix;          // SentencePiece: a text starts as if after a space
+    bool prefix_at_start;       // but not after a special token
+    bool prefix_unless_space;   // and not before a space
     inl_normalizer *normalizer; // or NULL
     inl_added raw;              // found in the text as it comes
     inl_added normalized;       // found in the normalized text
@@ -38,6 +42,27 @@ inlay_result inl_tokenizer_add_end(inl_tokenizer *t, int32_t id);
 inlay_result inl_tokenizer_add_turn_ends(inl_tokenizer *t);
 inlay_result inl_tokenizer_set_template(inl_tokenizer *t, const char *text, uint64_t size);
 
-// `folder`'s tokenizer.json, without what the other files say.
+// The small files of a folder; each is NULL where there is none.
+typedef struct inl_tokenizer_beside {
+    const char *folder;
+    json_t *config; // tokenizer_config.json
+    json_t *added;  // added_tokens.json
+    json_t *chat_template;
+    json_t *generation; // generation_config.json
+    json_t *model;      // config.json
+} inl_tokenizer_beside;
+
+// The tokens that tokenizer_config.json and added_tokens.json add, as in tokenizer.json's
+// added_tokens, sorted by id. *out is the caller's, also where it fails.
+inlay_result inl_tokenizer_list_added(const inl_env *env, const inl_tokenizer_beside *beside,
+                                      json_t **out);
+
+// A folder's tokenizer.json, without what the other files say.
 inlay_result inl_tokenizer_read_json(inl_tokenizer *t, const char *path);
+// The same of vocab.json and merges.txt.
+inlay_result inl_tokenizer_read_files(inl_tokenizer *t, const inl_tokenizer_beside *beside);
+// The same of tokenizer.model.
+inlay_result inl_tokenizer_read_model(inl_tokenizer *t, const char *path,
+                                      const inl_tokenizer_beside *beside);
+
 #endif
