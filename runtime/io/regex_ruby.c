@@ -10,6 +10,10 @@
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}" INL_LATE_L INL_LATE_M INL_LATE_ND
 // Outside brackets Oniguruma also takes Latin-1's superscripts and fractions.
 #define WORD_ALONE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
+// Where a word begins or ends, and everywhere else; PCRE2's \b has its own idea of a word.
+#define W1 "[" WORD_ALONE "]"
+#define BOUNDARY "(?:(?<=" W1 ")(?!" W1 ")|(?<!" W1 ")(?=" W1 "))"
+#define NO_BOUNDARY "(?:(?<=" W1 ")(?=" W1 ")|(?<!" W1 ")(?!" W1 "))"
 #define MOST_NAME 32 // bytes of a property's name
 
 typedef struct translation {
@@ -326,8 +330,12 @@ static inlay_result put_escape(translation *t, bool in_class)
         t->at += 2;
         return put_text(t, "\\x{b}");
     }
+    if (!in_class && (letter == 'b' || letter == 'B')) {
+        t->at += 2;
+        return put_text(t, upper ? NO_BOUNDARY : BOUNDARY);
+    }
     bool letters = (letter >= 'a' && letter <= 'z') || upper;
-    if (letters && !strchr(in_class ? "abefnrtx" : "abefnrtxzAZBRX", letter))
+    if (letters && !strchr(in_class ? "abefnrtx" : "aefnrtxzAZRX", letter))
         return refuse(t, "an escape");
     INL_TRY(put(t, t->in + t->at, 2));
     t->at += 2;
@@ -353,6 +361,32 @@ static inlay_result put_intersection(translation *t, size_t start)
     return put_text(t, ")");
 }
 
+// A class that stands in another adds what it has to it. A hyphen at either end is one.
+static inlay_result put_union(translation *t)
+{
+    t->at++;
+    if (peek(t, 0) == '^' || peek(t, 0) == ']')
+        return refuse(t, "a negated class inside a class");
+    for (bool first = true; t->at < t->size; first = false) {
+        char c = peek(t, 0);
+        if (c == ']') {
+            t->at++;
+            return INLAY_OK;
+        }
+        if (c == '[' || (c == '&' && peek(t, 1) == '&'))
+            return refuse(t, "a set operation in a class in a class");
+        if (c == '-' && (first || peek(t, 1) == ']')) {
+            INL_TRY(put_text(t, "\\-"));
+            t->at++;
+        } else if (c == '\\') {
+            INL_TRY(put_escape(t, true));
+        } else {
+            INL_TRY(put(t, t->in + t->at++, 1));
+        }
+    }
+    return refuse(t, "a class that does not end");
+}
+
 // The class at `at`, its bracket included.
 static inlay_result put_class(translation *t, bool nested)
 {
@@ -375,12 +409,26 @@ static inlay_result put_class(translation *t, bool nested)
             t->at += 2;
             INL_TRY(put_posix(t));
         } else if (c == '[') {
-            return refuse(t, "a class in a class");
+            INL_TRY(put_union(t));
+        } else if (c == '-' && peek(t, 1) == '[') {
+            return refuse(t, "a hyphen before a class in a class");
         } else {
             INL_TRY(put(t, t->in + t->at++, 1));
         }
     }
     return refuse(t, "a class that does not end");
+}
+
+// (?<name> as (?:, for nothing can refer to it: \k is refused.
+static inlay_result put_name(translation *t)
+{
+    for (t->at += 2; peek(t, 0) && peek(t, 0) != '>'; t->at++)
+        if (strchr("()[]{}|\\", peek(t, 0)))
+            break;
+    if (peek(t, 0) != '>')
+        return refuse(t, "a group's name that does not end");
+    t->at++;
+    return put_text(t, "?:");
 }
 
 // "(" with what tells its kind. In Ruby (?m lets the dot match a line's end, PCRE2's s.
@@ -393,9 +441,10 @@ static inlay_result put_group(translation *t)
     if (peek(t, 0) != '?')
         return INLAY_OK;
     char kind = peek(t, 1);
-    if (kind == '\0' || !strchr(":=!><#imx-", kind) ||
-        (kind == '<' && peek(t, 2) != '=' && peek(t, 2) != '!'))
+    if (kind == '\0' || !strchr(":=!><#imx-", kind))
         return refuse(t, "a special group");
+    if (kind == '<' && peek(t, 2) != '=' && peek(t, 2) != '!')
+        return put_name(t);
     while (peek(t, 0) && strchr("?imx-", peek(t, 0))) {
         char letter = peek(t, 0) == 'm' ? 's' : peek(t, 0);
         INL_TRY(put(t, &letter, 1));

@@ -80,6 +80,19 @@ KINDS |= {
     "symbols are cut": by_bytes(P.Sequence([BYTES, cut("Ġ|[a-c]+")])),
     "classes": by_bytes(steps(cut(r"\w+|[[:punct:]]|\h|[^\S\n]"),
                               cut(r"\p{Han}+|\p{^Letter}|[\p{L}&&[^\p{Lu}]]{2}+"))),
+    "bloom": by_bytes(steps(cut(r" ?[^(\s|[.,!?…。，、।۔،])]+"))),
+    "classes in classes": by_bytes(steps(cut(r"[a[-x\d]]+|[^\p{L}[\s.-]]+"))),
+    "names": by_bytes(steps(cut(r"(?<word>\p{L}+)|(?<rest>[^\p{L}\s]+)(?<space>\s)"))),
+    "kimi": by_bytes(steps(cut(
+        r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*"
+        r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|"
+        r"\s*[\r\n]+|\s+(?!\S)|\s+"))),
+    "possessive": by_bytes(steps(cut(
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|"
+        r"\s++$|\s*[\r\n]|\s+(?!\S)|\s"))),
+    "thousands": by_bytes(steps(cut(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))|[^\p{N}]+"))),
+    "boundaries": by_bytes(steps(cut(r"\p{N}{1,3}(?=(?:\p{N}{3})*\b)|\b[^\d\s]+\b"),
+                                 cut(r"\B\p{L}{2}"))),
     "llama": by_characters(None, N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]),
                            D.Sequence([*LLAMA_DECODER, D.Strip(" ", 1, 0)]), byte_fallback=True,
                            fuse_unk=True, unk_token="<unk>"),
@@ -300,7 +313,7 @@ BROKEN = [
      'pre_tokenizer is of the type "UnicodeScripts"'),
     (["pre_tokenizer"], {"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Odd",
                          "invert": False}, "pre_tokenizer.behavior is none that is known"),
-    (["pre_tokenizer"], {"type": "Split", "pattern": {"Regex": "(?<x>a)"}, "behavior": "Isolated",
+    (["pre_tokenizer"], {"type": "Split", "pattern": {"Regex": "(?~a)"}, "behavior": "Isolated",
                          "invert": False}, "pre_tokenizer.pattern.Regex: the regular expression"),
     (["pre_tokenizer"], {"type": "Split", "pattern": {"Regex": "(" * 5000}, "behavior": "Isolated",
                          "invert": False}, "groups nested too deeply"),
