@@ -129,7 +129,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 void fuzz_seeds(fuzz_put *put, void *user)
 {
-    static const char vocab[] = "1he\n)ll\n\x01" "o\n\x04<tool>\n\x03<s>\nhello <tool>";
+    static const char vocab[] = "1he\n)ll\n\x01"
+                                "o\n\x04<tool>\n\x03<s>\nhello <tool>";
     static const char text[] =
         " hello  world\xc3\xa9 12345\n\n\xe2\x96\x81<|im_start|>don't [TOOL]\xff";
     gguf_bytes bpe, spm;

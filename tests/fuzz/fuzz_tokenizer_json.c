@@ -3,42 +3,13 @@
 // into tokenizer.json, tokenizer_config.json, chat_template.jinja and a text. A file without a byte
 // is not there. What opens encodes the text to ids of the vocabulary, and decodes them.
 #define _GNU_SOURCE // memfd_create
+#include "fuzz/check_tokenizer.h"
 #include "fuzz/memory_folder.h"
 #include "harness/toy_tokenizer_json.h"
-#include "io/tokenizer.h"
 
 enum { TOKENIZER, CONFIG, TEMPLATE, FILES };
 
 static memory_folder folder;
-
-static void encode(const inl_env *env, const inl_tokenizer *t, const char *text, size_t size,
-                   bool parse_special)
-{
-    int32_t *ids;
-    size_t count;
-    uint64_t sum = 0;
-    uint32_t vocab = inl_tokenizer_get_info(t)->vocab;
-    if (inl_tokenizer_encode(env, t, text, size, parse_special, &ids, &count) != INLAY_OK)
-        return; // a pattern of the file may take too long; it has said so
-    for (size_t i = 0; i < count; i++) {
-        fuzz_require(ids[i] >= 0 && (uint32_t)ids[i] < vocab);
-        inl_slice piece = inl_tokenizer_decode(t, ids[i], i == 0);
-        sum += fuzz_touch(piece.data, piece.size);
-    }
-    fuzz_require(sum != UINT64_MAX); // it is used
-    inl_free(env, ids);
-}
-
-static void check_info(const inl_tokenizer *t)
-{
-    const inl_tokenizer_info *info = inl_tokenizer_get_info(t);
-    int32_t vocab = (int32_t)info->vocab;
-    fuzz_require(info->bos >= -1 && info->bos < vocab && info->eos >= -1 && info->eos < vocab);
-    fuzz_require((!info->add_bos || info->bos >= 0) && (!info->add_eos || info->eos >= 0));
-    for (uint32_t i = 0; i < info->end_count; i++)
-        fuzz_require(info->ends[i] >= 0 && info->ends[i] < vocab);
-    fuzz_require(!info->chat_template || strlen(info->chat_template) < 1u << 20);
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -57,12 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_require((result == INLAY_OK) == (t != NULL) && errors == (result != INLAY_OK));
     if (!t)
         return 0;
-    check_info(t);
-    static const char text[] = " ab <tool> a\xff\xc3\xa9 <s>'s  123\n\nA";
-    bool given = size > 0;
-    encode(&env, t, given ? (const char *)data : text, given ? INL_MIN(size, 2048) : sizeof(text),
-           true);
-    encode(&env, t, text, sizeof(text) - 1, false);
+    check_tokenizer(&env, t, data, size);
     inl_tokenizer_destroy(&t);
     return 0;
 }
