@@ -259,12 +259,15 @@ static inlay_result read_tokens(const folder *f, const inl_tokenizer_beside *b, 
     INL_TRY(has_file(f, "tokenizer.json", path, &found));
     if (found)
         return inl_tokenizer_read_json(f->t, *path);
-    INL_TRY(has_file(f, "vocab.json", path, &found));
+    INL_TRY(has_file(f, "merges.txt", path, &found));
     if (found)
         return inl_tokenizer_read_files(f->t, b);
     INL_TRY(has_file(f, "tokenizer.model", path, &found));
     if (found)
         return inl_tokenizer_read_model(f->t, *path, b);
+    INL_TRY(has_file(f, "vocab.json", path, &found));
+    if (found) // merges.txt is missing, and so it says
+        return inl_tokenizer_read_files(f->t, b);
     return inl_fail(f->env, INLAY_ERROR_NOT_FOUND,
                     "%s: there is no tokenizer.json, no vocab.json and no tokenizer.model",
                     f->path);

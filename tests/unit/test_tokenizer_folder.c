@@ -244,6 +244,9 @@ static void test_model(void **state)
     CHECK("ab", TOY_SPACE_AB);
     CHECK(" ab", TOY_SPACE, TOY_SPACE_AB);
     CHECK("b</s>", TOY_SPACE, TOY_B, 2);
+    inl_tokenizer_destroy(&t);
+    write_text(f, "vocab.json", "{}"); // without merges.txt it is not what is read
+    t = open_toy(f);
     CHECK("abA", TOY_SPACE_AB, TOY_BYTE_A);
     CHECK("ab\xff", TOY_SPACE_AB, 0);
     CHECK("a<w>b", TOY_SPACE, TOY_A, TOY_WHOLE, TOY_B); // no space before what follows it
