@@ -34,8 +34,8 @@ typedef struct inlay_adapter_params {
     // "all-linear" (q, k, v, o, gate, up, down, of every expert where there are some), a
     // comma-separated list of module suffixes ("q_proj,v_proj", also "lm_head", and "gate" for the
     // router of experts), or a regular expression on the whole module path
-    // ("model.layers.3.self_attn.q_proj", "model.layers.3.mlp.experts.7.up_proj"). NULL:
-    // all-linear.
+    // ("model.layers.3.self_attn.q_proj", "model.layers.3.mlp.experts.7.up_proj"; of a multimodal
+    // folder "model.language_model.layers.3..."). NULL: all-linear.
     const char *target_modules;
     inlay_init init_lora_weights;
     uint32_t pissa_niter; // rounds of finding singular vectors; 0: until they have converged

@@ -3,6 +3,7 @@
 #include "adapter/targets.h"
 #include "base/file.h"
 #include "base/rng.h"
+#include "io/hf_names.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -97,6 +98,9 @@ static const inl_module *find_module(const inl_module_list *modules, const char 
                                      uint32_t *index)
 {
     uint32_t low = 0, high = modules->count;
+    char room[INL_HF_NAME_ROOM];
+    if (!gguf)
+        base = inl_hf_model_name(base, modules->multimodal, room);
     while (!gguf && modules->by_path && low < high) {
         uint32_t middle = low + (high - low) / 2;
         int order = strcmp(modules->items[modules->by_path[middle]].path, base);
@@ -223,7 +227,8 @@ static inlay_result add_target(inl_lora *lora, const char *name)
 }
 
 // A suffix names all modules that end in it: enough when each of those has a pair; else whole
-// paths. The pairs are in the order of the modules.
+// paths. The pairs are in the order of the modules. A multimodal model has modules that are not
+// in the list.
 static bool targets_suffice(const inl_lora *lora, const inl_module_list *modules)
 {
     uint32_t pair = 0;
@@ -233,7 +238,7 @@ static bool targets_suffice(const inl_lora *lora, const inl_module_list *modules
         if (paired != is_target(lora, inl_targets_suffix(modules->items[i].path)))
             return false;
     }
-    return true;
+    return !modules->multimodal;
 }
 
 static inlay_result set_targets(inl_lora *lora, const inl_module_list *modules)

@@ -25,6 +25,7 @@ typedef struct inl_module_list {
     const inl_module *items;
     uint32_t count;
     const uint32_t *by_path; // [count] indices in the order of paths; NULL: not sorted
+    bool multimodal; // paths begin with "model.language_model."; other parts have modules too
 } inl_module_list;
 
 // How A is drawn, as PEFT's init_lora_weights has it; B starts at zero.

@@ -56,7 +56,8 @@ static int by_path(const void *x, const void *y)
 static const inl_lora_pair *find_pair(const writer *w, const char *name)
 {
     char room[INL_HF_NAME_ROOM], base[INL_HF_NAME_ROOM];
-    if (!inl_lora_cut_suffix(inl_hf_language_name(name, room), WEIGHT, base, sizeof(base)))
+    const char *own = inl_hf_model_name(name, w->modules->multimodal, room);
+    if (!inl_lora_cut_suffix(own, WEIGHT, base, sizeof(base)))
         return NULL;
     const inl_lora_pair wanted = {.path = base}, *key = &wanted;
     const inl_lora_pair **found =
@@ -199,7 +200,8 @@ static void set_config(const writer *w, json_t *root)
     for (size_t i = 0; name && i < INL_COUNT(keys); i++)
         if (json_object_get(root, keys[i]))
             json_object_set_new(root, keys[i], json_string(name));
-    if (w->untied)
+    json_t *text = json_object_get(root, "text_config"); // of a multimodal model
+    for (; w->untied && root; root = root == text ? NULL : text)
         json_object_set_new(root, "tie_word_embeddings", json_false());
 }
 

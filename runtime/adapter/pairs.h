@@ -29,7 +29,7 @@ inlay_result inl_lora_add_halves(inl_lora *lora, const inl_module_list *modules,
                                  const inl_module **module);
 // Gives a pair a zeroed magnitude: it is DoRA's.
 inlay_result inl_lora_add_magnitude(inl_lora *lora, inl_lora_pair *pair);
-// NULL: there is none of that path.
+// Under any of the names that transformers has had for it (io/hf_names.h); NULL: there is none.
 const inl_module *inl_lora_find_module(const inl_module_list *modules, const char *path);
 // After the last pair: module order, and lora->targets from the pairs. Without modules the file's
 // order is kept and there are no targets.

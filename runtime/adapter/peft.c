@@ -5,6 +5,7 @@
 #include "adapter/pairs.h"
 #include "adapter/targets.h"
 #include "base/file.h"
+#include "io/hf_names.h"
 #include "io/json_load.h"
 #include "io/safetensors.h"
 #include "quant/format.h"
@@ -197,16 +198,18 @@ static bool is_fused(const char *path, char *base)
            inl_lora_cut_suffix(path, FUSED_OUTER, base, PATH_ROOM);
 }
 
-static inlay_result set_scale(const peft_reader *r, const inl_safetensor *a, inl_lora_pair *p)
+// `path`: as the file has it, for so have its patterns.
+static inlay_result set_scale(const peft_reader *r, const inl_safetensor *a, const char *path,
+                              inl_lora_pair *p)
 {
     double rank, alpha;
     char base[PATH_ROOM];
-    INL_TRY(get_pattern(r, "rank_pattern", p->path, (double)r->lora->r, &rank));
-    bool fused = is_fused(p->path, base); // without a model: of how many experts is not known
+    INL_TRY(get_pattern(r, "rank_pattern", path, (double)r->lora->r, &rank));
+    bool fused = is_fused(path, base); // without a model: of how many experts is not known
     if (fused ? fmod((double)p->r, rank) != 0.0 : (double)p->r != rank)
         return inl_fail(r->env, INLAY_ERROR_MISMATCH, "%s: tensor %.200s has rank %u, %s says %g",
                         r->tensor_path, a->name, p->r, CONFIG_FILE, rank);
-    INL_TRY(get_pattern(r, "alpha_pattern", p->path, r->lora->alpha, &alpha));
+    INL_TRY(get_pattern(r, "alpha_pattern", path, r->lora->alpha, &alpha));
     p->scale = inl_lora_scale(alpha, fused ? (uint32_t)rank : p->r, r->lora->use_rslora);
     if (isfinite(p->scale))
         return INLAY_OK;
@@ -279,7 +282,7 @@ static inlay_result read_pair(const peft_reader *r, const inl_safetensor *a,
     inl_lora_pair *p;
     const inl_module *module;
     INL_TRY(inl_lora_add_halves(r->lora, r->modules, &halves, &p, &module));
-    INL_TRY(set_scale(r, a, p));
+    INL_TRY(set_scale(r, a, path, p));
     INL_TRY(read_values(r, a, (uint64_t)p->r * p->in, p->a));
     INL_TRY(read_rows(r, b, module, p->out, p->r, p->b));
     char base[PATH_ROOM];
@@ -452,6 +455,32 @@ static inlay_result read_tensor(const peft_reader *r, const inl_safetensor *t)
                                                : read_pair(r, t, other, path);
 }
 
+// PEFT gives the vision part adapters too where a target's name is one of its modules'.
+static bool is_vision(const inl_safetensor *t)
+{
+    size_t prefix = strlen(PREFIX);
+    return strncmp(t->name, PREFIX, prefix) == 0 && inl_hf_is_vision(t->name + prefix);
+}
+
+static inlay_result read_tensors(const peft_reader *r)
+{
+    uint32_t vision = 0;
+    for (uint32_t i = 0; i < inl_safetensors_count(r->file); i++) {
+        const inl_safetensor *t = inl_safetensors_at(r->file, i);
+        bool left_out = r->modules && is_vision(t);
+        INL_TRY(left_out ? check_ignored(r, t) : read_tensor(r, t));
+        vision += left_out;
+    }
+    if (r->lora->pair_count == 0)
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: the adapter holds no tensors%s",
+                        r->tensor_path, vision ? " but those of a vision part" : "");
+    if (vision > 0)
+        inl_logf(r->env, INLAY_LOG_WARN,
+                 "%s: %u tensors of a vision part are left out; the text model's are used",
+                 r->tensor_path, vision);
+    return INLAY_OK;
+}
+
 static inlay_result read_all(peft_reader *r)
 {
     INL_TRY(read_config(r));
@@ -461,11 +490,7 @@ static inlay_result read_all(peft_reader *r)
     uint64_t most = inl_safetensors_count(r->file) + (r->modules ? 2ull * r->modules->count : 0);
     INL_TRY(inl_lora_begin(r->env, (uint32_t)INL_MIN(most, UINT32_MAX - 1), "peft", &r->lora));
     INL_TRY(apply_config(r));
-    for (uint32_t i = 0; i < inl_safetensors_count(r->file); i++)
-        INL_TRY(read_tensor(r, inl_safetensors_at(r->file, i)));
-    if (r->lora->pair_count == 0)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: the adapter holds no tensors",
-                        r->tensor_path);
+    INL_TRY(read_tensors(r));
     if (r->modules)
         snprintf(r->lora->architecture, sizeof(r->lora->architecture), "%s",
                  r->modules->architecture);

@@ -62,6 +62,8 @@ void inl_gguf_close(inl_gguf **gguf);
 const char *inl_gguf_path(const inl_gguf *gguf);
 // It stands for a Hugging Face folder (hf_folder.h): rows of q and k are in Hugging Face's order.
 bool inl_gguf_is_folder(const inl_gguf *gguf);
+// A folder whose language model is a part of a multimodal one, and its modules named so.
+bool inl_gguf_is_multimodal(const inl_gguf *gguf);
 uint64_t inl_gguf_file_bytes(const inl_gguf *gguf); // of all its files
 uint32_t inl_gguf_tensor_count(const inl_gguf *gguf);
 const inl_gguf_tensor *inl_gguf_tensor_at(const inl_gguf *gguf, uint32_t index);
@@ -100,6 +102,7 @@ inlay_result inl_gguf_view_array(inl_gguf_view *v, const char *key, inl_gguf_kin
                                  const void *values, uint64_t count); // not of strings
 inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name,
                                   const inl_gguf_tensor *tensor);
+void inl_gguf_view_multimodal(inl_gguf_view *v, bool multimodal);
 // The view becomes a handle that stands for the folder `path`; on failure `owner` is still the
 // caller's.
 inlay_result inl_gguf_view_finish(inl_gguf_view **view, const char *path, uint64_t file_bytes,

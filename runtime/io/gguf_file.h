@@ -36,7 +36,7 @@ struct inl_gguf {
     uint32_t entry_count, tensor_count;
     uint64_t file_bytes; // of all files
     // A view alone.
-    bool is_folder;
+    bool is_folder, is_multimodal;
     uint8_t *metadata; // what `data` points to
     void *owner;       // of what the tensors point to
     inl_gguf_release *release;

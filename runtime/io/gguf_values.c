@@ -17,6 +17,11 @@ bool inl_gguf_is_folder(const inl_gguf *gguf)
     return gguf->is_folder;
 }
 
+bool inl_gguf_is_multimodal(const inl_gguf *gguf)
+{
+    return gguf->is_multimodal;
+}
+
 uint64_t inl_gguf_file_bytes(const inl_gguf *gguf)
 {
     return gguf->file_bytes;

@@ -14,6 +14,7 @@ struct inl_gguf_view {
     size_t tensor_count, tensor_cap;
     void *names; // the tensors', each with its NUL
     size_t names_size, names_cap;
+    bool multimodal;
 };
 
 static inlay_result append(inl_gguf_view *v, const void *data, size_t size)
@@ -117,6 +118,11 @@ inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name, const inl_
     return INLAY_OK;
 }
 
+void inl_gguf_view_multimodal(inl_gguf_view *v, bool multimodal)
+{
+    v->multimodal = multimodal;
+}
+
 // The names stand one behind the other, in the tensors' order.
 static inlay_result move_tensors(inl_gguf_view *v, inl_gguf *gguf)
 {
@@ -150,6 +156,7 @@ inlay_result inl_gguf_view_finish(inl_gguf_view **view, const char *path, uint64
     gguf->size = v->metadata_size;
     gguf->file_bytes = file_bytes;
     gguf->is_folder = true;
+    gguf->is_multimodal = v->multimodal;
     v->metadata = NULL;
     inlay_result result = inl_gguf_read_metadata(gguf);
     if (result == INLAY_OK)

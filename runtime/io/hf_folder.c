@@ -314,6 +314,7 @@ static inlay_result build(opening *o, inl_gguf **out)
     INL_TRY(open_config(o));
     INL_TRY(inl_hf_shards_open(&f->env, o->path, &f->shards));
     INL_TRY(inl_gguf_view_create(&f->env, &o->view));
+    inl_gguf_view_multimodal(o->view, o->config.text != o->config.file.root);
     INL_TRY(inl_hf_config_write(&o->config, o->view));
     INL_TRY(add_tensors(o));
     uint64_t bytes = 0;

@@ -69,28 +69,42 @@ static const char *take_number(const char *text, uint32_t *out)
     return good ? at + 1 : NULL;
 }
 
-// A model that sees has its language model under a name of its own, in one of two places.
-const char *inl_hf_language_name(const char *name, char out[INL_HF_NAME_ROOM])
+// Past what stands before the language model's own parts: AutoModel saves it without its head and
+// then without a prefix, a multimodal model has it at one of two places, by its age.
+static const char *skip_places(const char *name)
 {
-    static const char *const prefixes[][2] = {{"model.language_model.", "model."},
-                                              {"language_model.model.", "model."},
-                                              {"language_model.", ""}};
-    for (size_t i = 0; i < INL_COUNT(prefixes); i++) {
-        const char *rest = after(name, prefixes[i][0]);
-        if (rest) {
-            snprintf(out, INL_HF_NAME_ROOM, "%s%s", prefixes[i][1], rest);
-            return out;
-        }
-    }
+    static const char *const places[] = {INL_HF_NESTED, "language_model.model.", "language_model.",
+                                         INL_HF_LANGUAGE};
+    for (size_t i = 0; i < INL_COUNT(places); i++)
+        if (after(name, places[i]))
+            return after(name, places[i]);
     return name;
 }
 
-static bool is_other_sense(const char *name)
+const char *inl_hf_model_name(const char *name, bool multimodal, char out[INL_HF_NAME_ROOM])
 {
-    static const char *const prefixes[] = {"vision_tower.", "multi_modal_projector.",
-                                           "model.vision_tower.", "model.multi_modal_projector."};
-    for (size_t i = 0; i < INL_COUNT(prefixes); i++)
-        if (after(name, prefixes[i]))
+    static const char *const parts[] = {"layers.", "embed_tokens.", "norm."};
+    const char *rest = skip_places(name);
+    for (size_t i = 0; i < INL_COUNT(parts); i++)
+        if (after(rest, parts[i])) {
+            snprintf(out, INL_HF_NAME_ROOM, "%s%s", multimodal ? INL_HF_NESTED : INL_HF_LANGUAGE,
+                     rest);
+            return out;
+        }
+    return after(rest, "lm_head") ? rest : name;
+}
+
+const char *inl_hf_language_name(const char *name, char out[INL_HF_NAME_ROOM])
+{
+    return inl_hf_model_name(name, false, out);
+}
+
+bool inl_hf_is_vision(const char *name)
+{
+    static const char *const parts[] = {"vision_tower.", "multi_modal_projector."};
+    const char *rest = after(name, INL_HF_LANGUAGE);
+    for (size_t i = 0; i < INL_COUNT(parts); i++)
+        if (after(rest ? rest : name, parts[i]))
             return true;
     return false;
 }
@@ -138,7 +152,7 @@ static inl_hf_fate translate_layer(const inl_hf_config *c, const char *name, inl
 bool inl_hf_is_fused(const inl_hf_config *c, const char *full, uint32_t *layer, bool *gate_up)
 {
     char room[INL_HF_NAME_ROOM];
-    const char *rest = after(inl_hf_language_name(full, room), "model.layers.");
+    const char *rest = after(inl_hf_language_name(full, room), INL_HF_LANGUAGE "layers.");
     rest = rest ? take_number(rest, layer) : NULL;
     const char *part = rest ? after(rest, "mlp.experts.") : NULL;
     if (!part || *layer >= c->layers || c->experts == 0)
@@ -149,12 +163,13 @@ bool inl_hf_is_fused(const inl_hf_config *c, const char *full, uint32_t *layer, 
 
 inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_name *out)
 {
-    static const char *const whole[][2] = {{"model.embed_tokens.weight", "token_embd.weight"},
-                                           {"model.norm.weight", "output_norm.weight"},
-                                           {"lm_head.weight", "output.weight"}};
+    static const char *const whole[][2] = {
+        {INL_HF_LANGUAGE "embed_tokens.weight", "token_embd.weight"},
+        {INL_HF_LANGUAGE "norm.weight", "output_norm.weight"},
+        {"lm_head.weight", "output.weight"}};
     char room[INL_HF_NAME_ROOM];
     *out = (inl_hf_name){.layer = UINT32_MAX, .module = -1, .is_weight = true};
-    if (is_other_sense(full) || ends_with(full, "rotary_emb.inv_freq"))
+    if (inl_hf_is_vision(full) || ends_with(full, "rotary_emb.inv_freq"))
         return INL_HF_IGNORE;
     const char *name = inl_hf_language_name(full, room);
     if (c->tied && strcmp(name, "lm_head.weight") == 0)
@@ -164,6 +179,6 @@ inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_na
             snprintf(out->gguf, sizeof(out->gguf), "%s", whole[i][1]);
             return INL_HF_TAKE;
         }
-    const char *layer = after(name, "model.layers.");
+    const char *layer = after(name, INL_HF_LANGUAGE "layers.");
     return layer ? translate_layer(c, layer, out) : INL_HF_UNKNOWN;
 }

@@ -6,6 +6,9 @@
 #include "io/hf_config.h"
 
 #define INL_HF_NAME_ROOM 128
+// What the language model's names begin with, by itself and as a part of a multimodal model.
+#define INL_HF_LANGUAGE "model."
+#define INL_HF_NESTED "model.language_model."
 #define INL_HF_NO_EXPERT UINT32_MAX
 
 typedef enum inl_hf_fate {
@@ -24,9 +27,13 @@ typedef struct inl_hf_name {
 // Whether it is one of the two tensors into which transformers 5 puts a layer's experts unless it
 // saves them one by one: gate and up of each, [experts, 2 ffn, hidden], or down.
 bool inl_hf_is_fused(const inl_hf_config *config, const char *name, uint32_t *layer, bool *gate_up);
-// The name that a tensor of the language model has where there is nothing else: in `out`, or `name`
-// itself.
+// The name that a tensor or a module of the language model has where there is nothing else,
+// whatever is before it in `name`: in `out`, or `name` itself.
 const char *inl_hf_language_name(const char *name, char out[INL_HF_NAME_ROOM]);
+// The same as a multimodal model has it, or not.
+const char *inl_hf_model_name(const char *name, bool multimodal, char out[INL_HF_NAME_ROOM]);
+// It belongs to what turns pictures into embeddings.
+bool inl_hf_is_vision(const char *name);
 inl_hf_fate inl_hf_translate(const inl_hf_config *config, const char *name, inl_hf_name *out);
 // "self_attn.q_proj": the modules of a layer that have a tensor of their own; NULL past the last.
 // *needed: this architecture's layers must have its weight.

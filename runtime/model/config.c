@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "model/config.h"
+#include "io/hf_names.h"
 #include "model/metadata.h"
 
 #include <math.h>
@@ -228,6 +229,7 @@ static inlay_result read_all(const inl_env *env, const inl_gguf *gguf, inl_confi
     INL_TRY(read_vocab(&m, c));
     INL_TRY(read_attention(&m, c));
     c->rope_halves = !c->arch.interleaved_rope || inl_gguf_is_folder(gguf);
+    c->multimodal = inl_gguf_is_multimodal(gguf);
     return inl_rope_config_read(env, gguf, c->architecture, c->head_dim, &c->rope);
 }
 
@@ -371,9 +373,10 @@ static bool name_module(const inl_env *env, const inl_config *c, uint32_t layer,
                       .experts = inl_config_experts(c, role),
                       .only_by_name = role == INL_ROLE_ROUTER};
     inl_config_shape(c, role, &m->out, &m->in);
-    m->path = m->experts ? inl_sprintf(env, "model.layers.%u.mlp.experts.%u.%s", layer, expert,
+    const char *model = c->multimodal ? INL_HF_NESTED : INL_HF_LANGUAGE;
+    m->path = m->experts ? inl_sprintf(env, "%slayers.%u.mlp.experts.%u.%s", model, layer, expert,
                                        names.module)
-                         : inl_sprintf(env, "model.layers.%u.%s", layer, names.module);
+                         : inl_sprintf(env, "%slayers.%u.%s", model, layer, names.module);
     m->gguf = inl_sprintf(env, "blk.%u.%s.weight", layer, names.gguf);
     return m->path && m->gguf;
 }
@@ -423,8 +426,10 @@ inlay_result inl_modules_create(const inl_env *env, const inl_config *config, in
     out->items = inl_alloc(env, count, sizeof(*out->items));
     if (!out->items)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    out->list = (inl_module_list){
-        .architecture = config->architecture, .items = out->items, .count = count};
+    out->list = (inl_module_list){.architecture = config->architecture,
+                                  .items = out->items,
+                                  .count = count,
+                                  .multimodal = config->multimodal};
     bool ok = true;
     for (uint32_t layer = 0; layer < config->layers; layer++)
         ok &= name_layer(env, config, layer, out->items);

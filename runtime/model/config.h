@@ -22,6 +22,7 @@ typedef struct inl_config {
     uint32_t window;  // keys a query sees in layers with a sliding window, with itself; 0: none
     bool *windowed;   // [layers] or NULL: what the window's period says
     bool rope_halves; // how pairs lie in this file's q and k (inl_rope)
+    bool multimodal;  // how the base's modules are named (inl_module_list)
     inl_rope_config rope;
     bool tied_head;
 } inl_config;
