@@ -2,6 +2,7 @@
 #include "io/conversation.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define ALPACA_WITH_INPUT                                                                          \
     "Below is an instruction that describes a task, paired with an input that provides further "   \
@@ -23,6 +24,16 @@ static inlay_result append(json_t *list, json_t *item)
 static inlay_result add_text(json_t *messages, const char *role, const json_t *text)
 {
     return append(messages, json_pack("{s:s, s:O}", "role", role, "content", text));
+}
+
+// Whether it is to be learned goes with what is said.
+static inlay_result keep_weight(json_t *messages, const json_t *turn)
+{
+    json_t *weight = json_object_get(turn, "weight");
+    json_t *message = json_array_get(messages, json_array_size(messages) - 1);
+    if (!json_is_number(weight))
+        return INLAY_OK;
+    return json_object_set(message, "weight", weight) ? INLAY_ERROR_OUT_OF_MEMORY : INLAY_OK;
 }
 
 // ---- messages in OpenAI's form
@@ -120,7 +131,7 @@ static const speaker speakers[] = {
 static const char *role_of(const char *from)
 {
     for (size_t i = 0; i < INL_COUNT(speakers); i++)
-        if (strcmp(speakers[i].from, from) == 0)
+        if (strcasecmp(speakers[i].from, from) == 0)
             return speakers[i].role;
     return NULL;
 }
@@ -166,9 +177,9 @@ static inlay_result add_turn(const inl_feed *s, const json_t *turn, json_t *mess
                              "turn %zu is from \"%.64s\" (known: human, gpt, system, tool, "
                              "function_call, observation)",
                              json_array_size(messages) + 1, json_string_value(from));
-    if (strcmp(role, "calls") == 0)
-        return add_calls(s, json_string_value(value), messages);
-    return add_text(messages, role, value);
+    INL_TRY(strcmp(role, "calls") == 0 ? add_calls(s, json_string_value(value), messages)
+                                       : add_text(messages, role, value));
+    return keep_weight(messages, turn);
 }
 
 // ---- records
@@ -220,6 +231,15 @@ static inlay_result add_list(const inl_feed *s, const json_t *record, const char
     return INLAY_OK;
 }
 
+static bool begins_with_system(const json_t *list)
+{
+    const json_t *first = json_array_get(list, 0);
+    const char *role = json_string_value(json_object_get(first, "role"));
+    const char *from = json_string_value(json_object_get(first, "from"));
+    return (role && strcmp(role, "system") == 0) || (from && strcasecmp(from, "system") == 0);
+}
+
+// A record's "system" stands before its messages.
 static inlay_result add_system(const inl_feed *s, const json_t *record, json_t *messages)
 {
     const json_t *system = json_object_get(record, "system");
@@ -244,7 +264,7 @@ inlay_result inl_conversation_read(const inl_feed *source, const json_t *record,
                                    inl_conversation *out)
 {
     INL_TRY(start(source, record, out));
-    if (strcmp(key, "conversations") == 0)
+    if (!begins_with_system(json_object_get(record, key)))
         INL_TRY(add_system(source, record, out->messages));
     return add_list(source, record, key, out->messages);
 }
@@ -253,6 +273,8 @@ inlay_result inl_conversation_read_pair(const inl_feed *source, const json_t *re
                                         inl_conversation *out)
 {
     INL_TRY(start(source, record, out));
+    if (!begins_with_system(json_object_get(record, "prompt")))
+        INL_TRY(add_system(source, record, out->messages));
     INL_TRY(add_list(source, record, "prompt", out->messages));
     out->learn_from = json_array_size(out->messages);
     return add_list(source, record, "completion", out->messages);

@@ -337,6 +337,20 @@ static void list_keys(const json_t *object, char *out, size_t room)
     }
 }
 
+// A message of a tree of them (OpenAssistant's), not of a conversation, would be read as a text.
+static void warn_of_messages(const reader *r, const json_t *object)
+{
+    static const char *const signs[] = {"role", "parent_id"};
+    for (size_t i = 0; i < INL_COUNT(signs) && r->format->read == read_text; i++)
+        if (json_object_get(object, signs[i])) {
+            inl_logf(r->env, INLAY_LOG_WARN,
+                     "%s %s has a \"%s\" beside its \"text\": it is learned as a text of its own, "
+                     "not as a message of a conversation",
+                     r->name, r->source.place, signs[i]);
+            return;
+        }
+}
+
 static inlay_result choose_format(reader *r, const json_t *object)
 {
     for (size_t i = 0; i < INL_COUNT(formats) && !r->format; i++)
@@ -352,6 +366,7 @@ static inlay_result choose_format(reader *r, const json_t *object)
                              keys[0] ? keys : "nothing");
     }
     snprintf(r->corpus->format, sizeof(r->corpus->format), "%s", r->format->name);
+    warn_of_messages(r, object);
     if (r->format->chat)
         return choose_chat(r);
     if (!r->params->no_eos && r->model->eos < 0 && r->format->read != read_ids)

@@ -170,6 +170,20 @@ static void test_conversations(void **state)
           "{\"role\":\"assistant\",\"content\":\"r\"}]}",
           "phi4", "conversations", 2,
           "~system<|im_sep|>S~~user<|im_sep|>q~~assistant<|im_sep|>{r~}");
+    // A weight goes with its turn; whoever speaks, in whatever case; the record's system message,
+    // unless the turns have their own.
+    check(INL_DATA_JSONL,
+          "{\"system\":\"S\",\"conversations\":[{\"from\":\"System\",\"value\":\"s\"},"
+          "{\"from\":\"Human\",\"value\":\"q\"},{\"from\":\"GPT\",\"value\":\"r\",\"weight\":0.0},"
+          "{\"from\":\"human\",\"value\":\"t\",\"weight\":null},"
+          "{\"from\":\"gpt\",\"value\":\"u\",\"weight\":1}]}",
+          "chatml", "conversations", 1,
+          "~system\ns~\n~user\nq~\n~assistant\nr~\n~user\nt~\n~assistant\n{u~}\n");
+    check(INL_DATA_JSONL,
+          "{\"system\":\"S\",\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+          "{\"role\":\"assistant\",\"content\":\"r\"}]}\n"
+          "{\"system\":\"S\",\"messages\":[{\"role\":\"system\",\"content\":\"s\"}]}",
+          "chatml", "messages", 2, "~system\nS~\n~user\nq~\n~assistant\n{r~}\n");
     // Calls and their answers, and tools written as text.
     check(INL_DATA_JSONL,
           "{\"tools\":\"[{\\\"name\\\":\\\"f\\\"}]\",\"conversations\":["
@@ -333,6 +347,8 @@ static void test_tokens(void **state)
 static void test_mixed(void **state)
 {
     (void)state;
+    check(INL_DATA_JSONL, "{\"text\":\"ab\",\"role\":\"prompter\"}", NULL, "text", 1, "a{b~}");
+    assert_non_null(strstr(all_messages, "f line 1 has a \"role\" beside its \"text\""));
     refuse(INL_DATA_JSONL, "{\"text\":\"ab\"}\n{\"input_ids\":[1,2]}",
            "f line 2: the record is not like the first one, which has \"text\"");
     refuse(INL_DATA_JSONL,
