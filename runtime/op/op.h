@@ -46,6 +46,28 @@ typedef struct inl_weight {
     inl_weight_part *parts;
 } inl_weight;
 
+// Rows of a matrix, or of an expert's, that become those of a format's planes.
+typedef struct inl_encode_args {
+    const inl_format *format; // inl_op_encodes
+    const inl_format *stored; // of the source: F32, F16 or BF16
+    uint32_t rows, cols;      // NF4: rows * cols a multiple of 64, but at the matrix's end
+    inl_range source;         // [rows, cols] as in files, and 32 bytes that may be read
+    inl_range quants;         // of the part
+    uint64_t quants_at;       // bytes of it before the rows'
+    // Q8_0, Q4_0: the part's, and bytes of it before the rows'. NF4: the blocks' absmax, from which
+    // the stored scales are made (quant/nf4.h), each with its inverse, f32 [blocks, 2], and 16
+    // bytes that may be read.
+    inl_range scales;
+    uint64_t scales_at;
+} inl_encode_args;
+
+// Whether inl_op_encode knows the format, or reads it.
+bool inl_op_encodes(const inl_format *format);
+bool inl_op_encodes_from(const inl_format *stored);
+// planes = those that inl_tile_pack makes of what the CPU's encoder makes, to the bit, where no
+// number on the way is subnormal in f32.
+void inl_op_encode(inl_plan *plan, const inl_encode_args *args);
+
 // Where an adapter pair lies in the adapter arenas, in floats: A [rank4 * 4, in padded to 8],
 // B [out padded to 8, rank4 * 4]. Padding is zero and stays zero. Experts' A's lie one below the
 // other without a gap, and so do their B's.

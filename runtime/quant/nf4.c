@@ -155,27 +155,40 @@ static void encode_blocks(inl_nf4_reader *read, const void *user, float *piece, 
     }
 }
 
-inlay_result inl_nf4_encode_from(const inl_env *env, inl_nf4_reader *read, const void *user,
-                                 uint64_t count, inl_nf4 *out)
+inlay_result inl_nf4_from_absmax(const inl_env *env, float *absmax, uint64_t count, inl_nf4 *out)
 {
     uint64_t blocks = parts(count, INL_NF4_BLOCK);
     *out = (inl_nf4){.count = count};
-    out->codes = inl_alloc(env, count, 1);
     out->absmax = inl_alloc(env, blocks, 1);
     out->nested_absmax = inl_alloc(env, parts(blocks, INL_NF4_NESTED_BLOCK), sizeof(float));
-    float *absmax = inl_alloc(env, blocks, sizeof(float));
-    float *piece = inl_alloc(env, INL_MIN(count, PIECE), sizeof(float));
-    bool memory = out->codes && out->absmax && out->nested_absmax && absmax && piece;
-    if (memory) {
-        inl_nf4_dynamic_map(out->nested_map);
-        encode_blocks(read, user, piece, absmax, out);
-        encode_absmax(absmax, blocks, out);
-    } else {
+    if (!out->absmax || !out->nested_absmax) {
         inl_nf4_free(env, out);
+        return INLAY_ERROR_OUT_OF_MEMORY;
     }
+    inl_nf4_dynamic_map(out->nested_map);
+    encode_absmax(absmax, blocks, out);
+    return INLAY_OK;
+}
+
+inlay_result inl_nf4_encode_from(const inl_env *env, inl_nf4_reader *read, const void *user,
+                                 uint64_t count, inl_nf4 *out)
+{
+    inl_nf4 coded = {.count = count, .codes = inl_alloc(env, count, 1)};
+    float *absmax = inl_alloc(env, parts(count, INL_NF4_BLOCK), sizeof(float));
+    float *piece = inl_alloc(env, INL_MIN(count, PIECE), sizeof(float));
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    *out = (inl_nf4){0};
+    if (coded.codes && absmax && piece) {
+        encode_blocks(read, user, piece, absmax, &coded);
+        result = inl_nf4_from_absmax(env, absmax, count, out);
+    }
+    if (result == INLAY_OK)
+        out->codes = coded.codes;
+    else
+        inl_free(env, coded.codes);
     inl_free(env, absmax);
     inl_free(env, piece);
-    return memory ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    return result;
 }
 
 static void copy_piece(const void *user, uint64_t at, uint64_t count, float *out)

@@ -49,6 +49,9 @@ inlay_result inl_nf4_encode(const inl_env *env, const float *in, uint64_t count,
 typedef void inl_nf4_reader(const void *user, uint64_t at, uint64_t count, float *out);
 inlay_result inl_nf4_encode_from(const inl_env *env, inl_nf4_reader *read, const void *user,
                                  uint64_t count, inl_nf4 *out);
+// What is left where the codes are made elsewhere (shaders/encode.comp): quantizes the absmax,
+// [ceil(count / 64)], and overwrites them. `out` has no codes. On success the caller frees it.
+inlay_result inl_nf4_from_absmax(const inl_env *env, float *absmax, uint64_t count, inl_nf4 *out);
 void inl_nf4_free(const inl_env *env, inl_nf4 *nf4);
 // code[i] * (map[absmax[i / 64]] * nested_absmax[i / 64 / 256] + offset), or times plain, in f32.
 void inl_nf4_decode(const inl_nf4 *nf4, float *out);

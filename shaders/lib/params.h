@@ -79,6 +79,23 @@ struct push_dora_drop {
     float dropout;
 };
 
+// What encode.comp makes, and of what.
+#define ENCODE_Q8_0 0
+#define ENCODE_Q4_0 1
+#define ENCODE_NF4_ROWS 2
+#define ENCODE_NF4_ABSMAX 3
+#define ENCODE_NF4_ANY 4
+#define ENCODE_F32 0
+#define ENCODE_F16 1
+#define ENCODE_BF16 2
+
+// Rows of a matrix, from the first word of the source on.
+struct push_encode {
+    uint count; // threads that have something to do
+    uint rows, cols, k_tiles;
+    uint quants_at, scales_at; // words of the planes before theirs
+};
+
 struct push_one_hot {
     uint count4, ld4;
     uint first; // column of row 0's one

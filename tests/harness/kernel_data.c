@@ -206,6 +206,27 @@ void kt_expect_exact(kt *k, const kt_mat *m)
     check_padding(k, m, m->rows);
 }
 
+// ---- words
+
+kt_words kt_make_words(kt *k, const char *name, uint32_t count, const uint32_t *words)
+{
+    uint32_t region = add_region(k, name, 4ull * count, words == NULL);
+    if (words)
+        memcpy(image_of(k, region), words, 4ull * count);
+    return (kt_words){range_of(k, region), region, count};
+}
+
+void kt_expect_words(kt *k, const kt_words *w, const uint32_t *expected)
+{
+    const uint32_t *got = (const uint32_t *)(const void *)result_of(k, w->region);
+    for (uint32_t i = 0; i < w->count; i++)
+        if (got[i] != expected[i]) {
+            kt_fail(k, "%s: word %u is 0x%08x, not 0x%08x", k->regions[w->region].name, i, got[i],
+                    expected[i]);
+            return;
+        }
+}
+
 // ---- weights
 
 // Where a block has f16 scales; -1: nowhere.

@@ -92,6 +92,16 @@ void kt_expect_exact(kt *k, const kt_mat *m);
 // After the run: the element as the device left it.
 float kt_get(kt *k, const kt_mat *m, uint32_t row, uint32_t col);
 
+// ---- words, for what is not f32
+
+// `words` is what is there before the run, NULL: guard words that the run is to write over.
+typedef struct kt_words {
+    inl_range range;
+    uint32_t region, count;
+} kt_words;
+kt_words kt_make_words(kt *k, const char *name, uint32_t count, const uint32_t *words);
+void kt_expect_words(kt *k, const kt_words *w, const uint32_t *expected);
+
 // ---- weights
 
 #define KT_MAX_PARTS 4

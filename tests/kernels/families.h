@@ -27,5 +27,6 @@ void check_plan(kt_suite *suite);
 void check_large(kt_suite *suite);
 void check_moe(kt_suite *suite);
 void check_dora(kt_suite *suite);
+void check_encode(kt_suite *suite);
 
 #endif

@@ -9,6 +9,7 @@ int main(int argc, char **argv)
         {"attention", check_attention}, {"update", check_update}, {"reduce", check_reduce},
         {"block", check_block},         {"plan", check_plan},     {"large", check_large},
         {"moe", check_moe},             {"dora", check_dora},
+        {"encode", check_encode},
     };
     return kt_main(argc, argv, families, INL_COUNT(families));
 }

@@ -123,6 +123,28 @@ static void collect_generation(const inl_env *env, const inl_gpu_caps *caps, con
     inl_plan_destroy(&plan);
 }
 
+// What encodes weights at load.
+static void collect_encoding(const inl_env *env, const inl_gpu_caps *caps, collection *c)
+{
+    static const inl_format_id formats[] = {INL_FORMAT_Q8_0, INL_FORMAT_Q4_0, INL_FORMAT_NF4};
+    enum { COLS = 64, BYTES = 1 << 16 };
+    inl_plan *plan;
+    dev_check(inl_plan_create_dry(env, caps, &plan), "make a plan");
+    for (uint32_t i = 0; i < 4 * INL_COUNT(formats); i++) {
+        inl_encode_args args = {.format = inl_format_by_id(formats[i / 4]),
+                                .stored = inl_format_by_id(i % 4 == 3 ? INL_FORMAT_F32 : i % 4),
+                                .rows = 8,
+                                .cols = i % 4 == 3 ? COLS / 2 : COLS, // other blocks of NF4
+                                .source = {.size = BYTES},
+                                .quants = {.size = BYTES},
+                                .scales = {.size = BYTES}};
+        inl_op_encode(plan, &args);
+    }
+    dev_check(inl_plan_finish(plan), "emit the encoding");
+    collect(plan, c);
+    inl_plan_destroy(&plan);
+}
+
 static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_format_id id,
                           uint32_t head_dim, collection *c)
 {
@@ -288,6 +310,7 @@ int main(int argc, char **argv)
     for (int id = 0; id < INL_FORMAT_COUNT; id++)
         collect_model(&env, &gpu->caps, (inl_format_id)id, 64, &c);
     collect_model(&env, &gpu->caps, INL_FORMAT_F32, 128, &c);
+    collect_encoding(&env, &gpu->caps, &c);
 
     VkDevice own = gpu->device;
     VkPipelineCache cache = gpu->pipeline_cache;
