@@ -2,6 +2,7 @@
 // Two passes over the same list of planes: the first gives each its block and offset, so that
 // memory is known before any is taken; the second allocates, packs and uploads.
 #include "model/weights.h"
+#include "model/encoder.h"
 #include "quant/tile.h"
 
 #include <math.h>
@@ -22,6 +23,7 @@ typedef struct builder {
     inl_weights *w;
     const inl_env *env;
     uint64_t max_block, max_range;
+    inl_encoder encoder;
     placement *placements;
     size_t count, cap;
     uint64_t *sizes; // of blocks
@@ -93,10 +95,8 @@ static inlay_result layout_experts(builder *b, const inl_source *s, inl_weight *
     return INLAY_OK;
 }
 
-static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
+static inlay_result layout_rows(builder *b, const inl_source *s, inl_weight *w)
 {
-    if (s->experts > 0)
-        return layout_experts(b, s, w);
     uint32_t most = rows_per_part(b, s);
     *w = (inl_weight){.format = s->format, .rows = s->rows, .cols = s->cols};
     w->part_count = inl_div_up(s->rows, most);
@@ -114,6 +114,13 @@ static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w
         if (scales > 0)
             INL_TRY(place(b, scales, &part->scales));
     }
+    return INLAY_OK;
+}
+
+static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
+{
+    INL_TRY(s->experts > 0 ? layout_experts(b, s, w) : layout_rows(b, s, w));
+    b->w->encode_bytes = INL_MAX(b->w->encode_bytes, inl_encoder_bytes(s, w));
     return INLAY_OK;
 }
 
@@ -365,6 +372,8 @@ static inlay_result upload_experts(const builder *b, const inl_source *s, const 
 
 static inlay_result upload_matrix(const builder *b, const inl_source *s, const inl_weight *w)
 {
+    if (inl_encoder_bytes(s, w) > 0)
+        return inl_encoder_put(&b->encoder, s, w);
     if (s->experts > 0)
         return upload_experts(b, s, w);
     if (inl_is_nf4(s->format))
@@ -436,8 +445,11 @@ static inlay_result build(builder *b)
     if (!b->w->gpu)
         return INLAY_OK;
     INL_TRY(allocate(b));
+    INL_TRY(inl_encoder_open(b->env, b->w->gpu, b->w->encode_bytes, &b->encoder));
     // A tied head shares the parts array, whose ranges have their buffers only now.
-    return upload(b);
+    inlay_result result = upload(b);
+    inl_encoder_close(&b->encoder);
+    return result;
 }
 
 inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t max_range,

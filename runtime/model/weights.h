@@ -22,6 +22,7 @@ typedef struct inl_weights {
     uint32_t positions; // rows of a rope table
     inl_layer_weights *layers;
     uint64_t bytes;
+    uint64_t encode_bytes; // of the device's memory while they are made, besides the staging buffer
     inl_buffer **blocks;
     uint32_t block_count;
 } inl_weights;

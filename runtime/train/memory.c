@@ -113,6 +113,19 @@ static inlay_result add_start(const walker *w, uint64_t step_bytes, inl_train_pl
     return result;
 }
 
+// Weights that are encoded at load need memory for that, which is given back when there is nothing
+// beside them but the adapter's arenas.
+static void add_encoding(const walker *w, inl_train_plan *out)
+{
+    uint64_t staging = w->gpu ? inl_gpu_staging_bytes(w->gpu) : 0;
+    uint64_t loading = out->weights + w->weights->encode_bytes + out->adapter + out->optimizer +
+                       INL_NORM_BYTES + staging;
+    if (loading <= out->total)
+        return;
+    out->scratch += loading - out->total;
+    out->total = loading;
+}
+
 static inlay_result sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed,
                            const inl_plan *micro, const inl_plan *update, inl_train_plan *out)
 {
@@ -126,6 +139,7 @@ static inlay_result sum_up(const walker *w, uint32_t tokens, uint32_t checkpoint
     out->flops = inl_plan_flops(micro) * w->params->accumulation + inl_plan_flops(update);
     out->dispatches = inl_plan_node_count(micro);
     out->total = out->weights + out->adapter + out->optimizer + out->activations + out->scratch;
+    add_encoding(w, out);
     return INLAY_OK;
 }
 

@@ -229,6 +229,26 @@ static void beginning_from_the_weights(void **state)
     check_act_of(&fresh, "first values", begin, MOST);
 }
 
+// Weights that are encoded on their way: into NF4, from a type that the host decodes.
+static inlay_result load(const inl_env *env, train_run *r)
+{
+    inlay_trainer *trainer;
+    INL_TRY(open_trainer(env, train_device, r, &trainer));
+    inlay_trainer_destroy(&trainer);
+    return INLAY_OK;
+}
+
+static void quantizing(void **state)
+{
+    (void)state;
+    static const train_setup to_nf4 = {.model = {.dim = 64, .ffn = 96, .layers = 1, .heads = 2,
+                                                 .kv_heads = 1, .head_dim = 32, .vocab = 320,
+                                                 .seed = 1, .format = INL_FORMAT_Q8_0},
+                                       .open = {.quantize = INLAY_QUANTIZE_NF4},
+                                       .params = {.batch_size = 2, .max_steps = 4}};
+    check_act_of(&to_nf4, "quantizing", load, MOST);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +257,7 @@ int main(void)
         cmocka_unit_test(checkpoints),
         cmocka_unit_test(generation),
         cmocka_unit_test(beginning_from_the_weights),
+        cmocka_unit_test(quantizing),
     };
     return cmocka_run_group_tests_name("oom on a device", tests, train_begin, train_end);
 }
