@@ -11,6 +11,7 @@ usage: check_layers.py              -> one line a violation, exit 1 when there i
   them none.
 - A public header includes public headers and the C standard's, inlay/vulkan.h Vulkan's as well.
 - tools/inlay includes, of ours, <inlay/...> and its own headers.
+- A type's name is defined in one header: two meanings link side by side until a file needs both.
 """
 import os
 import re
@@ -35,6 +36,8 @@ SHARED_WITH_SHADERS = {("runtime/op/params.h", "../../shaders/lib/params.h"),
 BASE_SEES = {"inlay/config.h", "inlay/error.h", "inlay/log.h"}
 SEES_VULKAN = re.compile(r"runtime/gpu/|runtime/api/device\.c$|include/inlay/vulkan\.h$")
 STANDARD = {f"{name}.h" for name in ("stdbool", "stddef", "stdint")}
+TYPE = re.compile(r"^(?:\} (\w+);|typedef (?!(?:struct|enum|union) (\w+) \2;)[^{}();]* (\w+);"
+                  r"|typedef [^{};]*\(\*(\w+)\)\()", re.MULTILINE)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
@@ -110,6 +113,17 @@ def check_vulkan(texts):
             if not SEES_VULKAN.match(path)]
 
 
+def check_types(texts):
+    """One meaning a name; a struct that is only named ahead is none."""
+    said, defined = [], {}
+    for path, text in texts.items():
+        for match in TYPE.finditer(text) if path.endswith(".h") else []:
+            name = match[1] or match[3] or match[4]
+            if defined.setdefault(name, path) != path:
+                said.append(f"{path}: {name} is another type in {defined[name]}")
+    return said
+
+
 def find_violations(texts):
     found = []
     for path, text in texts.items():
@@ -122,7 +136,7 @@ def find_violations(texts):
                 said = check_tool(texts, path, quote, name)
             if said:
                 found.append(f"{path}: {said}")
-    return found + check_vulkan(texts)
+    return found + check_vulkan(texts) + check_types(texts)
 
 
 PLANTED = [
@@ -141,6 +155,10 @@ PLANTED = [
 ]
 
 
+PLANTED_TYPES = ["typedef struct inl_map {\n} inl_map;\n", "typedef uint32_t inl_map;\n",
+                 "typedef void (*inl_map)(void);\n"]
+
+
 def self_test(texts):
     missed = 0
     for path, include in PLANTED:
@@ -148,7 +166,13 @@ def self_test(texts):
         if not any(v.startswith(f"{path}: ") for v in find_violations(planted)):
             print(f"missed: {include} in {path}")
             missed += 1
-    print(f"{len(PLANTED) - missed} of {len(PLANTED)} planted violations found")
+    for header in PLANTED_TYPES:
+        planted = dict(texts, **{"runtime/quant/x.h": header})
+        if not any("another type" in v for v in find_violations(planted)):
+            print(f"missed: {header}")
+            missed += 1
+    planted = len(PLANTED) + len(PLANTED_TYPES)
+    print(f"{planted - missed} of {planted} planted violations found")
     return missed
 
 

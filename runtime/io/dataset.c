@@ -15,7 +15,7 @@ struct inl_dataset {
     inl_env env;
     bool no_packing;
     inl_corpus corpus;
-    inl_packed packed;
+    inl_packed_rows packed;
     inl_dataset_info info;
 };
 
@@ -138,7 +138,7 @@ void inl_dataset_close(inl_dataset **dataset)
         return;
     inl_env env = d->env;
     inl_corpus_free(&env, &d->corpus);
-    inl_packed_free(&env, &d->packed);
+    inl_packed_rows_free(&env, &d->packed);
     inl_free(&env, d);
 }
 
@@ -282,7 +282,7 @@ const inl_dataset_info *inl_dataset_get_info(const inl_dataset *dataset)
 
 void inl_dataset_get_row(const inl_dataset *dataset, uint64_t row, inl_row *out)
 {
-    const inl_packed *p = &dataset->packed;
+    const inl_packed_rows *p = &dataset->packed;
     uint64_t base = row * p->max_length;
     *out = (inl_row){.count = p->counts[row], .supervised = p->supervised[row],
                      .tokens = p->tokens + base, .starts = p->starts + base,
@@ -300,7 +300,7 @@ const inl_sequence *inl_dataset_get_sequence(const inl_dataset *dataset, uint64_
 
 uint64_t inl_dataset_hash(const inl_dataset *dataset)
 {
-    return inl_packed_hash(&dataset->packed);
+    return inl_packed_rows_hash(&dataset->packed);
 }
 
 bool inl_dataset_get_record(const inl_dataset *dataset, uint64_t index, const char **prompt,

@@ -44,7 +44,7 @@ static uint64_t place(window *w, uint32_t count, uint32_t max_length, bool no_pa
     return row;
 }
 
-static void add_sequence(inl_packed *p, uint64_t row, const int32_t *tokens,
+static void add_sequence(inl_packed_rows *p, uint64_t row, const int32_t *tokens,
                          const uint8_t *supervised, uint32_t count)
 {
     uint32_t start = p->counts[row];
@@ -59,7 +59,7 @@ static void add_sequence(inl_packed *p, uint64_t row, const int32_t *tokens,
     p->counts[row] = start + count;
 }
 
-static void pad_rows(inl_packed *p)
+static void pad_rows(inl_packed_rows *p)
 {
     for (uint64_t row = 0; row < p->rows; row++)
         for (uint32_t t = p->counts[row]; t < p->max_length; t++) {
@@ -69,10 +69,10 @@ static void pad_rows(inl_packed *p)
 }
 
 static inlay_result allocate(const inl_env *env, uint64_t rows, uint32_t max_length,
-                             inl_packed *out)
+                             inl_packed_rows *out)
 {
     uint64_t entries, total;
-    *out = (inl_packed){.rows = rows, .max_length = max_length};
+    *out = (inl_packed_rows){.rows = rows, .max_length = max_length};
     if (!inl_mul_u64(rows, max_length, &entries) || !inl_mul_u64(entries, 3, &total) ||
         total > SIZE_MAX / sizeof(int32_t))
         return inl_fail(env, INLAY_ERROR_OUT_OF_MEMORY, "%llu rows of %u tokens are too many",
@@ -80,7 +80,7 @@ static inlay_result allocate(const inl_env *env, uint64_t rows, uint32_t max_len
     out->counts = inl_alloc(env, rows, 2 * sizeof(*out->counts));
     out->tokens = inl_alloc(env, total, sizeof(*out->tokens));
     if (!out->counts || !out->tokens) {
-        inl_packed_free(env, out);
+        inl_packed_rows_free(env, out);
         return INLAY_ERROR_OUT_OF_MEMORY;
     }
     out->supervised = out->counts + rows;
@@ -91,9 +91,9 @@ static inlay_result allocate(const inl_env *env, uint64_t rows, uint32_t max_len
 
 inlay_result inl_pack(const inl_env *env, const int32_t *tokens, const uint8_t *supervised,
                       const inl_sequence *sequences, uint64_t count, uint32_t max_length,
-                      bool no_packing, inl_packed *out)
+                      bool no_packing, inl_packed_rows *out)
 {
-    *out = (inl_packed){0};
+    *out = (inl_packed_rows){0};
     uint64_t *rows = inl_alloc(env, count, sizeof(*rows));
     if (!rows)
         return INLAY_ERROR_OUT_OF_MEMORY;
@@ -110,14 +110,14 @@ inlay_result inl_pack(const inl_env *env, const int32_t *tokens, const uint8_t *
     return result;
 }
 
-void inl_packed_free(const inl_env *env, inl_packed *packed)
+void inl_packed_rows_free(const inl_env *env, inl_packed_rows *packed)
 {
     inl_free(env, packed->counts);
     inl_free(env, packed->tokens);
-    *packed = (inl_packed){0};
+    *packed = (inl_packed_rows){0};
 }
 
-uint64_t inl_packed_hash(const inl_packed *packed)
+uint64_t inl_packed_rows_hash(const inl_packed_rows *packed)
 {
     uint64_t head[2] = {packed->max_length, packed->rows};
     uint64_t bytes = packed->rows * packed->max_length * 3 * sizeof(int32_t);

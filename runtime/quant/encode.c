@@ -142,7 +142,7 @@ static uint16_t half_of(float x)
 
 // Rounds the groups' fits to the block's integers.
 static void round_fits(const inl_packed *p, uint32_t packing, const fit *fits, uint32_t groups,
-                       inl_block *out)
+                       inl_quant_block *out)
 {
     float most = (float)p->most, scale = 0.0f, offset = 0.0f;
     for (uint32_t g = 0; g < groups; g++) {
@@ -161,7 +161,8 @@ static void round_fits(const inl_packed *p, uint32_t packing, const fit *fits, u
     }
 }
 
-static void encode_block(const inl_packed *p, const inl_format *f, const float *in, inl_block *out)
+static void encode_block(const inl_packed *p, const inl_format *f, const float *in,
+                         inl_quant_block *out)
 {
     uint32_t packing = f->packing, size = 8 * PACKING_GROUP(packing);
     uint32_t groups = f->block_elements / size;
@@ -187,7 +188,7 @@ void inl_packed_encode(const inl_packed *packed, const float *in, void *blocks, 
     const inl_format *f = inl_format_by_id(packed->format);
     uint8_t *out = blocks;
     for (uint64_t at = 0; at < count; at += f->block_elements, out += f->block_bytes) {
-        inl_block block = {0};
+        inl_quant_block block = {0};
         encode_block(packed, f, in + at, &block);
         inl_packed_put(packed, &block, out);
     }

@@ -41,7 +41,7 @@ static void put_four_bits(uint8_t *bytes, uint32_t j, uint32_t code)
 }
 
 // u8 scales[16] (offset in the high nibble), u8 q[64], f16 d, f16 dmin
-static void q2_k(const uint8_t *in, inl_block *out)
+static void q2_k(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t g = 0; g < 16; g++) {
         out->scales[g] = (int8_t)(in[g] & 15u);
@@ -51,7 +51,7 @@ static void q2_k(const uint8_t *in, inl_block *out)
         out->codes[j] = (uint8_t)two_bits(in + 16, j);
 }
 
-static void put_q2_k(const inl_block *in, uint8_t *out)
+static void put_q2_k(const inl_quant_block *in, uint8_t *out)
 {
     for (uint32_t g = 0; g < 16; g++)
         out[g] = (uint8_t)(in->scales[g] | in->offsets[g] << 4);
@@ -61,7 +61,7 @@ static void put_q2_k(const inl_block *in, uint8_t *out)
 
 // u8 high[32] (a bit plane: byte j % 32, bit j / 32), u8 q[64], u8 scales[12], f16 d. Scales are of
 // six bits less 32: the low four as nibbles of 8 bytes, the high two in the last 4 bytes.
-static void q3_k(const uint8_t *in, inl_block *out)
+static void q3_k(const uint8_t *in, inl_quant_block *out)
 {
     const uint8_t *scales = in + 96;
     for (uint32_t g = 0; g < 16; g++) {
@@ -73,7 +73,7 @@ static void q3_k(const uint8_t *in, inl_block *out)
         out->codes[j] = (uint8_t)(two_bits(in + 32, j) | bits_at(in, j % 32, j / 32, 1) << 2);
 }
 
-static void put_q3_k(const inl_block *in, uint8_t *out)
+static void put_q3_k(const inl_quant_block *in, uint8_t *out)
 {
     for (uint32_t g = 0; g < 16; g++) {
         uint32_t scale = (uint32_t)(in->scales[g] + 32);
@@ -88,7 +88,7 @@ static void put_q3_k(const inl_block *in, uint8_t *out)
 
 // Eight pairs of six bits in 12 bytes: the first four whole, of the others the low four bits as
 // nibbles and the high two above the first four.
-static void six_bit_pairs(const uint8_t *in, inl_block *out)
+static void six_bit_pairs(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t g = 0; g < 4; g++) {
         out->scales[g] = (int8_t)(in[g] & 63u);
@@ -98,7 +98,7 @@ static void six_bit_pairs(const uint8_t *in, inl_block *out)
     }
 }
 
-static void put_six_bit_pairs(const inl_block *in, uint8_t *out)
+static void put_six_bit_pairs(const inl_quant_block *in, uint8_t *out)
 {
     for (uint32_t g = 0; g < 4; g++) {
         uint32_t scale = (uint32_t)in->scales[4 + g], offset = (uint32_t)in->offsets[4 + g];
@@ -109,14 +109,14 @@ static void put_six_bit_pairs(const inl_block *in, uint8_t *out)
 }
 
 // f16 d, f16 dmin, u8 pairs[12], u8 q[128]
-static void q4_k(const uint8_t *in, inl_block *out)
+static void q4_k(const uint8_t *in, inl_quant_block *out)
 {
     six_bit_pairs(in + 4, out);
     for (uint32_t j = 0; j < BLOCK; j++)
         out->codes[j] = (uint8_t)four_bits(in + 16, j);
 }
 
-static void put_q4_k(const inl_block *in, uint8_t *out)
+static void put_q4_k(const inl_quant_block *in, uint8_t *out)
 {
     put_six_bit_pairs(in, out + 4);
     for (uint32_t j = 0; j < BLOCK; j++)
@@ -124,14 +124,14 @@ static void put_q4_k(const inl_block *in, uint8_t *out)
 }
 
 // As Q4_K, with u8 high[32] (bit j / 32 of byte j % 32) before q.
-static void q5_k(const uint8_t *in, inl_block *out)
+static void q5_k(const uint8_t *in, inl_quant_block *out)
 {
     six_bit_pairs(in + 4, out);
     for (uint32_t j = 0; j < BLOCK; j++)
         out->codes[j] = (uint8_t)(four_bits(in + 48, j) | bits_at(in + 16, j % 32, j / 32, 1) << 4);
 }
 
-static void put_q5_k(const inl_block *in, uint8_t *out)
+static void put_q5_k(const inl_quant_block *in, uint8_t *out)
 {
     put_six_bit_pairs(in, out + 4);
     for (uint32_t j = 0; j < BLOCK; j++) {
@@ -142,7 +142,7 @@ static void put_q5_k(const inl_block *in, uint8_t *out)
 
 // u8 low[128] (128 elements share 64 bytes, 64 of them a nibble of each), u8 high[64],
 // i8 scales[16], f16 d
-static void q6_k(const uint8_t *in, inl_block *out)
+static void q6_k(const uint8_t *in, inl_quant_block *out)
 {
     memcpy(out->scales, in + 192, 16);
     for (uint32_t j = 0; j < BLOCK; j++) {
@@ -151,7 +151,7 @@ static void q6_k(const uint8_t *in, inl_block *out)
     }
 }
 
-static void put_q6_k(const inl_block *in, uint8_t *out)
+static void put_q6_k(const inl_quant_block *in, uint8_t *out)
 {
     memcpy(out + 192, in->scales, 16);
     for (uint32_t j = 0; j < BLOCK; j++) {
@@ -161,7 +161,7 @@ static void put_q6_k(const inl_block *in, uint8_t *out)
 }
 
 // f16 d, u16 the scales' high two bits, u8 their low four [4], u8 q[128] (16 bytes for 32 elements)
-static void iq4_xs(const uint8_t *in, inl_block *out)
+static void iq4_xs(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t g = 0; g < 8; g++) {
         uint32_t low = bits_at(in + 4, g / 2, g % 2 * 4, 4);
@@ -172,7 +172,7 @@ static void iq4_xs(const uint8_t *in, inl_block *out)
         out->codes[j] = (uint8_t)bits_at(in + 8, j / 32 * 16 + j % 16, j / 16 % 2 * 4, 4);
 }
 
-static void put_iq4_xs(const inl_block *in, uint8_t *out)
+static void put_iq4_xs(const inl_quant_block *in, uint8_t *out)
 {
     for (uint32_t g = 0; g < 8; g++) {
         uint32_t scale = (uint32_t)(in->scales[g] + 32);

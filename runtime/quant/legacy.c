@@ -160,41 +160,41 @@ static void put_codes(uint8_t *high, uint8_t *low, const uint8_t *codes)
 }
 
 // f16 d, f16 m, u8 q[16]: q * d + m
-static void q4_1(const uint8_t *in, inl_block *out)
+static void q4_1(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t j = 0; j < BLOCK; j++)
         out->codes[j] = (uint8_t)nibble(in + 4, j);
 }
 
 // f16 d, u8 high[4], u8 q[16]: (q - 16) * d
-static void q5_0(const uint8_t *in, inl_block *out)
+static void q5_0(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t j = 0; j < BLOCK; j++)
         out->codes[j] = (uint8_t)(nibble(in + 6, j) | bit(in + 2, j) << 4);
 }
 
 // f16 d, f16 m, u8 high[4], u8 q[16]: q * d + m
-static void q5_1(const uint8_t *in, inl_block *out)
+static void q5_1(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t j = 0; j < BLOCK; j++)
         out->codes[j] = (uint8_t)(nibble(in + 8, j) | bit(in + 4, j) << 4);
 }
 
 // f16 d, u8 q[16]: table[q] * d
-static void iq4_nl(const uint8_t *in, inl_block *out)
+static void iq4_nl(const uint8_t *in, inl_quant_block *out)
 {
     for (uint32_t j = 0; j < BLOCK; j++)
         out->codes[j] = (uint8_t)nibble(in + 2, j);
 }
 
-static void put_iq4_nl(const inl_block *in, uint8_t *out)
+static void put_iq4_nl(const inl_quant_block *in, uint8_t *out)
 {
     put_codes(NULL, out + 2, in->codes);
 }
 
 // u8 e, u8 q[16]: table[q] * 2^(e - 128), the table being twice that of the standard. As BF16 the
 // power's exponent is e - 1; below the least normal number its one bit lies in the fraction.
-static void mxfp4(const uint8_t *in, inl_block *out)
+static void mxfp4(const uint8_t *in, inl_quant_block *out)
 {
     out->scale = (uint16_t)(in[0] < 2 ? 0x20u << in[0] : (in[0] - 1u) << 7);
     for (uint32_t j = 0; j < BLOCK; j++)

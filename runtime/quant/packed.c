@@ -25,7 +25,7 @@ static float scale_of(uint32_t packing, uint16_t bits)
     return packing & PACKING_BF16 ? inl_bf16_to_f32(bits) : inl_f16_to_f32(bits);
 }
 
-static void read_halves(const inl_packed *p, const uint8_t *in, inl_block *out)
+static void read_halves(const inl_packed *p, const uint8_t *in, inl_quant_block *out)
 {
     if (p->scale_at >= 0)
         memcpy(&out->scale, in + p->scale_at, 2);
@@ -33,14 +33,14 @@ static void read_halves(const inl_packed *p, const uint8_t *in, inl_block *out)
         memcpy(&out->offset, in + p->offset_at, 2);
 }
 
-static void take(const inl_packed *p, const uint8_t *in, inl_block *out)
+static void take(const inl_packed *p, const uint8_t *in, inl_quant_block *out)
 {
     memset(out, 0, sizeof(*out));
     read_halves(p, in, out);
     p->take_apart(in, out);
 }
 
-static void decode_block(const inl_format *f, const inl_block *b, float *out)
+static void decode_block(const inl_format *f, const inl_quant_block *b, float *out)
 {
     bool integers = f->packing & PACKING_INTEGERS, offsets = f->packing & PACKING_OFFSETS;
     uint32_t group = 8 * PACKING_GROUP(f->packing);
@@ -57,7 +57,7 @@ void inl_packed_decode(const inl_packed *packed, const void *blocks, float *out,
 {
     const inl_format *f = inl_format_by_id(packed->format);
     const uint8_t *in = blocks;
-    inl_block block;
+    inl_quant_block block;
     for (uint64_t at = 0; at < count; at += f->block_elements, in += f->block_bytes) {
         take(packed, in, &block);
         decode_block(f, &block, out + at);
@@ -66,7 +66,7 @@ void inl_packed_decode(const inl_packed *packed, const void *blocks, float *out,
 
 static bool is_finite(const inl_format *f, const inl_packed *packed, const uint8_t *in)
 {
-    inl_block block = {0};
+    inl_quant_block block = {0};
     if (packed->scale_at >= 0) { // whose products are far from f32's end
         read_halves(packed, in, &block);
         return isfinite(scale_of(f->packing, block.scale)) &&
@@ -94,7 +94,7 @@ uint64_t inl_packed_find_not_finite(const inl_packed *packed, const void *blocks
 }
 
 // See shaders/lib/dequant_packed.glsl. `scales` is where those of the 8 rows of the block start.
-static void pack_scales(const inl_format *f, const inl_block *b, uint32_t i, uint8_t *scales)
+static void pack_scales(const inl_format *f, const inl_quant_block *b, uint32_t i, uint8_t *scales)
 {
     bool integers = f->packing & PACKING_INTEGERS, offsets = f->packing & PACKING_OFFSETS;
     uint32_t kinds = offsets ? 2 : 1;
@@ -116,7 +116,7 @@ void inl_packed_pack_row(const inl_packed *packed, const void *row, uint32_t i, 
 {
     const inl_format *f = inl_format_by_id(packed->format);
     const uint8_t *in = row;
-    inl_block block;
+    inl_quant_block block;
     for (uint32_t b = 0; b < cols / f->block_elements; b++, in += f->block_bytes) {
         take(packed, in, &block);
         pack_scales(f, &block, i, (uint8_t *)scales + (uint64_t)b * f->tile_scale_bytes);
@@ -125,7 +125,7 @@ void inl_packed_pack_row(const inl_packed *packed, const void *row, uint32_t i, 
     }
 }
 
-void inl_packed_put(const inl_packed *packed, const inl_block *block, uint8_t *out)
+void inl_packed_put(const inl_packed *packed, const inl_quant_block *block, uint8_t *out)
 {
     memset(out, 0, inl_format_by_id(packed->format)->block_bytes);
     if (packed->scale_at >= 0)
