@@ -19,7 +19,8 @@
 
 INLAY_BEGIN
 
-// Immutable once opened, thread-safe to read.
+// Immutable once opened but for inlay_dataset_split, which is to be called before it is used;
+// thread-safe to read. A token that is learned is called supervised: it has a loss.
 typedef struct inlay_dataset inlay_dataset;
 
 typedef struct inlay_dataset_params {
@@ -42,7 +43,7 @@ typedef struct inlay_dataset_info {
     uint64_t sequences;         // pieces that were packed
     uint64_t rows;              // packed rows of max_length tokens
     uint64_t tokens;            // all, after truncation
-    uint64_t supervised_tokens; // those with a loss
+    uint64_t supervised_tokens; // those that are learned
     uint64_t truncated_sequences, truncated_tokens; // cut off at max_length
     uint64_t dropped_records;   // left out: they have no token to learn
 } inlay_dataset_info;

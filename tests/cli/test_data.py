@@ -57,6 +57,18 @@ class Data(CliTest):
         self.assertEqual(shown["truncated_sequences"], 1)
         self.assertEqual(shown["lengths"]["longest"] - shown["shown"][0]["truncated_tokens"], 32)
 
+        self.refuse(2, ["--from 4", "texts.json has 3 sequences"], "data", "-m", self.model,
+                    "-d", path, "--from", 4)
+
+    def test_no_eos(self):
+        """The three that read data score the same tokens of it."""
+        path = self.write("one.jsonl", '{"text": "abab"}')
+        for option, count in ((), None), (("--no-eos",), -1):
+            shown = self.data(path, "--json", *option).json()
+            scored = self.succeed("eval", "-m", self.model, "-d", path, "--json", *option).json()
+            whole = shown["supervised_tokens"] if count is None else whole + count
+            self.assertEqual([shown["supervised_tokens"], scored["tokens"]], [whole, whole])
+
     def test_nothing_moves_the_cursor(self):
         path = self.write("evil.jsonl", json.dumps({"text": "a\x1b[2Jb\x9b"}) + "\n")
         self.assertNotIn("\x1b", self.data(path).out)

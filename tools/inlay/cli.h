@@ -139,7 +139,7 @@ typedef struct chat_options {
      .parse = setup_parse_date, .expected = "a date like 2026-01-31"}
 
 // The dataset of a command that only reads it, for an options struct that has members `data`,
-// `max_length`, `chat` and `no_packing`.
+// `max_length`, `chat`, `no_packing` and `no_eos`.
 #define DATA_HELP "a .txt, .jsonl, .json or .csv file, the last three also .zst"
 #define DATA_ARGS(opts_)                                                                           \
     {.name = "data", .letter = 'd', .type = ARG_STRING, .offset = offsetof(opts_, data),           \
@@ -149,7 +149,9 @@ typedef struct chat_options {
      .max = 1 << 22},                                                                              \
     CHAT_ARGS(opts_),                                                                              \
     {.name = "no-packing", .type = ARG_FLAG, .offset = offsetof(opts_, no_packing),                \
-     .help = "one sequence a row"}
+     .help = "one sequence a row"},                                                                \
+    {.name = "no-eos", .type = ARG_FLAG, .offset = offsetof(opts_, no_eos),                        \
+     .help = "no end-of-sequence token after text and completions"}
 
 extern const char *const quantize_names[]; // in the order of inlay_quantize
 bool setup_parse_size(const char *text, void *bytes);

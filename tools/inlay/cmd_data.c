@@ -22,18 +22,18 @@ static const arg table[] = {
     {.name = "model", .letter = 'm', .type = ARG_STRING, .offset = offsetof(options, model),
      .value = "MODEL", .help = MODEL_HELP},
     DATA_ARGS(options),
-    {.name = "no-eos", .type = ARG_FLAG, .offset = offsetof(options, no_eos),
-     .help = "no end-of-sequence token after text and completions"},
     {.name = "show", .type = ARG_UINT, .offset = offsetof(options, show), .value = "N",
      .help = "show N sequences (default 3)", .max = UINT32_MAX, .heading = "View"},
     {.name = "from", .type = ARG_UINT, .offset = offsetof(options, from), .value = "K",
-     .help = "the first of them is sequence K (default 1)", .min = 1, .max = UINT32_MAX},
+     .help = "the first of them is sequence K, counted from 1 (default 1)", .min = 1,
+     .max = UINT32_MAX},
     {.name = "full", .type = ARG_FLAG, .offset = offsetof(options, full),
      .help = "long ones whole"},
     {.name = "color", .type = ARG_CHOICE, .offset = offsetof(options, color),
      .help = "what is learned in green, else in [[ ]]; default: on a terminal",
      .choices = color_names},
-    {.name = "json", .type = ARG_FLAG, .offset = offsetof(options, json), .help = "as JSON"},
+    {.name = "json", .type = ARG_FLAG, .offset = offsetof(options, json),
+     .help = "as JSON; a \"record\" is counted from 0 there"},
     COMMON_ARGS(options),
 };
 
@@ -132,6 +132,11 @@ static int look(const options *o, inlay_model **model, inlay_dataset **data)
         return cli_exit_input(result);
     data_view v = {.model = *model, .data = *data, .color = wants_color(o), .full = o->full};
     inlay_dataset_get_info(*data, &v.info);
+    if (o->from > v.info.sequences) {
+        cli_error("--from %u: %s has %llu sequences", o->from, o->data,
+                  (unsigned long long)v.info.sequences);
+        return EXIT_BAD_INPUT;
+    }
     if (o->json)
         print_json(&v, o);
     else

@@ -15,7 +15,7 @@ typedef struct options {
     chat_options chat;
     const char *data;
     uint32_t max_length, show;
-    bool no_packing, exact_match, json;
+    bool no_packing, no_eos, exact_match, json;
 } options;
 
 static const arg table[] = {
@@ -47,6 +47,7 @@ static int open_inputs(session *s, const options *o)
                                  .chat_template = o->chat.chat_template,
                                  .local_time = o->chat.local_time,
                                  .no_packing = o->no_packing,
+                                 .no_eos = o->no_eos,
                                  .no_records = !o->exact_match};
     inlay_result result = setup_model(&o->base, &s->model, &s->adapter);
     if (result == INLAY_OK)
