@@ -6,8 +6,8 @@
 #include "adapter/targets.h"
 #include "base/file.h"
 #include "io/hf_names.h"
-#include "io/json_load.h"
 #include "io/safetensors.h"
+#include "io/settings.h"
 #include "quant/format.h"
 
 #include <jansson.h>
@@ -43,36 +43,15 @@ typedef struct peft_reader {
     const inl_env *env;
     const inl_module_list *modules;  // or NULL
     char *config_path, *tensor_path; // of the two files
-    json_t *config;
+    inl_settings config;
     inl_safetensors *file;
     inl_lora *lora;
 } peft_reader;
-
-static inlay_result bad_config(const peft_reader *r, const char *key, const char *what)
-{
-    return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: \"%.100s\" %s", r->config_path, key, what);
-}
 
 static inlay_result refuse(const peft_reader *r, const char *what)
 {
     return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED, "%s: adapters with %.100s are not supported",
                     r->config_path, what);
-}
-
-static inlay_result read_config(peft_reader *r)
-{
-    inl_map map;
-    json_error_t error;
-    INL_TRY(inl_map_open(r->env, r->config_path, &map));
-    const char *text = map.data ? (const char *)map.data : ""; // an empty file has no map
-    r->config = inl_json_load(r->env, text, map.size, JSON_REJECT_DUPLICATES, &error);
-    inl_map_close(&map);
-    if (!r->config)
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s:%d: %s", r->config_path, error.line,
-                        error.text);
-    if (!json_is_object(r->config))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: not a JSON object", r->config_path);
-    return INLAY_OK;
 }
 
 // Not null, false, empty.
@@ -91,16 +70,16 @@ static inlay_result check_variant(const peft_reader *r)
         "monteclora_config", "layer_replication", "trainable_token_indices"};
     // Initializations that move a part of the base's weights into the adapter.
     static const char *const inits[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
-    const char *type = json_string_value(json_object_get(r->config, "peft_type"));
+    const char *type = json_string_value(json_object_get(r->config.root, "peft_type"));
     if (!type || strcmp(type, "LORA") != 0)
         return refuse(r, "a \"peft_type\" other than LORA");
     for (size_t i = 0; i < INL_COUNT(keys); i++)
-        if (is_set(json_object_get(r->config, keys[i])))
+        if (is_set(json_object_get(r->config.root, keys[i])))
             return refuse(r, keys[i]);
-    const char *bias = json_string_value(json_object_get(r->config, "bias"));
+    const char *bias = json_string_value(json_object_get(r->config.root, "bias"));
     if (bias && strcmp(bias, "none") != 0)
         return refuse(r, "\"bias\" other than none");
-    const char *init = json_string_value(json_object_get(r->config, "init_lora_weights"));
+    const char *init = json_string_value(json_object_get(r->config.root, "init_lora_weights"));
     for (size_t i = 0; init && i < INL_COUNT(inits); i++)
         if (strncmp(init, inits[i], strlen(inits[i])) == 0)
             return inl_fail(
@@ -109,16 +88,6 @@ static inlay_result check_variant(const peft_reader *r)
                 "change the base's weights",
                 r->config_path, init);
     return INLAY_OK;
-}
-
-// A number; `fallback` when it is not there or null.
-static inlay_result get_number(const peft_reader *r, const char *key, double fallback, double *out)
-{
-    const json_t *value = json_object_get(r->config, key);
-    *out = value && !json_is_null(value) ? json_number_value(value) : fallback;
-    return !value || json_is_null(value) || json_is_number(value)
-               ? INLAY_OK
-               : bad_config(r, key, "is not a number");
 }
 
 static bool is_rank(double value)
@@ -130,19 +99,18 @@ static inlay_result apply_config(peft_reader *r)
 {
     double rank, dropout;
     INL_TRY(check_variant(r));
-    INL_TRY(get_number(r, "r", DEFAULT_RANK, &rank));
-    INL_TRY(get_number(r, "lora_alpha", DEFAULT_ALPHA, &r->lora->alpha));
-    INL_TRY(get_number(r, "lora_dropout", 0.0, &dropout));
-    INL_TRY(get_number(r, EXPERT_DROPOUT, dropout, &dropout));
+    INL_TRY(inl_settings_number(&r->config, NULL, "r", DEFAULT_RANK, &rank));
+    INL_TRY(inl_settings_number(&r->config, NULL, "lora_alpha", DEFAULT_ALPHA, &r->lora->alpha));
+    INL_TRY(inl_settings_number(&r->config, NULL, "lora_dropout", 0.0, &dropout));
+    INL_TRY(inl_settings_number(&r->config, NULL, EXPERT_DROPOUT, dropout, &dropout));
     if (!is_rank(rank))
-        return bad_config(r, "r", "is not a rank");
+        return inl_settings_bad(&r->config, "r", "is not a rank");
     if (!(dropout >= 0.0 && (float)dropout < 1.0f))
-        return bad_config(r, "lora_dropout", "is not in [0, 1)");
+        return inl_settings_bad(&r->config, "lora_dropout", "is not in [0, 1)");
     r->lora->r = (uint32_t)rank;
     r->lora->dropout = (float)dropout;
-    r->lora->use_rslora = json_is_true(json_object_get(r->config, "use_rslora"));
-    r->lora->use_dora = json_is_true(json_object_get(r->config, "use_dora"));
-    return INLAY_OK;
+    INL_TRY(inl_settings_bool(&r->config, NULL, "use_rslora", false, &r->lora->use_rslora));
+    return inl_settings_bool(&r->config, NULL, "use_dora", false, &r->lora->use_dora);
 }
 
 // What rank_pattern or alpha_pattern has for a module: the first key that matches its path.
@@ -150,18 +118,18 @@ static inlay_result get_pattern(const peft_reader *r, const char *name, const ch
                                 double fallback, double *out)
 {
     const char *key;
-    json_t *value, *patterns = json_object_get(r->config, name);
+    json_t *value, *patterns;
     *out = fallback;
-    if (patterns && !json_is_null(patterns) && !json_is_object(patterns))
-        return bad_config(r, name, "is not an object");
+    INL_TRY(inl_settings_object(&r->config, NULL, name, &patterns));
     json_object_foreach (patterns, key, value) {
         bool found;
         INL_TRY(inl_targets_pattern(r->env, r->config_path, key, path, &found));
         if (!found)
             continue;
         *out = json_number_value(value);
-        return json_is_number(value) ? INLAY_OK
-                                     : bad_config(r, name, "has something that is no number");
+        return json_is_number(value)
+                   ? INLAY_OK
+                   : inl_settings_bad(&r->config, name, "has a value that is not a number");
     }
     return INLAY_OK;
 }
@@ -483,7 +451,7 @@ static inlay_result read_tensors(const peft_reader *r)
 
 static inlay_result read_all(peft_reader *r)
 {
-    INL_TRY(read_config(r));
+    INL_TRY(inl_settings_open(r->env, r->config_path, &r->config));
     INL_TRY(inl_safetensors_open(r->env, r->tensor_path, &r->file));
     INL_TRY(inl_safetensors_rename(r->file, canonical_name));
     // Two tensors of a layer at most may each be fused of two matrices of its experts.
@@ -500,12 +468,12 @@ static inlay_result read_all(peft_reader *r)
 inlay_result inl_lora_load_peft(const inl_env *env, const inl_module_list *modules,
                                 const char *folder, inl_lora **out)
 {
-    peft_reader r = {.env = env, .modules = modules};
+    peft_reader r = {.env = env, .modules = modules, .config.env = *env};
     r.config_path = inl_path_join(env, folder, CONFIG_FILE);
     r.tensor_path = inl_path_join(env, folder, TENSOR_FILE);
     inlay_result result = r.config_path && r.tensor_path ? read_all(&r) : INLAY_ERROR_OUT_OF_MEMORY;
     inl_safetensors_close(&r.file);
-    json_decref(r.config);
+    inl_settings_close(&r.config);
     inl_free(env, r.config_path);
     inl_free(env, r.tensor_path);
     if (result != INLAY_OK)

@@ -86,9 +86,9 @@ inlay_result inl_settings_number(const inl_settings *f, const json_t *object, co
 {
     const json_t *value = get(f, object, key);
     *out = value ? json_number_value(value) : fallback;
-    if (value && (!json_is_number(value) || !isfinite((float)*out)))
+    if (value && !json_is_number(value))
         return inl_settings_bad(f, key, "is not a number");
-    return INLAY_OK;
+    return !value || isfinite((float)*out) ? INLAY_OK : inl_settings_bad(f, key, "is too large");
 }
 
 inlay_result inl_settings_bool(const inl_settings *f, const json_t *object, const char *key,
@@ -97,7 +97,7 @@ inlay_result inl_settings_bool(const inl_settings *f, const json_t *object, cons
     const json_t *value = get(f, object, key);
     *out = value ? json_is_true(value) : fallback;
     if (value && !json_is_boolean(value))
-        return inl_settings_bad(f, key, "is neither true nor false");
+        return inl_settings_bad(f, key, "is not true or false");
     return INLAY_OK;
 }
 

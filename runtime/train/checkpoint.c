@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/finite.h"
 #include "io/safetensors.h"
+#include "io/settings.h"
 #include "model/dora.h"
 #include "train/trainer.h"
 
@@ -225,32 +226,34 @@ inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
 
 // ---- resuming: everything is read and checked before anything of the run is touched
 
+static inlay_result check_state(inl_trainer *t, const inl_settings *saved, const char *folder,
+                                uint32_t *step, inl_history *history)
+{
+    json_t *list;
+    if (!json_object_get(saved->root, "global_step"))
+        return inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "%s is not the state of a run",
+                        saved->path);
+    INL_TRY(inl_settings_u32(saved, NULL, "global_step", 0, step));
+    if (*step > INT32_MAX)
+        return inl_settings_bad(saved, "global_step", "is too large");
+    INL_TRY(compare_state(t, saved->root, folder));
+    INL_TRY(inl_settings_array(saved, NULL, "log_history", &list));
+    if (list && !inl_history_read(list, *step, history))
+        return inl_settings_bad(saved, "log_history", "is not a list of steps");
+    return INLAY_OK;
+}
+
 static inlay_result load_state(inl_trainer *t, const char *folder, uint32_t *step,
                                inl_history *history)
 {
+    inl_settings saved;
     char *path = inl_path_join(&t->env, folder, STATE_FILE);
     if (!path)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    inl_map map;
-    inlay_result result = inl_map_open(&t->env, path, &map);
-    if (result == INLAY_OK) {
-        json_error_t error;
-        json_t *saved =
-            json_loadb((const char *)map.data, map.size, JSON_REJECT_DUPLICATES, &error);
-        const json_t *number = json_object_get(saved, "global_step");
-        if (!json_is_integer(number) || json_integer_value(number) < 0 ||
-            json_integer_value(number) > INT32_MAX)
-            result = inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "%s is not the state of a run", path);
-        else
-            result = compare_state(t, saved, folder);
-        *step = (uint32_t)json_integer_value(number);
-        const json_t *list = json_object_get(saved, "log_history");
-        if (result == INLAY_OK && list && !inl_history_read(list, *step, history))
-            result = inl_fail(&t->env, INLAY_ERROR_BAD_FILE, "%s: log_history is no list of steps",
-                              path);
-        json_decref(saved);
-        inl_map_close(&map);
-    }
+    inlay_result result = inl_settings_open(&t->env, path, &saved);
+    if (result == INLAY_OK)
+        result = check_state(t, &saved, folder, step, history);
+    inl_settings_close(&saved);
     inl_free(&t->env, path);
     return result;
 }
