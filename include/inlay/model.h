@@ -30,7 +30,9 @@ typedef struct inlay_model_info {
     uint64_t file_bytes;
     uint64_t parameters;
     uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab, context_length;
-    uint32_t experts, experts_used; // of a layer, each of ffn_dim, and by a token; 0: none
+    uint32_t experts, experts_used; // of a layer that has some, and by a token; 0: none
+    uint32_t expert_dim;            // an expert's ffn_dim
+    uint32_t expert_layers;         // layers with experts; the others are dense
     float rope_base, norm_eps;
     bool tied_head;
     char tokenizer[16]; // "llama" (SentencePiece style), "gpt2" (byte-level BPE)

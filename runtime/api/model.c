@@ -62,6 +62,7 @@ void inlay_model_get_info(const inlay_model *handle, inlay_model_info *info)
                                .ffn_dim = c->ffn_dim,
                                .experts = c->experts,
                                .experts_used = c->experts_used,
+                               .expert_dim = c->expert_dim,
                                .heads = c->heads,
                                .kv_heads = c->kv_heads,
                                .head_dim = c->head_dim,
@@ -77,6 +78,8 @@ void inlay_model_get_info(const inlay_model *handle, inlay_model_info *info)
     snprintf(info->architecture, sizeof(info->architecture), "%s", c->architecture);
     snprintf(info->tokenizer, sizeof(info->tokenizer), "%s", t->model);
     snprintf(info->pre_tokenizer, sizeof(info->pre_tokenizer), "%s", t->pre);
+    for (uint32_t i = 0; i < c->layers; i++)
+        info->expert_layers += inl_config_has_experts(c, i);
     inl_slice name;
     if (inl_gguf_get_string(m->gguf, "general.name", &name))
         snprintf(info->name, sizeof(info->name), "%.*s",

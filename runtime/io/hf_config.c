@@ -16,9 +16,11 @@ static const inl_hf_architecture architectures[] = {
     {.name = "LlamaForCausalLM", .gguf = "llama", .context = 2048, .eps = 1e-6, .theta = 1e4},
     {.name = "MistralForCausalLM", .gguf = "llama", .kv_heads = 8, .context = 131072, .eps = 1e-6,
      .theta = 1e4, .window = 4096},
-    {.name = "Qwen2ForCausalLM", .gguf = "qwen2", .traits = INL_HF_QKV_BIAS | INL_HF_WINDOW_SWITCH,
+    {.name = "Qwen2ForCausalLM", .gguf = "qwen2",
+     .traits = INL_HF_QKV_BIAS | INL_HF_WINDOW_SWITCH | INL_HF_LAYER_TYPES,
      .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
-    {.name = "Qwen3ForCausalLM", .gguf = "qwen3", .traits = INL_HF_QK_NORM | INL_HF_WINDOW_SWITCH,
+    {.name = "Qwen3ForCausalLM", .gguf = "qwen3",
+     .traits = INL_HF_QK_NORM | INL_HF_WINDOW_SWITCH | INL_HF_LAYER_TYPES,
      .head_dim = 128, .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
     {.name = "Qwen3MoeForCausalLM", .gguf = "qwen3moe",
      .traits = INL_HF_QK_NORM | INL_HF_EXPERTS | INL_HF_WINDOW_SWITCH, .kv_heads = 4,
@@ -26,17 +28,19 @@ static const inl_hf_architecture architectures[] = {
     {.name = "GemmaForCausalLM", .gguf = "gemma", .traits = INL_HF_GEMMA, .tied = true,
      .kv_heads = 16, .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4},
     {.name = "Gemma2ForCausalLM", .gguf = "gemma2",
-     .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QUERY_SCALE, .tied = true, .kv_heads = 4,
-     .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4, .window = 4096},
+     .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QUERY_SCALE | INL_HF_LAYER_TYPES,
+     .tied = true, .kv_heads = 4, .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4,
+     .window = 4096},
     {.name = "Gemma3ForCausalLM", .gguf = "gemma3",
      .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QK_NORM | INL_HF_TWO_ROPES |
-               INL_HF_QUERY_SCALE,
+               INL_HF_QUERY_SCALE | INL_HF_LAYER_TYPES,
      .tied = true, .hidden = 2304, .ffn = 9216, .layers = 26, .heads = 8, .kv_heads = 4,
      .head_dim = 256, .vocab = 262208, .context = 131072, .eps = 1e-6, .theta = 1e6,
      .window = 4096},
     {.name = "Phi3ForCausalLM", .gguf = "phi3", .traits = INL_HF_FUSED, .context = 4096,
      .eps = 1e-5, .theta = 1e4},
-    {.name = "SmolLM3ForCausalLM", .gguf = "smollm3", .traits = INL_HF_NOPE | INL_HF_WINDOW_SWITCH,
+    {.name = "SmolLM3ForCausalLM", .gguf = "smollm3",
+     .traits = INL_HF_NOPE | INL_HF_WINDOW_SWITCH | INL_HF_LAYER_TYPES,
      .tied = true, .kv_heads = 4, .context = 32768, .eps = 1e-6, .theta = 2e6},
 };
 
@@ -133,23 +137,44 @@ static inlay_result read_sizes(inl_hf_config *c)
     return read_size(c, "max_position_embeddings", a->context, MOST_SIZE, &c->context);
 }
 
+// Layers that are named have one feed-forward part; of the others all but the last of each `step`.
+static inlay_result read_dense(inl_hf_config *c)
+{
+    static const char key[] = "mlp_only_layers";
+    json_t *list;
+    uint32_t step;
+    INL_TRY(read_size(c, "decoder_sparse_step", 1, UINT32_MAX, &step));
+    INL_TRY(inl_settings_array(&c->file, c->text, key, &list));
+    c->dense = inl_alloc(&c->file.env, c->layers, sizeof(*c->dense));
+    if (!c->dense)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < c->layers; i++)
+        c->dense[i] = (i + 1) % step != 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *layer = json_array_get(list, i);
+        if (!json_is_integer(layer))
+            return inl_settings_bad(&c->file, key, "is not a list of layers");
+        if (json_integer_value(layer) >= 0 && json_integer_value(layer) < c->layers)
+            c->dense[json_integer_value(layer)] = true;
+    }
+    return INLAY_OK;
+}
+
+uint32_t inl_hf_layer_traits(const inl_hf_config *c, uint32_t layer)
+{
+    bool dense = c->dense && c->dense[layer];
+    return c->arch->traits & ~(dense ? (uint32_t)INL_HF_EXPERTS : 0);
+}
+
 static inlay_result read_experts(inl_hf_config *c)
 {
     if (!(c->arch->traits & INL_HF_EXPERTS))
         return INLAY_OK;
-    json_t *dense;
-    uint32_t step;
     const char *key = json_object_get(c->text, "num_experts") ? "num_experts" : "num_local_experts";
     INL_TRY(read_size(c, key, 128, 1u << 16, &c->experts));
     INL_TRY(read_size(c, "num_experts_per_tok", 8, c->experts, &c->experts_used));
     INL_TRY(read_size(c, "moe_intermediate_size", 768, MOST_SIZE, &c->expert_ffn));
-    INL_TRY(inl_settings_u32(&c->file, c->text, "decoder_sparse_step", 1, &step));
-    if (step != 1)
-        return inl_settings_refuse(&c->file, "decoder_sparse_step",
-                               json_object_get(c->text, "decoder_sparse_step"));
-    INL_TRY(inl_settings_array(&c->file, c->text, "mlp_only_layers", &dense));
-    return json_array_size(dense) == 0 ? INLAY_OK
-                                       : inl_settings_refuse(&c->file, "mlp_only_layers", dense);
+    return read_dense(c);
 }
 
 // ---- options
@@ -230,6 +255,7 @@ inlay_result inl_hf_config_open(const inl_env *env, const char *path, inl_hf_con
 
 void inl_hf_config_close(inl_hf_config *c)
 {
+    inl_free(&c->file.env, c->dense);
     inl_free(&c->file.env, c->rope_freqs);
     inl_free(&c->file.env, c->rope_long);
     inl_free(&c->file.env, c->rope_short);
@@ -327,6 +353,28 @@ static inlay_result read_layer_types(const inl_hf_config *c, const json_t *types
     return INLAY_OK;
 }
 
+// Whether each layer has RoPE: a list says so, or all have but the last of each so many.
+static inlay_result read_ropes(const inl_hf_config *c, bool *ropes)
+{
+    static const char key[] = "no_rope_layers";
+    uint32_t period = 0;
+    json_t *list = NULL;
+    if (c->arch->traits & INL_HF_NOPE) {
+        INL_TRY(inl_settings_array(&c->file, c->text, key, &list));
+        INL_TRY(read_size(c, "no_rope_layer_interval", 4, UINT32_MAX, &period));
+    }
+    if (list && json_array_size(list) < c->layers)
+        return inl_settings_bad(&c->file, key, "does not name every layer");
+    for (uint32_t i = 0; i < c->layers; i++) {
+        const json_t *flag = json_array_get(list, i);
+        if (list && !json_is_integer(flag) && !json_is_boolean(flag))
+            return inl_settings_bad(&c->file, key, "is not a list of 0 and 1");
+        ropes[i] = list ? json_is_true(flag) || json_integer_value(flag) != 0
+                        : period == 0 || (i + 1) % period != 0;
+    }
+    return INLAY_OK;
+}
+
 // Which layers are local where the file has no layer_types.
 static inlay_result guess_layer_types(const inl_hf_config *c, bool *local)
 {
@@ -337,12 +385,14 @@ static inlay_result guess_layer_types(const inl_hf_config *c, bool *local)
     if (c->arch->traits & INL_HF_TWO_ROPES)
         INL_TRY(read_size(c, key, period, MOST_LAYERS, &period));
     INL_TRY(inl_settings_u32(&c->file, c->text, "max_window_layers", 28, &first));
+    INL_TRY(read_ropes(c, local));
     for (uint32_t i = 0; i < c->layers; i++) {
-        local[i] = true;
-        if (c->arch->traits & INL_HF_SANDWICH)
+        if (!(c->arch->traits & INL_HF_LAYER_TYPES))
+            local[i] = true;
+        else if (c->arch->traits & INL_HF_SANDWICH)
             local[i] = (i + 1) % period != 0;
-        else if (c->arch->traits & INL_HF_WINDOW_SWITCH && !(c->arch->traits & INL_HF_EXPERTS))
-            local[i] = i >= first;
+        else
+            local[i] = c->arch->traits & INL_HF_NOPE ? !local[i] : i >= first;
     }
     return INLAY_OK;
 }
@@ -372,6 +422,8 @@ static inlay_result put_window(const inl_hf_config *c, inl_gguf_view *v)
         return inl_hf_put_u32(c, v, "attention.sliding_window", 0);
     json_t *types;
     INL_TRY(inl_settings_array(&c->file, c->text, "layer_types", &types));
+    if (!(c->arch->traits & INL_HF_LAYER_TYPES))
+        types = NULL; // the class does not read them
     bool *local = inl_alloc(&c->file.env, c->layers, sizeof(*local));
     if (!local)
         return INLAY_ERROR_OUT_OF_MEMORY;
@@ -389,27 +441,20 @@ static inlay_result put_window(const inl_hf_config *c, inl_gguf_view *v)
 
 // ---- layers without RoPE
 
-// As many as a period says, or a list of layers that have it, which must have a period.
-static inlay_result put_nope(const inl_hf_config *c, inl_gguf_view *v)
+static inlay_result put_ropes(const inl_hf_config *c, inl_gguf_view *v)
 {
-    uint32_t period;
-    json_t *list;
+    char name[KEY_ROOM];
     if (!(c->arch->traits & INL_HF_NOPE))
         return INLAY_OK;
-    INL_TRY(inl_settings_array(&c->file, c->text, "no_rope_layers", &list));
-    INL_TRY(inl_settings_u32(&c->file, c->text, "no_rope_layer_interval", 4, &period));
-    if (list && json_array_size(list) < c->layers)
-        return inl_settings_bad(&c->file, "no_rope_layers", "does not name every layer");
-    if (list)
-        for (period = 1; period <= c->layers; period++)
-            if (json_integer_value(json_array_get(list, period - 1)) == 0)
-                break;
-    for (uint32_t i = 0; list && i < c->layers; i++) {
-        bool has = json_integer_value(json_array_get(list, i)) != 0;
-        if (has == ((i + 1) % period == 0))
-            return inl_settings_refuse(&c->file, "no_rope_layers", list);
-    }
-    return inl_hf_put_u32(c, v, "rope.nope_period", period);
+    bool *ropes = inl_alloc(&c->file.env, c->layers, sizeof(*ropes));
+    if (!ropes)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    full_key(c, "rope.layers", name);
+    inlay_result result = read_ropes(c, ropes);
+    if (result == INLAY_OK)
+        result = inl_gguf_view_array(v, name, INL_GGUF_BOOL, ropes, c->layers);
+    inl_free(&c->file.env, ropes);
+    return result;
 }
 
 inlay_result inl_hf_config_write(inl_hf_config *c, inl_gguf_view *v)
@@ -420,6 +465,6 @@ inlay_result inl_hf_config_write(inl_hf_config *c, inl_gguf_view *v)
     INL_TRY(put_experts(c, v));
     INL_TRY(put_caps(c, v));
     INL_TRY(put_window(c, v));
-    INL_TRY(put_nope(c, v));
+    INL_TRY(put_ropes(c, v));
     return inl_hf_rope_write(c, v);
 }

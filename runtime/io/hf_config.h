@@ -19,6 +19,7 @@ enum {
     INL_HF_NOPE = 1 << 7,         // layers without RoPE
     INL_HF_TWO_ROPES = 1 << 8,    // local layers have their own
     INL_HF_QUERY_SCALE = 1 << 9,  // attention's scale is an option
+    INL_HF_LAYER_TYPES = 1 << 10, // say which layers have the window; else all have
 };
 
 typedef struct inl_hf_architecture {
@@ -39,6 +40,7 @@ typedef struct inl_hf_config {
     const inl_hf_architecture *arch;
     uint32_t hidden, ffn, layers, heads, kv_heads, head_dim, vocab, context;
     uint32_t experts, experts_used, expert_ffn;
+    bool *dense; // [layers], or NULL: experts are in all layers or in none
     uint32_t rope_dim;
     bool tied, tied_by_default;
     bool quantized; // by bitsandbytes, 4 bits
@@ -48,6 +50,8 @@ typedef struct inl_hf_config {
 
 inlay_result inl_hf_config_open(const inl_env *env, const char *path, inl_hf_config *out);
 void inl_hf_config_close(inl_hf_config *config);
+// Those of the architecture that layer `layer` has.
+uint32_t inl_hf_layer_traits(const inl_hf_config *config, uint32_t layer);
 // `general.*` but the name, and the architecture's own keys.
 inlay_result inl_hf_config_write(inl_hf_config *config, inl_gguf_view *view);
 // hf_rope.c: RoPE's keys, and the divisors into the config.

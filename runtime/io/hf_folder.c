@@ -241,14 +241,15 @@ static inlay_result check_complete(const opening *o)
     for (uint32_t layer = 0; layer < o->config.layers; layer++) {
         bool needed;
         const char *module;
-        for (int i = 0; (module = inl_hf_module(&o->config, i, &needed)); i++) {
+        for (int i = 0; (module = inl_hf_module(&o->config, layer, i, &needed)); i++) {
             char name[INL_HF_NAME_ROOM];
             if (!needed || o->seen[layer] >> i & 1)
                 continue;
             snprintf(name, sizeof(name), "model.layers.%u.%s.weight", layer, module);
             return missing(o, name);
         }
-        if (o->matrices[layer] != 3 * o->config.experts)
+        bool experts = inl_hf_layer_traits(&o->config, layer) & INL_HF_EXPERTS;
+        if (o->matrices[layer] != (experts ? 3 * o->config.experts : 0))
             return inl_fail(&o->folder->env, INLAY_ERROR_BAD_FILE,
                             "%s: model.layers.%u.mlp.experts has %u matrices, not three for each "
                             "of %u experts",

@@ -32,16 +32,22 @@ static const module modules[] = {
 static const char *const expert_parts[][2] = {
     {"gate_proj", "ffn_gate_exps"}, {"up_proj", "ffn_up_exps"}, {"down_proj", "ffn_down_exps"}};
 
-static bool has(const inl_hf_config *c, const module *m)
+static bool has(const inl_hf_config *c, uint32_t layer, const module *m)
 {
-    return (c->arch->traits & m->with) == m->with && (c->arch->traits & m->without) == 0;
+    uint32_t traits = inl_hf_layer_traits(c, layer);
+    return (traits & m->with) == m->with && (traits & m->without) == 0;
 }
 
-const char *inl_hf_module(const inl_hf_config *config, int index, bool *needed)
+static bool has_experts(const inl_hf_config *c, uint32_t layer)
+{
+    return inl_hf_layer_traits(c, layer) & INL_HF_EXPERTS;
+}
+
+const char *inl_hf_module(const inl_hf_config *config, uint32_t layer, int index, bool *needed)
 {
     if (index >= (int)INL_COUNT(modules))
         return NULL;
-    *needed = has(config, &modules[index]);
+    *needed = has(config, layer, &modules[index]);
     return modules[index].hf;
 }
 
@@ -113,7 +119,7 @@ static inl_hf_fate translate_expert(const inl_hf_config *c, const char *rest, in
 {
     uint32_t expert;
     const char *part = take_number(rest, &expert);
-    if (!part || expert >= c->experts)
+    if (!part || expert >= c->experts || !has_experts(c, out->layer))
         return INL_HF_UNKNOWN;
     for (size_t i = 0; i < INL_COUNT(expert_parts); i++) {
         const char *tail = after(part, expert_parts[i][0]);
@@ -138,7 +144,7 @@ static inl_hf_fate translate_layer(const inl_hf_config *c, const char *name, inl
         return translate_expert(c, expert, out);
     for (int i = 0; i < (int)INL_COUNT(modules); i++) {
         const char *tail = after(rest, modules[i].hf);
-        if (!tail || !has(c, &modules[i]) ||
+        if (!tail || !has(c, out->layer, &modules[i]) ||
             (strcmp(tail, ".weight") != 0 && strcmp(tail, ".bias") != 0))
             continue;
         snprintf(out->gguf, sizeof(out->gguf), "blk.%u.%s%s", out->layer, modules[i].gguf, tail);
@@ -155,7 +161,7 @@ bool inl_hf_is_fused(const inl_hf_config *c, const char *full, uint32_t *layer, 
     const char *rest = after(inl_hf_language_name(full, room), INL_HF_LANGUAGE "layers.");
     rest = rest ? take_number(rest, layer) : NULL;
     const char *part = rest ? after(rest, "mlp.experts.") : NULL;
-    if (!part || *layer >= c->layers || c->experts == 0)
+    if (!part || *layer >= c->layers || !has_experts(c, *layer))
         return false;
     *gate_up = strcmp(part, "gate_up_proj") == 0;
     return *gate_up || strcmp(part, "down_proj") == 0;

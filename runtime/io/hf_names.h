@@ -36,7 +36,7 @@ const char *inl_hf_model_name(const char *name, bool multimodal, char out[INL_HF
 bool inl_hf_is_vision(const char *name);
 inl_hf_fate inl_hf_translate(const inl_hf_config *config, const char *name, inl_hf_name *out);
 // "self_attn.q_proj": the modules of a layer that have a tensor of their own; NULL past the last.
-// *needed: this architecture's layers must have its weight.
-const char *inl_hf_module(const inl_hf_config *config, int module, bool *needed);
+// *needed: layer `layer` must have its weight.
+const char *inl_hf_module(const inl_hf_config *config, uint32_t layer, int module, bool *needed);
 
 #endif

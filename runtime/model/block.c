@@ -284,7 +284,7 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
                   &b->attended, &b->rstd_attended);
 
     b->xn2 = normed(net, &l->norm[INL_NORM_FFN], b->x2, INL_BUF_NONE, &b->rstd2);
-    if (c->experts > 0)
+    if (inl_config_has_experts(c, layer))
         return experts_forward(net, layer, b);
     inl_tensor h = b->h[INL_GROUP_GATE_UP] = group_down(net, layer, INL_GROUP_GATE_UP, b->xn2);
     b->gate = linear(net, layer, INL_GROUP_GATE_UP, INL_ROLE_GATE, b->xn2, h, INL_BUF_NONE, b);
@@ -311,7 +311,7 @@ static void group_backward(const inl_network *net, uint32_t layer, inl_group g, 
         grad = inl_plan_tensor(net->plan, net->tokens, ranks);
     for (uint32_t i = 0; i < inl_groups[g].count; i++) {
         inl_role role = inl_groups[g].first + i;
-        if (!inl_config_has_role(&net->weights->model->config, role))
+        if (!inl_config_has_role(&net->weights->model->config, layer, role))
             continue;
         inl_tail tail = tail_of(net, layer, g, role, b->h[g]);
         inl_tensor du = dy[i];
@@ -396,7 +396,7 @@ static inl_tensor feed_forward_backward(const inl_network *net, uint32_t layer, 
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
     const inl_arch *arch = &net->weights->model->config.arch;
-    if (arch->experts)
+    if (inl_config_has_experts(&net->weights->model->config, layer))
         return norm_backward(net, &l->norm[INL_NORM_FFN], b->x2, b->rstd2,
                              experts_backward(net, layer, b, dy), dy.buf);
     inl_tensor dfed = dy, dact = like(net, b->act), halves[2] = {like(net, b->gate)};

@@ -36,18 +36,18 @@ static const role_names expert_roles[INL_ROLE_COUNT] = {
     [INL_ROLE_DOWN] = {"ffn_down_exps", "down_proj"},
 };
 
-static role_names names_of(const inl_config *c, inl_role role)
+static role_names names_of(const inl_config *c, uint32_t layer, inl_role role)
 {
-    if (inl_config_experts(c, role) > 0)
+    if (inl_config_experts(c, layer, role) > 0)
         return expert_roles[role];
     if (role == INL_ROLE_Q && c->arch.fused_qkv)
         return fused_qkv;
     return role == INL_ROLE_GATE && c->arch.fused_gate_up ? fused_gate_up : roles[role];
 }
 
-const char *inl_role_gguf_name(const inl_config *config, inl_role role)
+const char *inl_role_gguf_name(const inl_config *config, uint32_t layer, inl_role role)
 {
-    return names_of(config, role).gguf;
+    return names_of(config, layer, role).gguf;
 }
 
 const char *inl_norm_gguf_name(inl_norm_role role)
@@ -112,14 +112,27 @@ static inlay_result check_router(const inl_metadata *m, const inl_config *c)
     return INLAY_OK;
 }
 
+// A layer is dense where it has that part's matrix and no router.
+static void find_dense(const inl_metadata *m, inl_config *c)
+{
+    for (uint32_t i = 0; i < c->layers; i++) {
+        char gate[64], router[64];
+        snprintf(gate, sizeof(gate), "blk.%u.%s.weight", i, roles[INL_ROLE_GATE].gguf);
+        snprintf(router, sizeof(router), "blk.%u.%s.weight", i, roles[INL_ROLE_ROUTER].gguf);
+        if (inl_gguf_find_tensor(m->gguf, gate) && !inl_gguf_find_tensor(m->gguf, router))
+            c->kinds[i] |= INL_LAYER_DENSE;
+    }
+}
+
 // llama.cpp always normalizes these architectures' weights; a file may say otherwise.
 static inlay_result read_experts(const inl_metadata *m, inl_config *c)
 {
     INL_TRY(inl_metadata_u32(m, "expert_count", 1, &c->experts));
     INL_TRY(inl_metadata_u32(m, "expert_used_count", 1, &c->experts_used));
     INL_TRY(inl_metadata_u32_or(m, "expert_feed_forward_length", 1,
-                                INL_MAX(1, c->ffn_dim / c->experts_used), &c->ffn_dim));
+                                INL_MAX(1, c->ffn_dim / c->experts_used), &c->expert_dim));
     INL_TRY(inl_metadata_bool_or(m, "expert_weights_norm", true, &c->normalized_experts));
+    find_dense(m, c);
     return check_router(m, c);
 }
 
@@ -141,32 +154,12 @@ static inlay_result read_shapes(const inl_metadata *m, inl_config *c)
     if (c->layers > MOST_LAYERS)
         return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %u layers is not believable",
                         inl_gguf_path(m->gguf), c->layers);
+    c->kinds = inl_alloc(m->env, c->layers, sizeof(*c->kinds));
+    if (!c->kinds)
+        return INLAY_ERROR_OUT_OF_MEMORY;
     if (c->arch.experts)
         INL_TRY(read_experts(m, c));
     return check_heads(m, c);
-}
-
-// A pattern is a period, as the architecture's, or for each layer whether it has the window.
-static inlay_result read_pattern(const inl_metadata *m, inl_config *c)
-{
-    char name[128];
-    inl_gguf_kind kind;
-    uint64_t count;
-    snprintf(name, sizeof(name), "%s.attention.sliding_window_pattern", m->architecture);
-    if (!inl_gguf_get_array(m->gguf, name, &kind, &count))
-        return inl_metadata_u32_or(m, "attention.sliding_window_pattern", 1, c->arch.window_period,
-                                   &c->arch.window_period);
-    c->windowed = inl_alloc(m->env, c->layers, sizeof(*c->windowed));
-    int32_t *values = inl_alloc(m->env, c->layers, sizeof(*values));
-    bool memory = c->windowed && values;
-    bool ok = memory && count == c->layers && inl_gguf_read_i32s(m->gguf, name, values, count);
-    for (uint32_t i = 0; ok && i < c->layers; i++)
-        c->windowed[i] = values[i] != 0;
-    inl_free(m->env, values);
-    if (ok || !memory)
-        return memory ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
-    return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %s has not one flag for each of %u layers",
-                    inl_gguf_path(m->gguf), name, c->layers);
 }
 
 static inlay_result read_attention(const inl_metadata *m, inl_config *c)
@@ -180,10 +173,13 @@ static inlay_result read_attention(const inl_metadata *m, inl_config *c)
                                 &c->attention_softcap));
     INL_TRY(inl_metadata_f32_or(m, "rope.freq_base_swa", c->arch.window_rope_base,
                                 &c->arch.window_rope_base));
-    INL_TRY(inl_metadata_u32_or(m, "rope.nope_period", 0, c->arch.nope_period, // of folders alone
-                                &c->arch.nope_period));
+    INL_TRY(inl_metadata_flags(m, "rope.layers", c->arch.nope_period, c->layers, // of folders alone
+                               INL_LAYER_NOPE, c->kinds));
     INL_TRY(inl_metadata_u32_or(m, "attention.sliding_window", 0, c->arch.window, &c->window));
-    return c->window ? read_pattern(m, c) : INLAY_OK;
+    if (c->window == 0)
+        return INLAY_OK;
+    return inl_metadata_flags(m, "attention.sliding_window_pattern", c->arch.window_period,
+                              c->layers, INL_LAYER_FULL, c->kinds);
 }
 
 static inlay_result refuse_adapter(const inl_env *env, const inl_gguf *gguf)
@@ -216,6 +212,28 @@ static inlay_result read_architecture(const inl_env *env, const inl_gguf *gguf, 
                     c->architecture, names);
 }
 
+// In a layer, of the roles before `end`.
+static uint32_t modules_before(const inl_config *c, uint32_t layer, inl_role end)
+{
+    uint32_t count = 0;
+    for (inl_role role = 0; role < end; role++)
+        if (inl_config_has_role(c, layer, role))
+            count += INL_MAX(1, inl_config_experts(c, layer, role));
+    return count;
+}
+
+// Where each layer's modules begin, where they are not everywhere as many.
+static inlay_result count_modules(const inl_env *env, inl_config *c)
+{
+    uint32_t *firsts = inl_alloc(env, c->layers + 1, sizeof(*firsts));
+    if (!firsts)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < c->layers; i++)
+        firsts[i + 1] = firsts[i] + modules_before(c, i, INL_ROLE_COUNT);
+    c->first_modules = firsts;
+    return INLAY_OK;
+}
+
 static inlay_result read_all(const inl_env *env, const inl_gguf *gguf, inl_config *c)
 {
     INL_TRY(refuse_adapter(env, gguf));
@@ -228,6 +246,7 @@ static inlay_result read_all(const inl_env *env, const inl_gguf *gguf, inl_confi
     c->embedding_scale = c->arch.scaled_embedding ? sqrtf((float)c->dim) : 1.0f;
     INL_TRY(read_vocab(&m, c));
     INL_TRY(read_attention(&m, c));
+    INL_TRY(count_modules(env, c));
     c->rope_halves = !c->arch.interleaved_rope || inl_gguf_is_folder(gguf);
     c->multimodal = inl_gguf_is_multimodal(gguf);
     return inl_rope_config_read(env, gguf, c->architecture, c->head_dim, &c->rope);
@@ -245,31 +264,46 @@ inlay_result inl_config_read(const inl_env *env, const inl_gguf *gguf, inl_confi
 void inl_config_free(const inl_env *env, inl_config *config)
 {
     inl_rope_config_free(env, &config->rope);
-    inl_free(env, config->windowed);
-    config->windowed = NULL;
+    inl_free(env, config->kinds);
+    inl_free(env, config->first_modules);
+    config->kinds = NULL;
+    config->first_modules = NULL;
 }
 
 // ---- what a layer has
 
-bool inl_config_has_role(const inl_config *c, inl_role role)
+static bool is_kind(const inl_config *c, uint32_t layer, uint8_t kind)
+{
+    return c->kinds && c->kinds[layer] & kind;
+}
+
+bool inl_config_has_experts(const inl_config *c, uint32_t layer)
+{
+    return c->experts > 0 && !is_kind(c, layer, INL_LAYER_DENSE);
+}
+
+bool inl_config_has_role(const inl_config *c, uint32_t layer, inl_role role)
 {
     if (role == INL_ROLE_K || role == INL_ROLE_V)
         return !c->arch.fused_qkv;
     if (role == INL_ROLE_ROUTER)
-        return c->experts > 0;
+        return inl_config_has_experts(c, layer);
     return role != INL_ROLE_UP || !c->arch.fused_gate_up;
 }
 
-uint32_t inl_config_experts(const inl_config *c, inl_role role)
+uint32_t inl_config_experts(const inl_config *c, uint32_t layer, inl_role role)
 {
-    return role >= INL_ROLE_GATE && role <= INL_ROLE_DOWN ? c->experts : 0;
+    bool of_each = role >= INL_ROLE_GATE && role <= INL_ROLE_DOWN;
+    return of_each && inl_config_has_experts(c, layer) ? c->experts : 0;
 }
 
-void inl_config_shape(const inl_config *c, inl_role role, uint32_t *out, uint32_t *in)
+void inl_config_shape(const inl_config *c, uint32_t layer, inl_role role, uint32_t *out,
+                      uint32_t *in)
 {
     uint32_t q = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim;
+    uint32_t ffn = inl_config_has_experts(c, layer) ? c->expert_dim : c->ffn_dim;
     *out = *in = 0;
-    if (!inl_config_has_role(c, role))
+    if (!inl_config_has_role(c, layer, role))
         return;
     switch (role) {
     case INL_ROLE_Q: *out = c->arch.fused_qkv ? q + 2 * kv : q, *in = c->dim; break;
@@ -277,9 +311,9 @@ void inl_config_shape(const inl_config *c, inl_role role, uint32_t *out, uint32_
     case INL_ROLE_V: *out = kv, *in = c->dim; break;
     case INL_ROLE_O: *out = c->dim, *in = q; break;
     case INL_ROLE_GATE:
-    case INL_ROLE_UP: *out = c->ffn_dim << c->arch.fused_gate_up, *in = c->dim; break;
+    case INL_ROLE_UP: *out = ffn << c->arch.fused_gate_up, *in = c->dim; break;
     case INL_ROLE_ROUTER: *out = c->experts, *in = c->dim; break;
-    default: *out = c->dim, *in = c->ffn_dim; break;
+    default: *out = c->dim, *in = ffn; break;
     }
 }
 
@@ -301,11 +335,7 @@ uint32_t inl_config_norm(const inl_config *c, inl_norm_role role)
 
 static bool is_windowed(const inl_config *c, uint32_t layer)
 {
-    if (c->window == 0)
-        return false;
-    if (c->windowed)
-        return c->windowed[layer];
-    return c->arch.window_period == 0 || (layer + 1) % c->arch.window_period != 0;
+    return c->window > 0 && !is_kind(c, layer, INL_LAYER_FULL);
 }
 
 uint32_t inl_config_window(const inl_config *c, uint32_t layer)
@@ -315,7 +345,7 @@ uint32_t inl_config_window(const inl_config *c, uint32_t layer)
 
 inl_rope_kind inl_config_rope(const inl_config *c, uint32_t layer)
 {
-    if (c->arch.nope_period != 0 && (layer + 1) % c->arch.nope_period == 0)
+    if (is_kind(c, layer, INL_LAYER_NOPE))
         return INL_ROPE_NONE;
     return c->arch.window_rope_base > 0.0f && is_windowed(c, layer) ? INL_ROPE_LOCAL
                                                                     : INL_ROPE_GLOBAL;
@@ -334,26 +364,42 @@ inl_rope_config inl_config_rope_of(const inl_config *c, inl_rope_kind kind)
 
 // ---- modules
 
-// In a layer, of the roles before `end`.
-static uint32_t modules_before(const inl_config *c, inl_role end)
+static uint32_t first_module(const inl_config *c, uint32_t layer)
 {
-    uint32_t count = 0;
-    for (inl_role role = 0; role < end; role++)
-        if (inl_config_has_role(c, role))
-            count += INL_MAX(1, inl_config_experts(c, role));
-    return count;
+    return c->first_modules ? c->first_modules[layer]
+                            : layer * modules_before(c, 0, INL_ROLE_COUNT);
 }
 
 uint32_t inl_config_module(const inl_config *c, uint32_t layer, inl_role role)
 {
-    if (!inl_config_has_role(c, role))
+    if (!inl_config_has_role(c, layer, role))
         return UINT32_MAX;
-    return layer * modules_before(c, INL_ROLE_COUNT) + modules_before(c, role);
+    return first_module(c, layer) + modules_before(c, layer, role);
 }
 
 uint32_t inl_config_module_count(const inl_config *c)
 {
-    return c->layers * modules_before(c, INL_ROLE_COUNT) + 1;
+    return first_module(c, c->layers) + 1;
+}
+
+bool inl_config_find_module(const inl_config *c, uint32_t module, uint32_t *layer, inl_role *role)
+{
+    uint32_t low = 0, high = c->layers;
+    if (module >= first_module(c, c->layers))
+        return false;
+    while (low + 1 < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (first_module(c, middle) <= module)
+            low = middle;
+        else
+            high = middle;
+    }
+    *layer = low;
+    *role = INL_ROLE_COUNT - 1;
+    while (*role > 0 && (!inl_config_has_role(c, low, *role) ||
+                         inl_config_module(c, low, *role) > module))
+        --*role;
+    return true;
 }
 
 static uint32_t interleaved_heads(const inl_config *c, inl_role role)
@@ -366,13 +412,13 @@ static uint32_t interleaved_heads(const inl_config *c, inl_role role)
 static bool name_module(const inl_env *env, const inl_config *c, uint32_t layer, inl_role role,
                         uint32_t expert, inl_module *m)
 {
-    role_names names = names_of(c, role);
+    role_names names = names_of(c, layer, role);
     *m = (inl_module){.permuted_heads = c->rope_halves ? 0 : interleaved_heads(c, role),
                       .folder_heads = c->rope_halves ? interleaved_heads(c, role) : 0,
                       .expert = expert,
-                      .experts = inl_config_experts(c, role),
+                      .experts = inl_config_experts(c, layer, role),
                       .only_by_name = role == INL_ROLE_ROUTER};
-    inl_config_shape(c, role, &m->out, &m->in);
+    inl_config_shape(c, layer, role, &m->out, &m->in);
     const char *model = c->multimodal ? INL_HF_NESTED : INL_HF_LANGUAGE;
     m->path = m->experts ? inl_sprintf(env, "%slayers.%u.mlp.experts.%u.%s", model, layer, expert,
                                        names.module)
@@ -385,10 +431,10 @@ static bool name_layer(const inl_env *env, const inl_config *c, uint32_t layer, 
 {
     bool ok = true;
     for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
-        if (!inl_config_has_role(c, role))
+        if (!inl_config_has_role(c, layer, role))
             continue;
         inl_module *first = items + inl_config_module(c, layer, role);
-        for (uint32_t e = 0; e < INL_MAX(1, inl_config_experts(c, role)); e++)
+        for (uint32_t e = 0; e < INL_MAX(1, inl_config_experts(c, layer, role)); e++)
             ok &= name_module(env, c, layer, role, e, &first[e]);
     }
     return ok;

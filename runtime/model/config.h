@@ -11,21 +11,29 @@
 typedef struct inl_config {
     char architecture[32];
     inl_arch arch;
-    // ffn_dim: of an expert, where there are some.
     uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab, context_length;
     uint32_t experts, experts_used; // of a layer, and by a token; 0: none
+    uint32_t expert_dim;            // an expert's ffn_dim
     bool normalized_experts;        // the weights of a token's experts sum to 1
     float norm_eps;
     float attention_scale; // of scores
     float attention_softcap, final_softcap; // 0: none
     float embedding_scale;
     uint32_t window;  // keys a query sees in layers with a sliding window, with itself; 0: none
-    bool *windowed;   // [layers] or NULL: what the window's period says
     bool rope_halves; // how pairs lie in this file's q and k (inl_rope)
     bool multimodal;  // how the base's modules are named (inl_module_list)
     inl_rope_config rope;
     bool tied_head;
+    uint8_t *kinds;          // [layers] of INL_LAYER_*, or NULL: all 0
+    uint32_t *first_modules; // [layers + 1], or NULL: all layers have as many
 } inl_config;
+
+// What a layer does otherwise than the architecture's others.
+enum {
+    INL_LAYER_FULL = 1 << 0,  // a query sees all keys though others have a window
+    INL_LAYER_NOPE = 1 << 1,  // q and k do not turn
+    INL_LAYER_DENSE = 1 << 2, // one feed-forward part though others have experts
+};
 
 // The linear layers of a block, in the order adapters lie: those that share an input side by side.
 // One that is fused stands at its first: Q is then q, k and v, GATE is gate and up, and K, V and UP
@@ -56,16 +64,18 @@ typedef enum inl_norm_role {
 inlay_result inl_config_read(const inl_env *env, const inl_gguf *gguf, inl_config *out);
 void inl_config_free(const inl_env *env, inl_config *config);
 
-bool inl_config_has_role(const inl_config *config, inl_role role);
+bool inl_config_has_experts(const inl_config *config, uint32_t layer);
+bool inl_config_has_role(const inl_config *config, uint32_t layer, inl_role role);
 // Matrices of a role in a layer, one for each expert; 0: the role is one matrix.
-uint32_t inl_config_experts(const inl_config *config, inl_role role);
+uint32_t inl_config_experts(const inl_config *config, uint32_t layer, inl_role role);
 // [out, in] of a role's matrix, or of one of them; 0 where it is absent.
-void inl_config_shape(const inl_config *config, inl_role role, uint32_t *out, uint32_t *in);
+void inl_config_shape(const inl_config *config, uint32_t layer, inl_role role, uint32_t *out,
+                      uint32_t *in);
 bool inl_config_needs_bias(const inl_config *config, inl_role role);
 // Elements of a norm's weight; 0: the architecture has no such norm.
 uint32_t inl_config_norm(const inl_config *config, inl_norm_role role);
 // "attn_q", "attn_q_norm", ...
-const char *inl_role_gguf_name(const inl_config *config, inl_role role);
+const char *inl_role_gguf_name(const inl_config *config, uint32_t layer, inl_role role);
 const char *inl_norm_gguf_name(inl_norm_role role);
 
 // Keys a query sees in this layer; UINT32_MAX: all.
@@ -91,6 +101,9 @@ typedef struct inl_modules {
 // Where a layer's role, or its first expert's, is in the list; UINT32_MAX: it is absent.
 uint32_t inl_config_module(const inl_config *config, uint32_t layer, inl_role role);
 uint32_t inl_config_module_count(const inl_config *config);
+// The layer and role of a module in the list, of any of its experts; false: it is the head.
+bool inl_config_find_module(const inl_config *config, uint32_t module, uint32_t *layer,
+                            inl_role *role);
 inlay_result inl_modules_create(const inl_env *env, const inl_config *config, inl_modules *out);
 void inl_modules_free(const inl_env *env, inl_modules *modules);
 

@@ -78,6 +78,37 @@ inlay_result inl_metadata_bool_or(const inl_metadata *m, const char *key, bool f
                     name);
 }
 
+static inlay_result read_flags(const inl_metadata *m, const char *name, uint64_t count,
+                               uint32_t layers, uint8_t bit, uint8_t *masks)
+{
+    int32_t *flags = inl_alloc(m->env, layers, sizeof(*flags));
+    if (!flags)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    bool ok = count == layers && inl_gguf_read_i32s(m->gguf, name, flags, count);
+    for (uint32_t i = 0; ok && i < layers; i++)
+        masks[i] |= flags[i] ? 0 : bit;
+    inl_free(m->env, flags);
+    if (ok)
+        return INLAY_OK;
+    return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %s has not one flag for each of %u layers",
+                    inl_gguf_path(m->gguf), name, layers);
+}
+
+inlay_result inl_metadata_flags(const inl_metadata *m, const char *key, uint32_t period,
+                                uint32_t layers, uint8_t bit, uint8_t *masks)
+{
+    char name[KEY_SIZE];
+    inl_gguf_kind kind;
+    uint64_t count;
+    full_key(m, key, name);
+    if (inl_gguf_get_array(m->gguf, name, &kind, &count))
+        return read_flags(m, name, count, layers, bit, masks);
+    INL_TRY(inl_metadata_u32_or(m, key, 1, period, &period));
+    for (uint32_t i = 0; period > 0 && i < layers; i++)
+        masks[i] |= (i + 1) % period == 0 ? bit : 0;
+    return INLAY_OK;
+}
+
 inlay_result inl_metadata_f32_or(const inl_metadata *m, const char *key, float fallback, float *out)
 {
     char name[KEY_SIZE];

@@ -23,6 +23,10 @@ inlay_result inl_metadata_u32_or(const inl_metadata *m, const char *key, uint32_
 inlay_result inl_metadata_f32_or(const inl_metadata *m, const char *key, float fallback,
                                  float *out);
 inlay_result inl_metadata_bool_or(const inl_metadata *m, const char *key, bool fallback, bool *out);
+// A flag for each layer: the file's array of them, or, of so many layers as the key or else
+// `period` says, all but the last; 0: all. `bit` is set in masks[layer] where the flag is not.
+inlay_result inl_metadata_flags(const inl_metadata *m, const char *key, uint32_t period,
+                                uint32_t layers, uint8_t bit, uint8_t *masks);
 bool inl_metadata_has(const inl_metadata *m, const char *key);
 // A copy of a tensor of `count` numbers of type F32, or *out NULL where the file has none.
 inlay_result inl_metadata_vector(const inl_metadata *m, const char *tensor, uint32_t count,

@@ -159,10 +159,10 @@ static inlay_result find_linear(inl_model *m, uint32_t layer, inl_role role)
 {
     const inl_config *c = &m->config;
     inl_layer_sources *l = &m->layers[layer];
-    const char *base = inl_role_gguf_name(c, role);
+    const char *base = inl_role_gguf_name(c, layer, role);
     char name[64];
-    uint32_t rows, cols, experts = inl_config_experts(c, role);
-    inl_config_shape(c, role, &rows, &cols);
+    uint32_t rows, cols, experts = inl_config_experts(c, layer, role);
+    inl_config_shape(c, layer, role, &rows, &cols);
     snprintf(name, sizeof(name), "blk.%u.%s", layer, base);
     if (experts > 0) {
         INL_TRY(find_experts(m, name, rows, cols, experts, &l->linear[role]));
@@ -188,7 +188,7 @@ static inlay_result find_layer(inl_model *m, uint32_t layer)
             INL_TRY(find_source(m, name, 0, elements, false, &m->layers[layer].norm[norm]));
     }
     for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
-        if (inl_config_has_role(c, role))
+        if (inl_config_has_role(c, layer, role))
             INL_TRY(find_linear(m, layer, role));
     return INLAY_OK;
 }

@@ -158,7 +158,7 @@ void inl_network_emit(const inl_network *net, const inl_walk *walk)
     inl_op_embed(net->plan, &net->in, &net->weights->embedding, c->embedding_scale, x);
     for (uint32_t i = 0; i < c->layers; i++)
         x = inl_block_forward(net, i, x, &blocks[i]);
-    uint32_t lowest = walk->backward ? inl_slots_first_layer(net->slots) : c->layers;
+    uint32_t lowest = walk->backward ? net->slots->first_layer : c->layers;
     inl_tensor dx = emit_head(net, walk, x, lowest < c->layers);
     if (walk->backward)
         emit_backward(net, walk, blocks, dx, lowest);

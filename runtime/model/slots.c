@@ -22,10 +22,10 @@ static void place_group(inl_slots *slots, const inl_config *config, uint32_t lay
     inl_role first = inl_groups[group].first;
     uint32_t count = 0;
     for (uint32_t i = 0; i < inl_groups[group].count; i++) {
-        if (inl_config_experts(config, first + i) > 0)
+        if (inl_config_experts(config, layer, first + i) > 0)
             place(slots, inl_config_module(config, layer, first + i), 1);
         else
-            count += inl_config_has_role(config, first + i);
+            count += inl_config_has_role(config, layer, first + i);
     }
     if (count > 0)
         place(slots, inl_config_module(config, layer, first), count);
@@ -38,7 +38,7 @@ static void find_firsts(inl_slots *slots, const inl_config *config)
     for (uint32_t layer = 0; layer < config->layers; layer++)
         for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
             uint32_t first = inl_config_module(config, layer, role);
-            for (uint32_t e = 1; e < inl_config_experts(config, role); e++)
+            for (uint32_t e = 1; e < inl_config_experts(config, layer, role); e++)
                 slots->first_of_module[first + e] = first;
         }
 }
@@ -76,13 +76,14 @@ static inlay_result add_pair(inl_slots *slots, const inl_env *env, const inl_lor
 static inlay_result add_pairs(inl_slots *slots, const inl_env *env, const inl_config *config)
 {
     const inl_lora *lora = slots->lora;
-    uint32_t of_layer = (slots->module_count - 1) / config->layers;
-    uint32_t experts_from = inl_config_module(config, 0, INL_ROLE_GATE);
     for (uint32_t i = 0; lora && i < lora->pair_count; i++) {
-        uint32_t module = lora->pairs[i].module, within = module % of_layer;
-        bool expert = module + 1 < slots->module_count && within >= experts_from &&
-                      within < experts_from + 3 * config->experts;
-        INL_TRY(add_pair(slots, env, &lora->pairs[i], expert ? config->experts : 0));
+        uint32_t layer, experts = 0;
+        inl_role role;
+        if (inl_config_find_module(config, lora->pairs[i].module, &layer, &role)) {
+            experts = inl_config_experts(config, layer, role);
+            slots->first_layer = INL_MIN(slots->first_layer, layer);
+        }
+        INL_TRY(add_pair(slots, env, &lora->pairs[i], experts));
     }
     return INLAY_OK;
 }
@@ -91,7 +92,7 @@ inlay_result inl_slots_create(const inl_env *env, const inl_config *config, cons
                               inl_slots *out)
 {
     uint32_t count = inl_config_module_count(config);
-    *out = (inl_slots){.lora = lora, .layers = config->layers, .module_count = count};
+    *out = (inl_slots){.lora = lora, .first_layer = config->layers, .module_count = count};
     out->of_module = inl_alloc(env, count, sizeof(*out->of_module));
     out->first_of_module = inl_alloc(env, count, sizeof(*out->first_of_module));
     out->pair_of_module = inl_alloc(env, count, sizeof(*out->pair_of_module));
@@ -129,15 +130,6 @@ inl_lora_slot inl_slots_of_pair(const inl_slots *slots, const inl_lora_pair *p)
         s.experts = 0;
     }
     return s;
-}
-
-uint32_t inl_slots_first_layer(const inl_slots *slots)
-{
-    uint32_t in_layers = slots->module_count - 1;
-    for (uint32_t i = 0; i < in_layers; i++)
-        if (slots->of_module[i].rank > 0)
-            return i / (in_layers / slots->layers);
-    return slots->layers;
 }
 
 // Rank `r` of a pair lies there in the arena: what is frozen begins a vec4 of its own.

@@ -26,7 +26,8 @@ extern const inl_group_roles inl_groups[INL_GROUP_COUNT];
 
 typedef struct inl_slots {
     const inl_lora *lora;
-    uint32_t layers, module_count;
+    uint32_t module_count;
+    uint32_t first_layer; // with an adapter; the layer count with one on the head alone or none
     // [module_count], the last is the head; rank 0: no adapter there. That of experts is the first
     // one's.
     inl_lora_slot *of_module;
@@ -42,8 +43,6 @@ void inl_slots_free(const inl_env *env, inl_slots *slots);
 // Where a pair lies: its module's slot, or its expert's part of it. What pads an expert's is zero,
 // and so is all of an expert without a pair.
 inl_lora_slot inl_slots_of_pair(const inl_slots *slots, const inl_lora_pair *pair);
-// First layer with an adapter; the layer count when there is one on the head alone or none.
-uint32_t inl_slots_first_layer(const inl_slots *slots);
 // The adapter's values into an arena image of `floats` (zeroed by the caller), and back.
 void inl_slots_pack(const inl_slots *slots, float *arena);
 void inl_slots_unpack(const inl_slots *slots, float *arena, inl_lora *lora);

@@ -483,16 +483,10 @@ inlay_result inl_weights_create(const inl_model *model, inl_gpu *gpu, uint64_t m
 const inl_weight *inl_weights_of_module(const inl_weights *w, uint32_t module)
 {
     const inl_config *c = &w->model->config;
-    uint32_t in_layers = inl_config_module_count(c) - 1, of_layer = in_layers / c->layers;
-    if (module >= in_layers)
-        return &w->head;
-    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
-        uint32_t first = inl_config_module(c, module / of_layer, role);
-        uint32_t count = INL_MAX(1, inl_config_experts(c, role));
-        if (first != UINT32_MAX && module >= first && module < first + count)
-            return &w->layers[module / of_layer].linear[role];
-    }
-    return NULL;
+    uint32_t layer;
+    inl_role role;
+    return inl_config_find_module(c, module, &layer, &role) ? &w->layers[layer].linear[role]
+                                                            : &w->head;
 }
 
 void inl_weights_destroy(inl_weights **handle)

@@ -22,6 +22,11 @@ typedef struct walker {
     const inl_train_params *params;
 } walker;
 
+static uint32_t layer_count(const walker *w)
+{
+    return w->weights->model->config.layers;
+}
+
 // ---- steps
 
 static inlay_result check_params(const inl_env *env, const inl_train_params *p,
@@ -163,7 +168,7 @@ static inlay_result measure(const walker *w, uint32_t tokens, uint32_t checkpoin
 // As few layers as fit: memory falls with each, so halve the interval.
 static inlay_result choose_checkpointing(const walker *w, uint32_t tokens, inl_train_plan *out)
 {
-    uint32_t least = 0, most = w->slots.layers;
+    uint32_t least = 0, most = layer_count(w);
     INL_TRY(measure(w, tokens, 0, out));
     if (out->total <= out->available)
         return INLAY_OK;
@@ -191,8 +196,8 @@ static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *
     if (p->checkpointing == INL_CHECKPOINT_AUTO)
         return choose_checkpointing(w, tokens, out);
     uint32_t layers = p->checkpointing == INL_CHECKPOINT_ALL
-                          ? w->slots.layers
-                          : INL_MIN((uint32_t)p->checkpointing, w->slots.layers);
+                          ? layer_count(w)
+                          : INL_MIN((uint32_t)p->checkpointing, layer_count(w));
     return measure(w, tokens, layers, out);
 }
 
@@ -235,7 +240,7 @@ inlay_result inl_train_plan_make(const inl_env *env, inl_gpu *gpu, const inl_mod
 static bool fits(const walker *w, uint32_t tokens, const inl_train_plan *plan, inl_train_plan *out)
 {
     *out = *plan;
-    return measure(w, tokens, w->slots.layers, out) == INLAY_OK && out->total <= out->available;
+    return measure(w, tokens, layer_count(w), out) == INLAY_OK && out->total <= out->available;
 }
 
 // The most units of `unit` tokens, below `too_many`, that fit with every layer checkpointed; 0:
@@ -259,7 +264,7 @@ static uint32_t most_that_fit(const walker *w, uint32_t unit, uint32_t too_many,
 static void advise(const walker *w, uint32_t rows, uint32_t length, const inl_train_plan *plan,
                    char *text, size_t size)
 {
-    const char *all = plan->checkpointed_layers < w->slots.layers
+    const char *all = plan->checkpointed_layers < layer_count(w)
                           ? " with --gradient-checkpointing all" : "";
     inl_train_plan trial;
     if (*all && fits(w, rows * length, plan, &trial)) {

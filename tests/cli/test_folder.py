@@ -198,10 +198,14 @@ class Shards(Folders):
         def put(name, value, fused=True):
             path = "model.layers.1.mlp.experts."
             return mixture(lambda f: f.tensors.update({path + name: value}), fused)
-        for key, value in (("decoder_sparse_step", 2), ("mlp_only_layers", [0]),
-                           ("num_experts_per_tok", 4), ("num_experts", 0)):
-            with self.subTest(key=key):
-                self.refuse_folder(mixture(lambda f, k=key, v=value: f.config.update({k: v})), key)
+        for key, value, says in (("decoder_sparse_step", 0, "decoder_sparse_step"),
+                                 ("decoder_sparse_step", 2, "model.layers.0.mlp."),
+                                 ("mlp_only_layers", ["1"], "mlp_only_layers"),
+                                 ("mlp_only_layers", [1], "model.layers.1.mlp."),
+                                 ("num_experts_per_tok", 4, "num_experts_per_tok"),
+                                 ("num_experts", 0, "num_experts")):
+            with self.subTest(key=key, value=value):
+                self.refuse_folder(mixture(lambda f, k=key, v=value: f.config.update({k: v})), says)
         self.refuse_folder(mixture(lambda f: f.config.update(num_experts=4)),
                            "model.layers.0.mlp.experts has 9 matrices", "of 4 experts")
         self.refuse_folder(mixture(lambda f: f.config.update(num_experts=2)), "mlp.experts.2.")

@@ -52,13 +52,13 @@ static inline uint64_t check_layer(const inl_model *m, uint32_t layer)
         if (inl_config_norm(c, norm) > 0)
             sum += check_source(&l->norm[norm], 1, inl_config_norm(c, norm));
     for (uint32_t role = 0; role < INL_ROLE_COUNT; role++) {
-        if (!inl_config_has_role(c, role))
+        if (!inl_config_has_role(c, layer, role))
             continue;
         uint32_t out, in;
-        inl_config_shape(c, role, &out, &in);
+        inl_config_shape(c, layer, role, &out, &in);
         const inl_module *module = &m->modules.list.items[inl_config_module(c, layer, role)];
         fuzz_require(module->out == out && module->in == in);
-        fuzz_require(module->experts == inl_config_experts(c, role) &&
+        fuzz_require(module->experts == inl_config_experts(c, layer, role) &&
                      l->linear[role].experts == module->experts);
         fuzz_require(module->permuted_heads == 0 || module->out % module->permuted_heads == 0);
         sum += check_source(&l->linear[role], out, in);

@@ -46,9 +46,9 @@ static void make_layer(kt *k, block_data *d)
     const block_case *c = d->c;
     uint32_t ins[INL_ROLE_COUNT], outs[INL_ROLE_COUNT], ranks[INL_ROLE_COUNT], count = 0;
     for (inl_role r = 0; r < INL_ROLE_COUNT; r++) {
-        if (!inl_config_has_role(&d->config, r))
+        if (!inl_config_has_role(&d->config, 0, r))
             continue;
-        inl_config_shape(&d->config, r, &outs[count], &ins[count]);
+        inl_config_shape(&d->config, 0, r, &outs[count], &ins[count]);
         ranks[count] = c->ranks[r];
         uint32_t out = outs[count];
         kt_make_weight(k, c->format, out, ins[count++], 1, false, &d->w[r]);
@@ -102,7 +102,7 @@ static void make_block(kt *k, const block_case *c, block_data *d)
                                .ropes = {{kt_range(k, &d->table), c->rope_dim, c->halves}},
                                .layers = &d->layer};
     d->slots = (inl_slots){
-        .layers = 1, .module_count = d->lora.count + 1, .of_module = d->lora.slots};
+        .module_count = d->lora.count + 1, .of_module = d->lora.slots};
 }
 
 static void emit(kt *k, block_data *d)

@@ -24,6 +24,8 @@ def shapes(config, router):
         for name, kind in ATTENTION.items():
             shape = (c.hidden_size, heads["q"]) if kind == "o" else (heads[kind], c.hidden_size)
             all_shapes[f"{path}.self_attn.{name}"] = shape
+        if layer in c.mlp_only_layers or (layer + 1) % c.decoder_sparse_step != 0:
+            continue  # a dense layer, whose gate_proj PEFT takes for the experts' and drops
         for e in range(c.num_experts):
             wide = (c.moe_intermediate_size, c.hidden_size)
             all_shapes[f"{path}.mlp.experts.{e}.gate_proj"] = wide

@@ -36,6 +36,14 @@ LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_fact
 LOCAL = {"sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}
 
 
+def flags(letters, marked):
+    return [letter == marked for letter in letters]
+
+
+def kinds(letters):
+    return [{"F": "full_attention", "S": "sliding_attention"}[letter] for letter in letters]
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     name: str
@@ -99,6 +107,37 @@ CASES = [
                                     num_key_value_heads=1), dora=True),
     Case("smollm3", "SmolLM3", dict(num_hidden_layers=5, num_attention_heads=3,
                                     num_key_value_heads=1, tie_word_embeddings=True)),
+    # Layers that differ without a period.
+    Case("gemma3, layers of its own", "Gemma3",
+         dict(head_dim=20, sliding_window=9, query_pre_attn_scalar=20, num_hidden_layers=5,
+              num_attention_heads=3, num_key_value_heads=1, layer_types=kinds("FSSFS"),
+              rope_parameters={"full_attention": {"rope_type": "default", "rope_theta": 1e6},
+                               **LOCAL}),
+         extra=(("attention.sliding_window_pattern", flags("FSSFS", "S")),)),
+    Case("qwen2, layers of its own", "Qwen2",
+         dict(num_hidden_layers=4, sliding_window=7, use_sliding_window=True,
+              layer_types=kinds("SFFS")),
+         extra=(("attention.sliding_window", 7),
+                ("attention.sliding_window_pattern", flags("SFFS", "S")))),
+    Case("qwen3, layers of its own", "Qwen3",
+         dict(head_dim=16, num_hidden_layers=4, sliding_window=6, use_sliding_window=True,
+              layer_types=kinds("FSFF")),
+         extra=(("attention.sliding_window", 6),
+                ("attention.sliding_window_pattern", flags("FSFF", "S")))),
+    Case("smollm3, layers of its own", "SmolLM3",
+         dict(num_hidden_layers=5, sliding_window=8, use_sliding_window=True,
+              no_rope_layers=[0, 1, 1, 0, 1], layer_types=kinds("FSFSS")),
+         extra=(("rope.layers", flags("01101", "1")), ("attention.sliding_window", 8),
+                ("attention.sliding_window_pattern", flags("FSFSS", "S")))),
+    Case("qwen3moe, dense layers", "Qwen3Moe",
+         dict(head_dim=16, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True,
+              moe_intermediate_size=28, num_hidden_layers=4, mlp_only_layers=[0, 2]),
+         router=True),
+    Case("qwen3moe, every second", "Qwen3Moe",
+         dict(head_dim=16, num_experts=4, num_experts_per_tok=2, norm_topk_prob=True,
+              moe_intermediate_size=28, num_hidden_layers=4, mlp_only_layers=[3],
+              decoder_sparse_step=2, sliding_window=9, use_sliding_window=True),
+         extra=(("attention.sliding_window", 9),)),
 ]
 
 

@@ -130,15 +130,19 @@ def write(path, model, vocabulary, extra=(), kind="f32"):
     writer = gguf.GGUFWriter(path, arch)
     add_shape(writer, config, arch)
     for key, value in extra:
-        adders = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32}
+        adders = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32,
+                  list: writer.add_array}
         adders[type(value)](f"{arch}.{key}", value)
     vocabulary(writer, config.vocab_size)
     names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, arch.upper()),
                                      config.num_hidden_layers)
+    llama_names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     for name, values in parts_of(model):
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if name.endswith("experts.down_proj"):
             stored = names.get_name(name) + ".weight"
+        elif stored is None:  # a dense layer of qwen3moe: the converter knows none
+            stored = llama_names.get_name(name, try_suffixes=(".weight",))
         array = converted(config, arch, name, values)
         if kind == "f32" or "ffn_gate_inp" in stored:
             writer.add_tensor(stored, array)

@@ -111,6 +111,8 @@ static json_t *model_json(const inlay_model *model, const inlay_model_info *m)
     if (m->experts > 0) {
         json_put(o, "experts", json_count(m->experts));
         json_put(o, "experts_used", json_count(m->experts_used));
+        json_put(o, "expert_dim", json_count(m->expert_dim));
+        json_put(o, "expert_layers", json_count(m->expert_layers));
     }
     json_put(o, "heads", json_count(m->heads));
     json_put(o, "kv_heads", json_count(m->kv_heads));
@@ -163,7 +165,8 @@ static void print_model(const inlay_model *model, const inlay_model_info *m, boo
     printf("shapes         %u layers, dim %u, ffn %u, %u heads over %u key-value heads of %u\n",
            m->layers, m->dim, m->ffn_dim, m->heads, m->kv_heads, m->head_dim);
     if (m->experts > 0)
-        printf("experts        %u in each layer, %u for a token\n", m->experts, m->experts_used);
+        printf("experts        %u of ffn %u in %u layers, %u for a token\n", m->experts,
+               m->expert_dim, m->expert_layers, m->experts_used);
     printf("context        %u tokens, rope base %g, norm eps %g, %s head\n", m->context_length,
            (double)m->rope_base, (double)m->norm_eps, m->tied_head ? "tied" : "separate");
     print_tokenizer(m);
