@@ -212,7 +212,7 @@ static inlay_result read_options(const inl_feed *s, const json_t *record, inl_co
     if (!is_given(options))
         return INLAY_OK;
     if (!json_is_object(options))
-        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"chat_template_kwargs\" is no object");
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"chat_template_kwargs\" is not an object");
     c->options = json_incref(options);
     return INLAY_OK;
 }

@@ -94,7 +94,7 @@ static inlay_result add_decoders(const inl_json_place *place, const json_t *spec
     const json_t *list = json_object_get(spec, "decoders");
     if (!json_is_array(list) || depth == MAX_NESTING)
         return inl_json_refuse(place, "decoders",
-                               json_is_array(list) ? "is nested too deeply" : "is no list");
+                               json_is_array(list) ? "is nested too deeply" : "is not a list");
     for (size_t i = 0; i < json_array_size(list); i++) {
         inl_json_place inner = inl_json_element(place, "decoders", i);
         INL_TRY(add_decoder(&inner, json_array_get(list, i), depth + 1, r));

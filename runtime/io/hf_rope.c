@@ -47,7 +47,7 @@ static inlay_result original_context(const rope_source *r, double *out)
         return INLAY_OK;
     }
     INL_TRY(positive(r, key, fallback, out));
-    return *out <= 1e9 ? INLAY_OK : inl_settings_bad(&c->file, key, "is no number of tokens");
+    return *out <= 1e9 ? INLAY_OK : inl_settings_bad(&c->file, key, "is not a number of tokens");
 }
 
 static inlay_result put_type(const rope_source *r, const char *type)

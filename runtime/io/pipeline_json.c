@@ -54,7 +54,7 @@ inlay_result inl_json_get_text(const inl_json_place *place, const json_t *spec, 
 {
     const json_t *value = json_object_get(spec, key);
     if (!json_is_string(value))
-        return inl_json_refuse(place, key, value ? "is no string" : "is missing");
+        return inl_json_refuse(place, key, value ? "is not a string" : "is missing");
     *out = (inl_slice){json_string_value(value), json_string_length(value)};
     return INLAY_OK;
 }
@@ -64,7 +64,7 @@ inlay_result inl_json_get_flag(const inl_json_place *place, const json_t *spec, 
 {
     const json_t *value = json_object_get(spec, key);
     *out = value ? json_is_true(value) : otherwise;
-    return value && !json_is_boolean(value) ? inl_json_refuse(place, key, "is no boolean")
+    return value && !json_is_boolean(value) ? inl_json_refuse(place, key, "is not true or false")
                                             : INLAY_OK;
 }
 
@@ -74,7 +74,7 @@ inlay_result inl_json_get_pattern(const inl_json_place *place, const json_t *spe
     inl_json_place inner = inl_json_member(place, "pattern");
     const json_t *pattern = json_object_get(spec, "pattern");
     if (!json_is_object(pattern))
-        return inl_json_refuse(place, "pattern", pattern ? "is no object" : "is missing");
+        return inl_json_refuse(place, "pattern", pattern ? "is not an object" : "is missing");
     *is_regex = json_object_get(pattern, "Regex") != NULL;
     return inl_json_get_text(&inner, pattern, *is_regex ? "Regex" : "String", out);
 }
@@ -86,7 +86,7 @@ static const json_t *get_sequence(const inl_json_place *place, const json_t *spe
     const json_t *list = json_object_get(spec, key);
     if (json_is_array(list) && depth < MAX_NESTING)
         return list;
-    inl_json_refuse(place, key, json_is_array(list) ? "is nested too deeply" : "is no list");
+    inl_json_refuse(place, key, json_is_array(list) ? "is nested too deeply" : "is not a list");
     return NULL;
 }
 
@@ -398,7 +398,7 @@ static inlay_result add_template(const inl_json_place *place, const json_t *spec
     const json_t *list = json_object_get(spec, "single");
     bool seen = false;
     if (!json_is_array(list))
-        return inl_json_refuse(place, "single", list ? "is no list" : "is missing");
+        return inl_json_refuse(place, "single", list ? "is not a list" : "is missing");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *piece = json_array_get(list, i);
         const json_t *special = json_object_get(piece, "SpecialToken");

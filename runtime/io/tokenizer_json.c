@@ -139,8 +139,8 @@ static inlay_result get_flag(const reader *r, const char *name, inl_slice value,
                 memcmp(value.data, "null", INL_MIN(value.size, 4)) == 0 ||
                 (value.size == 5 && memcmp(value.data, "false", 5) == 0);
     return said ? INLAY_OK
-                : inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: model.%s is no boolean", r->file,
-                           name);
+                : inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: model.%s is not true or false",
+                           r->file, name);
 }
 
 static bool is_nothing(inl_slice value)
@@ -206,7 +206,7 @@ static inlay_result read_file(reader *r)
     if (!is_nothing(m[ADDED].value))
         INL_TRY(read_small(r, m[ADDED].name, m[ADDED].value, &r->s.added));
     if (r->s.added && !json_is_array(r->s.added))
-        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: added_tokens is no list", r->file);
+        return inl_fail(r->env, INLAY_ERROR_BAD_FILE, "%s: added_tokens is not a list", r->file);
     for (size_t i = 0; i < INL_COUNT(parts); i++)
         if (m[FIRST_PART + i].value.size > 0)
             INL_TRY(read_small(r, m[FIRST_PART + i].name, m[FIRST_PART + i].value, parts[i]));

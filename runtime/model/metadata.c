@@ -74,8 +74,8 @@ inlay_result inl_metadata_bool_or(const inl_metadata *m, const char *key, bool f
     *out = fallback;
     if (!inl_gguf_has(m->gguf, name) || inl_gguf_get_bool(m->gguf, name, out))
         return INLAY_OK;
-    return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %s is not a bool", inl_gguf_path(m->gguf),
-                    name);
+    return inl_fail(m->env, INLAY_ERROR_BAD_FILE, "%s: %s is not true or false",
+                    inl_gguf_path(m->gguf), name);
 }
 
 static inlay_result read_flags(const inl_metadata *m, const char *name, uint64_t count,

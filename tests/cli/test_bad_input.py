@@ -151,7 +151,7 @@ class Models(CliTest):
             with self.subTest(key=key, value=value):
                 self.refuse_changed(set_key(key, gguf_bytes.U32, value), says)
         self.refuse_changed(set_key("expert_weights_scale", gguf_bytes.F32, 2.5), "softmax")
-        self.refuse_changed(set_key("expert_weights_norm", gguf_bytes.U32, 1), "not a bool")
+        self.refuse_changed(set_key("expert_weights_norm", gguf_bytes.U32, 1), "not true or false")
         for key in ("expert_count", "expert_used_count"):
             self.refuse_changed(mixture(lambda g, key=key: g.keys.pop("qwen3moe." + key)), key)
         for shape in ([32, 64], [32, 64, 2], [64, 32, 3], [32, 64, 3, 2], [32, 192]):
