@@ -116,6 +116,11 @@ inlay_result inl_gguf_writer_string(inl_gguf_writer *w, const char *key, const c
 inlay_result inl_gguf_writer_u32(inl_gguf_writer *w, const char *key, uint32_t value);
 inlay_result inl_gguf_writer_f32(inl_gguf_writer *w, const char *key, float value);
 inlay_result inl_gguf_writer_bool(inl_gguf_writer *w, const char *key, bool value);
+// `values` in memory as in the file, not strings.
+inlay_result inl_gguf_writer_array(inl_gguf_writer *w, const char *key, inl_gguf_kind kind,
+                                   const void *values, uint64_t count);
+inlay_result inl_gguf_writer_strings(inl_gguf_writer *w, const char *key, const inl_slice *values,
+                                     uint64_t count);
 // An entry as inl_gguf_entry_at has it.
 inlay_result inl_gguf_writer_entry(inl_gguf_writer *w, inl_slice key, inl_slice entry);
 // `data` NULL: it comes when the file is written.

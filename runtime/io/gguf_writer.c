@@ -2,6 +2,7 @@
 // Writing GGUF version 3: metadata are put into their final form as they come, tensors are only
 // listed. What the reader would refuse is refused here, when it is added.
 #include "io/gguf.h"
+#include "io/gguf_file.h"
 
 #include "base/file.h"
 #include "quant/format.h"
@@ -136,6 +137,43 @@ inlay_result inl_gguf_writer_bool(inl_gguf_writer *w, const char *key, bool valu
 {
     uint8_t byte = value;
     return add_entry(w, key, INL_GGUF_BOOL, &byte, 1, NULL, 0);
+}
+
+// ---- arrays
+
+static void append_array_head(inl_gguf_writer *w, const char *key, uint32_t kind, uint64_t count)
+{
+    uint64_t key_size = strlen(key);
+    append(w, &key_size, 8);
+    append(w, key, key_size);
+    append(w, &(uint32_t){INL_GGUF_ARRAY}, 4);
+    append(w, &kind, 4);
+    append(w, &count, 8);
+}
+
+inlay_result inl_gguf_writer_array(inl_gguf_writer *w, const char *key, inl_gguf_kind kind,
+                                   const void *values, uint64_t count)
+{
+    uint64_t bytes = count * inl_gguf_kind_bytes[kind], key_size = strlen(key);
+    INL_TRY(begin_entry(w, key, key_size, 8 + key_size + 16 + bytes));
+    append_array_head(w, key, kind, count);
+    append(w, values, bytes);
+    return INLAY_OK;
+}
+
+inlay_result inl_gguf_writer_strings(inl_gguf_writer *w, const char *key, const inl_slice *values,
+                                     uint64_t count)
+{
+    uint64_t bytes = 8 * count, key_size = strlen(key);
+    for (uint64_t i = 0; i < count; i++)
+        bytes += values[i].size;
+    INL_TRY(begin_entry(w, key, key_size, 8 + key_size + 16 + bytes));
+    append_array_head(w, key, INL_GGUF_STRING, count);
+    for (uint64_t i = 0; i < count; i++) {
+        append(w, &values[i].size, 8);
+        append(w, values[i].data, values[i].size);
+    }
+    return INLAY_OK;
 }
 
 // ---- tensors

@@ -16,6 +16,7 @@ typedef struct step {
     inl_regex *regex; // STEP_SPLIT
     inl_split split;
     bool inverted;
+    char *pattern; // STEP_SPLIT: as it was given
     inl_prefix prefix; // STEP_METASPACE
     char space[8];
     uint8_t space_size;
@@ -66,7 +67,8 @@ inlay_result inl_pretokenizer_add_known(inl_pretokenizer *p, const char *pattern
     INL_TRY(next_step(p, STEP_SPLIT, &s));
     s->split = split;
     s->inverted = inverted;
-    return inl_regex_create(p->env, pattern, &s->regex);
+    s->pattern = inl_strdup(p->env, pattern);
+    return s->pattern ? inl_regex_create(p->env, pattern, &s->regex) : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
 inlay_result inl_pretokenizer_add_split(inl_pretokenizer *p, const char *place, inl_slice pattern,
@@ -76,6 +78,9 @@ inlay_result inl_pretokenizer_add_split(inl_pretokenizer *p, const char *place, 
     INL_TRY(next_step(p, STEP_SPLIT, &s));
     s->split = split;
     s->inverted = inverted;
+    s->pattern = inl_strndup(p->env, pattern.data, pattern.size);
+    if (!s->pattern)
+        return INLAY_ERROR_OUT_OF_MEMORY;
     return inl_regex_create_ruby(p->env, p->file, place, pattern, &s->regex);
 }
 
@@ -136,8 +141,10 @@ void inl_pretokenizer_destroy(inl_pretokenizer **pretokenizer)
     *pretokenizer = NULL;
     if (!p)
         return;
-    for (uint32_t i = 0; i < p->count; i++)
+    for (uint32_t i = 0; i < p->count; i++) {
         inl_regex_destroy(&p->steps[i].regex);
+        inl_free(p->env, p->steps[i].pattern);
+    }
     inl_free(p->env, p->file);
     inl_free(p->env, p);
 }
@@ -155,6 +162,18 @@ bool inl_pretokenizer_adds_bos(const inl_pretokenizer *pretokenizer)
 bool inl_pretokenizer_gives_bytes(const inl_pretokenizer *pretokenizer)
 {
     return pretokenizer->gives_bytes;
+}
+
+const char *inl_pretokenizer_name(const inl_pretokenizer *p, bool ignores_merges)
+{
+    const char *patterns[MAX_STEPS];
+    for (uint32_t i = 0; i < p->count; i++) {
+        const step *s = &p->steps[i];
+        if (s->kind != STEP_SPLIT || s->split != INL_SPLIT_ISOLATED || s->inverted)
+            return NULL;
+        patterns[i] = s->pattern;
+    }
+    return p->gives_bytes ? inl_pretokenizer_recognize(patterns, p->count, ignores_merges) : NULL;
 }
 
 // One call of inl_pretokenizer_split.

@@ -54,6 +54,9 @@ bool inl_pretokenizer_adds_bos(const inl_pretokenizer *pretokenizer);
 // Pieces are bytes that stand for their symbols, see utf8.h; else they are the vocabulary's text.
 bool inl_pretokenizer_gives_bytes(const inl_pretokenizer *pretokenizer);
 
+// What GGUF files call one that cuts as this one does; NULL: there is no such name.
+const char *inl_pretokenizer_name(const inl_pretokenizer *pretokenizer, bool ignores_merges);
+
 // Called for each piece in order; none is empty.
 typedef inlay_result (*inl_piece_fn)(void *context, const char *piece, size_t size);
 

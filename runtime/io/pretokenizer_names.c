@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
+#define _GNU_SOURCE
 #include "io/pretokenizer_names.h"
 
 #include "io/regex.h"
+#include "io/utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 // The expressions, built from parts.
@@ -82,6 +85,74 @@ const inl_pretokenizer_family *inl_pretokenizer_find(const char *name)
             if (strcmp(families[i].names[j], name) == 0)
                 return &families[i];
     return NULL;
+}
+
+// Past `text` at the start of `at`, or NULL.
+static const char *past(const char *at, const char *text)
+{
+    size_t size = strlen(text);
+    return strncmp(at, text, size) == 0 ? at + size : NULL;
+}
+
+// An expression, ours or a file's, in the shorter of its spellings, which are Ruby's: white space
+// by its class, characters as such.
+static void spell(const char *pattern, char *out)
+{
+    static const char *const shorter[][2] = {
+        {"(?<!" SPACE ")", ""}, {"[^" WS "]", "\\S"}, {"[" WS "]", "\\s"},
+        {WS, "\\s"},           {"\\r", "\r"},         {"\\n", "\n"}};
+    while (*pattern) {
+        const char *next = NULL;
+        for (size_t i = 0; i < INL_COUNT(shorter) && !next; i++)
+            if ((next = past(pattern, shorter[i][0])) != NULL)
+                out = stpcpy(out, shorter[i][1]);
+        if (!next && (next = past(pattern, "\\x{")) != NULL) {
+            char *end;
+            out += inl_utf8_encode((uint32_t)strtoul(next, &end, 16) & 0x1fffff, out);
+            next = *end ? end + 1 : end;
+        }
+        if (next)
+            pattern = next;
+        else
+            *out++ = *pattern++;
+    }
+    *out = '\0';
+}
+
+static bool is_pattern(const char *ours, const char *given)
+{
+    char texts[2][2048];
+    if (strcmp(ours, given) == 0)
+        return true;
+    if (strlen(ours) >= sizeof(texts[0]) || strlen(given) >= sizeof(texts[0]))
+        return false;
+    spell(ours, texts[0]);
+    spell(given, texts[1]);
+    return strcmp(texts[0], texts[1]) == 0;
+}
+
+static bool has_passes(const inl_pretokenizer_family *family, const char *const *patterns,
+                       uint32_t count)
+{
+    uint32_t i = 0;
+    for (; i < count && i < INL_PRETOKENIZER_PASSES && family->passes[i]; i++)
+        if (!is_pattern(family->passes[i], patterns[i]))
+            return false;
+    return i == count && count > 0 && (i == INL_PRETOKENIZER_PASSES || !family->passes[i]);
+}
+
+const char *inl_pretokenizer_recognize(const char *const *patterns, uint32_t count,
+                                       bool ignores_merges)
+{
+    const char *name = NULL;
+    for (size_t i = 0; i < INL_COUNT(families); i++) {
+        if (!has_passes(&families[i], patterns, count))
+            continue;
+        if (families[i].ignores_merges == ignores_merges)
+            return families[i].names[0];
+        name = name ? name : families[i].names[0];
+    }
+    return name;
 }
 
 inlay_result inl_pretokenizer_fail_unknown(const inl_env *env, const char *file, const char *name)

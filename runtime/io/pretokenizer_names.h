@@ -20,6 +20,10 @@ extern const char inl_pretokenizer_gpt2[];
 
 // NULL: unknown.
 const inl_pretokenizer_family *inl_pretokenizer_find(const char *name);
+// The name of the family whose passes these are, in Ruby's spelling or in ours; NULL: of none.
+// Where several have them, of one that does with merges as `ignores_merges` says.
+const char *inl_pretokenizer_recognize(const char *const *patterns, uint32_t count,
+                                       bool ignores_merges);
 inlay_result inl_pretokenizer_fail_unknown(const inl_env *env, const char *file, const char *name);
 
 #endif

@@ -39,6 +39,10 @@ inlay_result inl_tokenizer_create(const inl_env *env, const inl_gguf *gguf, inl_
 // added_tokens.json, chat_template.jinja, generation_config.json and config.json where they exist.
 // NOT_FOUND where there is none of the three.
 inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *folder, inl_tokenizer **out);
+// A folder's, as metadata of a GGUF file whose embedding has `rows` rows: tokens past them are left
+// out, missing ones are filled in. `file` is for messages. UNSUPPORTED: GGUF has no words for it.
+inlay_result inl_tokenizer_write_gguf(const inl_tokenizer *tokenizer, const char *file,
+                                      uint32_t rows, inl_gguf_writer *writer);
 void inl_tokenizer_destroy(inl_tokenizer **tokenizer);
 const inl_tokenizer_info *inl_tokenizer_get_info(const inl_tokenizer *tokenizer);
 
