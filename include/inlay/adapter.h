@@ -92,18 +92,21 @@ INLAY_API inlay_result inlay_adapter_save_gguf(const inlay_adapter *adapter, con
 
 typedef struct inlay_merge_params {
     // Type of the matrices: "F32", "F16", "BF16", "Q8_0", ... case ignored. NULL or "keep": each
-    // keeps its own. Norms and biases always do.
+    // keeps its own, but for bitsandbytes' 4 bits, which become F16. Norms and biases always do,
+    // but that of a folder they become F32 in a GGUF file.
     const char *type;
     // Bytes written of all there are to write; false stops with INTERRUPTED. May be NULL.
     bool (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } inlay_merge_params;
 
-// Writes `model` with the adapter added to its weights, tensor by tensor: of a GGUF file another
-// one, whose name ends in .gguf, with the metadata and the tokenizer of the base; of a Hugging Face
-// folder another one, in F32, F16 or BF16, that is not there yet. It appears whole or not at all.
-// `params` NULL: defaults. Errors: INVALID_ARGUMENT, no such type; UNSUPPORTED names what cannot be
-// encoded, or says that kinds differ; NOT_FINITE names a tensor whose sum does not fit its type.
+// Writes `model` with the adapter (NULL: none) added to its weights, tensor by tensor: of a GGUF
+// file another one, whose name ends in .gguf, with the metadata and the tokenizer of the base; of a
+// Hugging Face folder another one, in F32, F16 or BF16, that is not there yet, or a GGUF file as
+// llama.cpp's converter makes it, if `path` ends in .gguf. It appears whole or not at all. `params`
+// NULL: defaults. Errors: INVALID_ARGUMENT, no such type; UNSUPPORTED names what cannot be encoded,
+// what of a tokenizer GGUF has no words for, or says that kinds differ; NOT_FINITE names a tensor
+// whose sum does not fit its type.
 INLAY_API inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model *model,
                                            const char *path, const inlay_merge_params *params);
 

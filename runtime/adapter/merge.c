@@ -53,13 +53,13 @@ static void add_pair(const inl_lora_pair *p, uint64_t n, row_buffers *b)
         b->values[c] = (float)(factor * b->sum[c]);
 }
 
-// Row h*d + j*(d/2) + i of Hugging Face is row h*d + 2i + j of GGUF.
+// Row h*d + 2i + j of GGUF is row h*d + j*(d/2) + i of Hugging Face.
 static uint64_t source_row(const inl_merge_matrix *m, uint64_t row)
 {
-    if (m->permuted_heads == 0)
+    if (m->folder_heads == 0)
         return row;
-    uint64_t d = m->rows / m->permuted_heads, within = row % d;
-    return row / d * d + within % (d / 2) * 2 + within / (d / 2);
+    uint64_t d = m->rows / m->folder_heads, within = row % d;
+    return row / d * d + within % 2 * (d / 2) + within / 2;
 }
 
 static inlay_result put_row(const inl_env *env, const inl_merge_matrix *m, uint64_t row,
@@ -108,6 +108,25 @@ inlay_result inl_merge_put_matrix(inl_merge_run *run, const inl_merge_matrix *m,
             result = advance(run, b.stored_bytes);
     }
     free_buffers(&run->env, &b);
+    return result;
+}
+
+inlay_result inl_merge_put_bnb4(inl_merge_run *run, const inl_merge_matrix *m,
+                                const inl_bnb4 *values, inl_writer *file)
+{
+    inl_nf4 codes;
+    float *floats = inl_alloc(&run->env, m->rows * m->cols, sizeof(*floats));
+    inlay_result result =
+        floats ? inl_nf4_read(&run->env, values, &codes) : INLAY_ERROR_OUT_OF_MEMORY;
+    if (result == INLAY_OK) {
+        inl_merge_matrix plain = *m;
+        inl_nf4_decode(&codes, floats);
+        inl_nf4_free(&run->env, &codes);
+        plain.stored = inl_format_by_id(INL_FORMAT_F32);
+        plain.data = (const uint8_t *)floats;
+        result = inl_merge_put_matrix(run, &plain, file);
+    }
+    inl_free(&run->env, floats);
     return result;
 }
 

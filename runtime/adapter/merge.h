@@ -6,18 +6,22 @@
 
 #include "adapter/lora.h"
 #include "io/gguf.h"
+#include "io/tokenizer.h"
 #include "quant/format.h"
 
 typedef struct inl_merge_params {
     // Of the matrices; NULL: each keeps the one it has. Norms and biases keep theirs.
     const inl_format *format;
+    // Of a folder that becomes a GGUF file.
+    const inl_tokenizer *tokenizer;
     // Bytes written of all there are to write; false ends it with INTERRUPTED. May be NULL.
     bool (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } inl_merge_params;
 
 // The model as one GGUF file with the metadata of the base's; whole or not at all. `modules` are
-// those of the base and of the adapter.
+// those of the base and of the adapter. Of a folder the file is what llama.cpp's converter makes:
+// vectors and routers in F32, 4-bit matrices in F16 where no format is asked for.
 inlay_result inl_merge_gguf(const inl_gguf *base, const inl_module_list *modules,
                             const inl_lora *lora, const inl_merge_params *params, const char *path);
 // The same of a Hugging Face folder, as a folder that is not there yet or empty: its files, their
@@ -37,9 +41,9 @@ typedef struct inl_merge_matrix {
     uint64_t rows, cols;
     const inl_lora_pair *const *pairs; // one for each `pair_rows` rows, some may be NULL
     uint64_t pair_rows;
-    // Rows are written in Hugging Face's order where the base has GGUF's (inl_module); 0: as they
+    // Rows are written in GGUF's order where the base has Hugging Face's (inl_module); 0: as they
     // are.
-    uint32_t permuted_heads;
+    uint32_t folder_heads;
 } inl_merge_matrix;
 
 typedef struct inl_merge_run {
@@ -50,6 +54,9 @@ typedef struct inl_merge_run {
 
 // The sum in the wanted format. NOT_FINITE: it does not fit there.
 inlay_result inl_merge_put_matrix(inl_merge_run *run, const inl_merge_matrix *m, inl_writer *file);
+// The same of bitsandbytes' 4 bits, which `m` has in place of `data` and `stored`.
+inlay_result inl_merge_put_bnb4(inl_merge_run *run, const inl_merge_matrix *m,
+                                const inl_bnb4 *values, inl_writer *file);
 // Bytes as they are.
 inlay_result inl_merge_put_bytes(inl_merge_run *run, const uint8_t *data, uint64_t size,
                                  inl_writer *file);

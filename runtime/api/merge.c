@@ -24,31 +24,31 @@ static bool ends_in_gguf(const char *path)
     return size > 5 && strcmp(path + size - 5, ".gguf") == 0;
 }
 
-// A folder becomes a folder, a file a file: what the other would need of tokenizer and settings is
-// not in there.
+// A folder becomes a folder or a file, a file becomes a file: it does not have all that a folder's
+// tokenizer needs.
 static inlay_result check_kinds(const inl_env *env, const inl_gguf *base, const inl_merge_params *p,
                                 const char *path)
 {
     bool folder = inl_gguf_is_folder(base);
-    if (folder && ends_in_gguf(path))
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: the model %s is a folder and is merged into a folder, not a .gguf",
-                        path, inl_gguf_path(base));
     if (!folder && !ends_in_gguf(path))
         return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
                         "%s: the model %s is a GGUF file and is merged into one that ends in .gguf",
                         path, inl_gguf_path(base));
-    if (folder && p->format && p->format->block_elements > 1)
+    if (!ends_in_gguf(path) && p->format && p->format->block_elements > 1)
         return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: a folder's tensors can be F32, F16 or BF16, not %s", path,
-                        p->format->name);
+                        "%s: a folder's tensors can be F32, F16 or BF16, not %s: a name that ends "
+                        "in .gguf makes a file, which can have that",
+                        path, p->format->name);
     return INLAY_OK;
 }
 
 inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model *model,
                                  const char *path, const inlay_merge_params *params)
 {
-    const inl_env *env = &adapter->env;
+    if (!adapter && !model)
+        return INLAY_ERROR_INVALID_ARGUMENT;
+    const inl_env *env = adapter ? &adapter->env : &model->model->env;
+    const inl_lora none = {.env = *env}, *lora = adapter ? adapter->lora : &none;
     INL_REQUIRE(env, model != NULL);
     INL_REQUIRE(env, path != NULL);
     INL_TRY(inl_check_adapter(env, model, adapter));
@@ -61,6 +61,7 @@ inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model
     const inl_gguf *base = model->model->gguf;
     const inl_module_list *modules = &model->model->modules.list;
     INL_TRY(check_kinds(env, base, &p, path));
-    return inl_gguf_is_folder(base) ? inl_merge_folder(base, modules, adapter->lora, &p, path)
-                                    : inl_merge_gguf(base, modules, adapter->lora, &p, path);
+    p.tokenizer = model->model->tokenizer;
+    return ends_in_gguf(path) ? inl_merge_gguf(base, modules, lora, &p, path)
+                              : inl_merge_folder(base, modules, lora, &p, path);
 }

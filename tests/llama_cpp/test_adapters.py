@@ -11,6 +11,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import tokenizers
 import torch
 import transformers
 from llama_cpp import Llama
@@ -37,7 +38,9 @@ def inlay(*words):
 def llama_text(model, prompt, adapter=None):
     """What llama.cpp goes on with, as bytes."""
     more = {"lora_path": str(adapter)} if adapter else {}
-    llama = Llama(str(model), n_ctx=256, n_threads=1, n_threads_batch=1, verbose=False, **more)
+    # Its cache holds half floats unless told otherwise: enough to lose a close race.
+    llama = Llama(str(model), n_ctx=256, n_threads=1, n_threads_batch=1, verbose=False, type_k=0,
+                  type_v=0, **more)
     ids = llama.tokenize(prompt.encode(), add_bos=True)
     new = []
     for token in llama.generate(ids, temp=0.0, repeat_penalty=1.0):
@@ -73,6 +76,39 @@ def write_mixture(path):
                     noise if "embed" in name else noise * 1.5 / p.shape[-1] ** 0.5)
         model.lm_head.weight[:3] = 0.0  # bytes are written alike, specials are not
     to_gguf.write(path, model, vocabularies.bytes_alone)
+
+
+SMALL = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+         "max_position_embeddings": 256, "query_pre_attn_scalar": 16,
+         "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "tie_word_embeddings": False}
+
+
+def scatter(model):
+    """Random weights under which a model's next token is not a close race."""
+    rng = torch.Generator().manual_seed(12)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            noise = torch.randn(p.shape, generator=rng)
+            p.copy_(0.2 * noise if "norm" in name else
+                    noise if "embed" in name else noise * 1.5 / p.shape[-1] ** 0.5)
+            if "norm" in name and "gemma" not in model.config.model_type:
+                p.add_(1.0)
+        model.get_output_embeddings().weight[:3] = 0.0
+
+
+def train_tokenizer(size):
+    """Byte-level, as SmolLM's."""
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+        tokenizers.pre_tokenizers.Digits(True),
+        tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    made.decoder = tokenizers.decoders.ByteLevel()
+    made.train_from_iterator(PROMPTS * 9 + ["The dog sat by a wall and sang"] * 9,
+                             tokenizers.trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())))
+    return made
 
 
 class Adapters(unittest.TestCase):
@@ -129,6 +165,33 @@ class Adapters(unittest.TestCase):
         inlay("convert", "-m", model, "-a", back, "-o", again)
         self.assertEqual(again.read_bytes(), (out / "adapter.gguf").read_bytes())
         self.check(model, "--lora-r", 3, "--lora-target-modules", "q_proj,gate,down_proj")
+
+    def test_folders(self):
+        """A folder and an adapter become one file for llama.cpp, and text becomes the same ids."""
+        for name in ("Llama", "Qwen3", "Gemma3Text", "SmolLM3"):
+            with self.subTest(name):
+                self.check_folder(name)
+
+    def check_folder(self, name):
+        config = getattr(transformers, f"{name}Config")(**SMALL)
+        model = transformers.AutoModelForCausalLM.from_config(config).to(torch.float32)
+        scatter(model)
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        base, run, merged = (folder / n for n in ("hf", "run", "merged.gguf"))
+        tokenizer = train_tokenizer(config.vocab_size)
+        model.save_pretrained(base)
+        tokenizer.save(str(base / "tokenizer.json"))
+        (base / "tokenizer_config.json").write_text(
+            '{"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true}')
+        inlay("train", "-m", base, "-d", self.data, "-o", run, "-q", "--max-length", 64,
+              "--max-steps", 6, "--learning-rate", 5e-3)
+        inlay("merge", "-m", base, "-a", run, "-o", merged)
+        llama = Llama(str(merged), vocab_only=True, verbose=False)
+        for prompt in PROMPTS:
+            self.assertEqual(llama.tokenize(prompt.encode(), add_bos=False),
+                             tokenizer.encode(prompt, add_special_tokens=False).ids)
+            self.assertEqual(one_mark(llama_text(merged, prompt)),
+                             one_mark(inlay_text(base, prompt, run)))
 
 
 if __name__ == "__main__":

@@ -149,9 +149,7 @@ def test_byte_level(byte_level, parse_special, tmp_path):
 
 # ---- SentencePiece
 
-@pytest.mark.parametrize("prefix", [True, False])
-@pytest.mark.parametrize("byte_fallback", [True, False])
-def test_sentencepiece(byte_fallback, prefix, tmp_path):
+def trained_sentencepiece(byte_fallback, prefix):
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(WRITTEN * 20 + [w for w in corpus.WORDS for _ in range(30)]),
@@ -159,7 +157,13 @@ def test_sentencepiece(byte_fallback, prefix, tmp_path):
         character_coverage=0.98, byte_fallback=byte_fallback, split_digits=True,
         normalization_rule_name="identity", add_dummy_prefix=prefix, remove_extra_whitespaces=False,
         minloglevel=2)
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("byte_fallback", [True, False])
+def test_sentencepiece(byte_fallback, prefix, tmp_path):
+    processor = trained_sentencepiece(byte_fallback, prefix)
 
     def add(writer, size):
         vocabularies.sentencepiece(processor)(writer, size)
