@@ -5,6 +5,7 @@
 #include "adapter/merge.h"
 #include "adapter/pairs.h"
 #include "base/file.h"
+#include "io/hf_bnb.h"
 #include "io/hf_names.h"
 #include "io/hf_shards.h"
 #include "io/settings.h"
@@ -19,6 +20,7 @@
 
 #define INDEX "model.safetensors.index.json"
 #define CONFIG "config.json"
+#define QUANTIZATION "quantization_config"
 #define HEAD "lm_head"
 #define EMBEDDING "model.embed_tokens"
 #define WEIGHT ".weight"
@@ -27,12 +29,15 @@
 typedef struct item {
     const inl_safetensor *source;
     const inl_format *stored, *wanted; // NULL: the bytes as they are
+    const inl_gguf_tensor *bnb;        // bitsandbytes' 4 bits, or NULL
     const inl_lora_pair *pair;         // or NULL
 } item;
 
 typedef struct writer {
     inl_merge_run run;
+    const inl_gguf *view; // of the base
     const inl_module_list *modules;
+    bool quantized; // by bitsandbytes: what is written is not
     const char *base, *made; // folders
     inl_hf_shards shards;
     const inl_lora_pair **pairs; // by path
@@ -74,11 +79,49 @@ static const inl_format *float_format(const char *dtype)
     return NULL;
 }
 
+// The values of bitsandbytes' 4 bits that are stored under the name; NULL: it is not quantized.
+static const inl_gguf_tensor *find_bnb(const writer *w, const char *name)
+{
+    for (uint32_t i = 0; w->quantized && i < inl_gguf_tensor_count(w->view); i++) {
+        const inl_gguf_tensor *t = inl_gguf_tensor_at(w->view, i);
+        if (t->bnb4 && strcmp(t->stored_name, name) == 0)
+            return t;
+    }
+    return NULL;
+}
+
+static bool is_dropped(const writer *w, const char *name)
+{
+    return w->quantized && inl_hf_bnb_is_part(name);
+}
+
+static const inl_format *bnb_format(const writer *w)
+{
+    const inl_format *want = w->run.params->format;
+    return want ? want : inl_format_by_id(INL_FORMAT_F16);
+}
+
+static void add_bnb(writer *w, const char *name, const inl_safetensor *t,
+                    const inl_gguf_tensor *bnb, const inl_lora_pair *pair)
+{
+    w->items[w->count] =
+        (item){.source = t, .bnb = bnb, .wanted = bnb_format(w), .pair = pair};
+    w->tensors[w->count] =
+        (inl_safetensor_out){.name = name, .dims = 2, .shape = {bnb->shape[1], bnb->shape[0]}};
+    w->dtypes[w->count++] = bnb_format(w)->name;
+    w->merged += pair != NULL;
+}
+
 static inlay_result add_item(writer *w, const char *name, const inl_safetensor *t,
                              const inl_lora_pair *pair)
 {
     const inl_format *stored = float_format(t->dtype), *want = w->run.params->format;
+    const inl_gguf_tensor *bnb = find_bnb(w, t->name);
     bool as_is = !pair && (!stored || !want || want == stored);
+    if (bnb) { // the model was opened: it has the pair's shape
+        add_bnb(w, name, t, bnb, pair);
+        return INLAY_OK;
+    }
     if (pair && (!stored || t->dims != 2 || t->shape[0] != pair->out || t->shape[1] != pair->in))
         return inl_fail(&w->run.env, INLAY_ERROR_UNSUPPORTED,
                         "%s: tensor %.200s has the type %s, to which nothing can be added", w->base,
@@ -104,15 +147,20 @@ static inlay_result put(void *user, uint32_t index, inl_writer *file)
     const inl_safetensor *t = i->source;
     if (!i->wanted)
         return inl_merge_put_bytes(&w->run, t->data, t->bytes, file);
-    uint64_t cols = t->dims > 0 ? t->shape[t->dims - 1] : 1;
     inl_merge_matrix m = {.name = t->name,
                           .stored = i->stored,
                           .wanted = i->wanted,
                           .data = t->data,
-                          .rows = cols ? t->bytes / i->stored->block_bytes / cols : 0,
-                          .cols = cols,
+                          .cols = i->bnb        ? i->bnb->shape[0]
+                                  : t->dims > 0 ? t->shape[t->dims - 1]
+                                                : 1,
                           .pairs = i->pair ? &i->pair : NULL,
                           .pair_rows = i->pair ? i->pair->out : 0};
+    if (i->bnb) {
+        m.rows = i->bnb->shape[1];
+        return inl_merge_put_bnb4(&w->run, &m, i->bnb->bnb4, file);
+    }
+    m.rows = m.cols ? t->bytes / i->stored->block_bytes / m.cols : 0;
     return inl_merge_put_matrix(&w->run, &m, file);
 }
 
@@ -144,7 +192,8 @@ static inlay_result write_shard(writer *w, size_t number)
     w->count = 0;
     for (uint32_t i = 0; i < count; i++) {
         const inl_safetensor *t = inl_safetensors_at(file, i);
-        INL_TRY(add_item(w, t->name, t, find_pair(w, t->name)));
+        if (!is_dropped(w, t->name))
+            INL_TRY(add_item(w, t->name, t, find_pair(w, t->name)));
     }
     INL_TRY(add_head(w, last));
     char *target = inl_path_join(&w->run.env, w->made, slash ? slash + 1 : path);
@@ -159,6 +208,11 @@ static inlay_result write_shard(writer *w, size_t number)
 static uint64_t bytes_of(const writer *w, const inl_safetensor *t)
 {
     const inl_format *stored = float_format(t->dtype), *want = w->run.params->format;
+    const inl_gguf_tensor *bnb = find_bnb(w, t->name);
+    if (bnb)
+        return bnb->bnb4->count * bnb_format(w)->block_bytes;
+    if (is_dropped(w, t->name))
+        return 0;
     return stored && want ? t->bytes / stored->block_bytes * want->block_bytes : t->bytes;
 }
 
@@ -203,12 +257,19 @@ static void set_config(const writer *w, json_t *root)
     json_t *text = json_object_get(root, "text_config"); // of a multimodal model
     for (; w->untied && root; root = root == text ? NULL : text)
         json_object_set_new(root, "tie_word_embeddings", json_false());
+    json_object_del(root, QUANTIZATION);
+    json_object_del(json_object_get(root, "text_config"), QUANTIZATION);
 }
 
 static void set_index(const writer *w, json_t *root)
 {
     json_t *map = json_object_get(root, "weight_map");
-    json_t *metadata = json_object_get(root, "metadata");
+    json_t *metadata = json_object_get(root, "metadata"), *file;
+    const char *name;
+    void *next;
+    json_object_foreach_safe (map, next, name, file)
+        if (is_dropped(w, name))
+            json_object_del(map, name);
     const char *path = inl_safetensors_path(w->shards.files[w->shards.count - 1]);
     if (w->head && map && !json_object_get(map, HEAD WEIGHT))
         json_object_set_new(map, HEAD WEIGHT, json_string(strrchr(path, '/') + 1));
@@ -310,23 +371,13 @@ static inlay_result check_free(const inl_env *env, const char *folder)
                     "%s is there already and is not an empty folder", folder);
 }
 
-static inlay_result check_config(const writer *w)
+// Whether the base's matrices are quantized; how, its view has checked.
+static bool is_quantized(const inl_gguf *view)
 {
-    inl_settings config;
-    char *path = inl_path_join(&w->run.env, w->base, CONFIG);
-    if (!path)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    inlay_result result = inl_settings_open(&w->run.env, path, &config);
-    inl_free(&w->run.env, path);
-    if (result != INLAY_OK)
-        return result;
-    const json_t *q = json_object_get(config.root, "quantization_config");
-    if (q && !json_is_null(q))
-        result = inl_fail(&w->run.env, INLAY_ERROR_UNSUPPORTED,
-                          "%s: a quantized folder cannot take an adapter in: merge it into the "
-                          "folder that was quantized", w->base);
-    inl_settings_close(&config);
-    return result;
+    for (uint32_t i = 0; i < inl_gguf_tensor_count(view); i++)
+        if (inl_gguf_tensor_at(view, i)->bnb4)
+            return true;
+    return false;
 }
 
 static inlay_result collect_pairs(writer *w, const inl_lora *lora)
@@ -348,7 +399,6 @@ static inlay_result collect_pairs(writer *w, const inl_lora *lora)
 
 static inlay_result write_all(writer *w, const inl_lora *lora)
 {
-    INL_TRY(check_config(w));
     INL_TRY(collect_pairs(w, lora));
     INL_TRY(inl_hf_shards_open(&w->run.env, w->base, &w->shards));
     if (w->head && inl_hf_shards_find(&w->shards, HEAD WEIGHT))
@@ -363,6 +413,8 @@ inlay_result inl_merge_folder(const inl_gguf *base, const inl_module_list *modul
                               const char *folder)
 {
     writer w = {.run = {.env = lora->env, .params = params},
+                .view = base,
+                .quantized = is_quantized(base),
                 .modules = modules,
                 .base = inl_gguf_path(base)};
     const inl_env *env = &w.run.env;
