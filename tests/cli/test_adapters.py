@@ -167,6 +167,15 @@ class Adapters(CliTest):
         self.refuse(1, "nowhere", *words, "-o", self.folder / "nowhere" / "out.gguf")
         self.assertFalse(out.exists())
 
+    def test_merge_of_nothing(self):
+        """A model without an adapter: its values, in another type if one is asked for."""
+        out, again = self.fresh("out.gguf"), self.fresh("again.gguf")
+        self.succeed("merge", "-m", self.model, "-o", out)
+        self.succeed("merge", "-m", out, "-o", again)
+        self.assertEqual(out.read_bytes(), again.read_bytes())
+        self.succeed("merge", "-m", out, "-o", again, "--type", "q8_0")
+        self.assertLess(again.stat().st_size, out.stat().st_size)
+
     def test_merge_on_a_full_disk(self):
         """Nothing of it stays, and what was there does."""
         out = self.fresh("out.gguf")
@@ -186,9 +195,11 @@ class Adapters(CliTest):
         hf = hf_folder.Folder().write(self.folder / "hf")
         out = self.fresh()
         words = ("merge", "-m", hf, "-a", self.adapter)
-        self.refuse(2, [f"{out}.gguf", "folder"], *words, "-o", f"{out}.gguf")
+        # Its merges are not what makes its tokens.
+        self.refuse(2, [hf, "merge into a folder instead"], *words, "-o", f"{out}.gguf")
+        self.assertFalse(out.with_name(f"{out.name}.gguf").exists())
         self.refuse(2, [out, "GGUF"], "merge", "-m", self.model, "-a", self.adapter, "-o", out)
-        self.refuse(2, [out, "Q8_0", "BF16"], *words, "-o", out, "--type", "q8_0")
+        self.refuse(2, [out, "Q8_0", "BF16", ".gguf"], *words, "-o", out, "--type", "q8_0")
         self.refuse(2, hf, *words, "-o", f"{hf}/")
         self.assertFalse(out.exists())
         done = inlay(*words, "-o", out, restore_signals=False, preexec_fn=lambda:

@@ -10,7 +10,7 @@ static const arg table[] = {
     MODEL_ARGS(rewrite_options),
     {.name = "output", .letter = 'o', .type = ARG_STRING,
      .offset = offsetof(rewrite_options, output),
-     .value = "OUT", .help = "a file that ends in .gguf; of a folder a new folder"},
+     .value = "OUT", .help = "a file that ends in .gguf, or of a folder a new folder"},
     {.name = "type", .letter = 't', .type = ARG_STRING,
      .offset = offsetof(rewrite_options, type),
      .value = "TYPE", .help = "of the matrices: keep (default), f32, f16, bf16, q8_0, q4_k, ..."},
@@ -44,7 +44,7 @@ static int merge(const rewrite_options *o, const inlay_model *model, inlay_adapt
 
 static int run(const command *self, int argc, char **argv)
 {
-    static const char *const required[] = {"model", "adapter", "output", NULL};
+    static const char *const required[] = {"model", "output", NULL};
     rewrite_options o = {0};
     args a = {.table = table, .count = COUNT(table), .options = &o};
     return setup_rewrite(&a, self, argc, argv, required, merge);
@@ -52,6 +52,8 @@ static int run(const command *self, int argc, char **argv)
 
 const command command_merge = {
     .name = "merge",
-    .usage = "merge -m MODEL -a ADAPTER[:SCALE]... -o OUT [--type TYPE]",
+    .usage = "merge -m MODEL [-a ADAPTER[:SCALE]]... -o OUT [--type TYPE]",
     .summary = "writes a model with an adapter added to its weights",
+    .notes = "Of a GGUF file a GGUF file; of a Hugging Face folder a folder, or a GGUF file\n"
+             "where OUT ends in .gguf. Without an adapter: the model, as it is or in TYPE.\n",
     .run = run};
