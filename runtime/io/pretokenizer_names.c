@@ -5,6 +5,7 @@
 #include "io/regex.h"
 #include "io/utf8.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,14 +156,22 @@ const char *inl_pretokenizer_recognize(const char *const *patterns, uint32_t cou
     return name;
 }
 
+const char *inl_pretokenizer_names(char known[INL_PRETOKENIZER_NAMES_ROOM])
+{
+    char *at = known, *end = known + INL_PRETOKENIZER_NAMES_ROOM;
+    *known = '\0';
+    for (size_t i = 0; i < INL_COUNT(families); i++)
+        for (size_t j = 0; j < INL_PRETOKENIZER_NAMES && families[i].names[j]; j++)
+            if (at < end)
+                at += snprintf(at, (size_t)(end - at), "%s%s", at > known ? ", " : "",
+                               families[i].names[j]);
+    return known;
+}
+
 inlay_result inl_pretokenizer_fail_unknown(const inl_env *env, const char *file, const char *name)
 {
-    char known[768] = "";
-    for (size_t i = 0; i < INL_COUNT(families); i++)
-        for (size_t j = 0; j < INL_PRETOKENIZER_NAMES && families[i].names[j]; j++) {
-            strncat(known, known[0] ? ", " : "", sizeof(known) - strlen(known) - 1);
-            strncat(known, families[i].names[j], sizeof(known) - strlen(known) - 1);
-        }
+    char known[INL_PRETOKENIZER_NAMES_ROOM];
     return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                    "%s: the pre-tokenizer \"%s\" is unknown (known: %s)", file, name, known);
+                    "%s: the pre-tokenizer \"%s\" is unknown (known: %s)", file, name,
+                    inl_pretokenizer_names(known));
 }

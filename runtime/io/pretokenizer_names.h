@@ -7,6 +7,7 @@
 
 #define INL_PRETOKENIZER_PASSES 8
 #define INL_PRETOKENIZER_NAMES 14
+#define INL_PRETOKENIZER_NAMES_ROOM 768
 
 typedef struct inl_pretokenizer_family {
     const char *names[INL_PRETOKENIZER_NAMES];
@@ -24,6 +25,8 @@ const inl_pretokenizer_family *inl_pretokenizer_find(const char *name);
 // Where several have them, of one that does with merges as `ignores_merges` says.
 const char *inl_pretokenizer_recognize(const char *const *patterns, uint32_t count,
                                        bool ignores_merges);
+// All names there are, "default, gpt-2, ...", into `known`, which is returned.
+const char *inl_pretokenizer_names(char known[INL_PRETOKENIZER_NAMES_ROOM]);
 inlay_result inl_pretokenizer_fail_unknown(const inl_env *env, const char *file, const char *name);
 
 #endif

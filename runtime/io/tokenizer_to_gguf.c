@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// A tokenizer.json's tokenizer as a GGUF file's metadata. What it does to a text is asked by giving
+// A folder's tokenizer as a GGUF file's metadata. What it does to a text is asked by giving
 // it one, not read from the file: there are many ways to write the same.
 //
 // A byte-level one goes by the name of its pre-tokenizer. A SentencePiece-style one has scores in
 // place of merges, the highest for the token that is made first; that is the same only where every
 // pair that makes a token is a merge, as in all files that were converted from SentencePiece.
+#include "io/pretokenizer_names.h"
 #include "io/tokenizer_parts.h"
 
 #include <stdio.h>
@@ -96,13 +97,27 @@ static inlay_result check_plain(const exporter *x)
     return result;
 }
 
+static inlay_result refuse_pre(const exporter *x)
+{
+    char known[INL_PRETOKENIZER_NAMES_ROOM], why[INL_PRETOKENIZER_NAMES_ROOM + 80];
+    snprintf(why, sizeof(why), "its pre_tokenizer is none that GGUF has a name for (known: %s)",
+             inl_pretokenizer_names(known));
+    return refuse(x, why);
+}
+
 static inlay_result put_pre(const exporter *x)
 {
     const inl_bpe *bpe = &x->t->bpe;
     const char *name = inl_pretokenizer_name(bpe->pretokenizer, bpe->ignores_merges);
     INL_TRY(check_plain(x));
     if (!name)
-        return refuse(x, "its pre_tokenizer is none that GGUF has a name for");
+        return refuse_pre(x);
+    if (inl_pretokenizer_find(name)->ignores_merges != bpe->ignores_merges)
+        inl_logf(&x->t->env, INLAY_LOG_WARN,
+                 "%s: its ignore_merges is %s, but a GGUF file's pre-tokenizer \"%s\" %s: some "
+                 "tokens will be others",
+                 x->file, bpe->ignores_merges ? "true" : "false", name,
+                 bpe->ignores_merges ? "goes by the merges" : "ignores them");
     INL_TRY(inl_gguf_writer_string(x->writer, KEY("model"), "gpt2"));
     return inl_gguf_writer_string(x->writer, KEY("pre"), name);
 }
@@ -221,6 +236,14 @@ static inlay_result check_merges(const exporter *x)
     return result;
 }
 
+static inlay_result put_scored(const exporter *x, bool prefix)
+{
+    INL_TRY(inl_gguf_writer_string(x->writer, KEY("model"), "llama"));
+    INL_TRY(inl_gguf_writer_string(x->writer, KEY("pre"), "default"));
+    INL_TRY(inl_gguf_writer_array(x->writer, KEY("scores"), INL_GGUF_F32, x->scores, x->rows));
+    return inl_gguf_writer_bool(x->writer, KEY("add_space_prefix"), prefix);
+}
+
 static inlay_result put_sentencepiece(exporter *x)
 {
     bool prefix = false;
@@ -230,10 +253,23 @@ static inlay_result put_sentencepiece(exporter *x)
     if (!x->scores)
         return INLAY_ERROR_OUT_OF_MEMORY;
     set_scores(x);
-    INL_TRY(inl_gguf_writer_string(x->writer, KEY("model"), "llama"));
-    INL_TRY(inl_gguf_writer_string(x->writer, KEY("pre"), "default"));
-    INL_TRY(inl_gguf_writer_array(x->writer, KEY("scores"), INL_GGUF_F32, x->scores, x->rows));
-    return inl_gguf_writer_bool(x->writer, KEY("add_space_prefix"), prefix);
+    return put_scored(x, prefix);
+}
+
+// tokenizer.model's, which has its scores.
+static inlay_result put_scores(exporter *x)
+{
+    const inl_tokenizer *t = x->t;
+    if (t->normalizer)
+        return refuse(x, "it takes spaces out of a text");
+    if (t->spm.whole.count > 0)
+        return refuse(x, "it has user-defined pieces");
+    x->scores = inl_alloc(&t->env, x->rows, sizeof(*x->scores));
+    if (!x->scores)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint32_t id = 0; id < INL_MIN(x->rows, t->vocab.count); id++)
+        x->scores[id] = t->vocab.tokens[id].score;
+    return put_scored(x, t->space_prefix);
 }
 
 // ---- tokens
@@ -311,8 +347,9 @@ static inlay_result put_all(exporter *x)
 {
     const inl_tokenizer *t = x->t;
     INL_TRY(list_tokens(x));
-    INL_TRY(list_merges(x));
-    INL_TRY(t->bpe.by_bytes ? put_pre(x) : put_sentencepiece(x));
+    if (!t->by_score)
+        INL_TRY(list_merges(x));
+    INL_TRY(t->by_score ? put_scores(x) : t->bpe.by_bytes ? put_pre(x) : put_sentencepiece(x));
     INL_TRY(inl_gguf_writer_strings(x->writer, KEY("tokens"), x->texts, x->rows));
     INL_TRY(inl_gguf_writer_array(x->writer, KEY("token_type"), INL_GGUF_I32, x->kinds, x->rows));
     if (t->bpe.by_bytes)

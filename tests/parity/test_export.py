@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A Hugging Face folder and an adapter merged into a GGUF file: tensor by tensor what is merged of
 the base's own GGUF file, with a tokenizer that gives the folder's ids."""
+import json
 import subprocess
 import unicodedata
 
@@ -12,6 +13,7 @@ import pytest
 import test_bnb
 import test_experts
 import test_merge
+import test_tokenizer_files as files
 import test_tokenizer_json as kinds
 import to_gguf
 import tokenizers
@@ -185,7 +187,17 @@ def test_no_name(tmp_path, name, why):
     tokenizer = kinds.train(kinds.KINDS[name])
     code, said = export(tmp_path, tokenizer, tokenizer.get_vocab_size())
     assert code == 2 and why in said and "merge into a folder instead" in said, said
+    assert ("(known: default, gpt-2, " in said) == ("name for" in why), said
     assert not (tmp_path / "out.gguf").exists()
+
+
+def test_merges_are_ignored(tmp_path):
+    """What a name says of it, the file must say too."""
+    spec = json.loads(kinds.train(kinds.KINDS["gpt-2"]).to_str())
+    spec["model"]["ignore_merges"] = True
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(spec))
+    code, said = export(tmp_path, tokenizer, tokenizer.get_vocab_size())
+    assert code == 0 and 'ignore_merges is true, but a GGUF file\'s pre-tokenizer "gpt-2"' in said
 
 
 def sentencepiece_json(processor, prefix):
@@ -220,3 +232,21 @@ def test_sentencepiece(tmp_path, prefix):
     assert fields["tokenizer.ggml.model"].contents() == "llama"
     assert fields["tokenizer.ggml.add_space_prefix"].contents() == prefix
     check_ids(tmp_path, [s for s in kinds.texts(37) if "<s>" not in s])
+
+
+@pytest.mark.parametrize("name", files.MODELS)
+def test_tokenizer_model(tmp_path, name):
+    """SentencePiece's own file, whose scores are the GGUF file's."""
+    base = tmp_path / "hf"
+    processor = files.spm(base, **files.MODELS[name])
+    model = llamas.random_llama(1, dim=8, ffn=8, heads=2, kv_heads=1, layers=1,
+                                vocab=processor.vocab_size() + 3)
+    model.save_pretrained(base)
+    done = subprocess.run([f"{driver.BUILD}/tools/inlay", "merge", "-m", base, "-o",
+                           tmp_path / "out.gguf"], capture_output=True, text=True, check=False)
+    if name in ("strips", "user's", "gemma"):
+        why = "takes spaces out" if name == "strips" else "has user-defined pieces"
+        assert done.returncode == 2 and why in done.stderr, done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    check_ids(tmp_path, kinds.texts(41))
