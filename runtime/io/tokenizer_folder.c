@@ -14,6 +14,7 @@ typedef struct folder {
     inl_tokenizer *t;
     const inl_env *env;
     const char *path;
+    bool is_json; // there is a tokenizer.json
 } folder;
 
 // *out NULL: there is no such file.
@@ -57,11 +58,20 @@ static int32_t find_token(const folder *f, const json_t *config, const char *key
     return id;
 }
 
-// transformers makes the template anew where the configuration speaks of either.
-static void read_flags(inl_tokenizer *t, const json_t *config)
+// As transformers 5 has it: tokenizer.json's post_processor alone counts, but for a class that
+// builds its own, without either token. The flags do where there is no tokenizer.json.
+static void read_flags(const folder *f, const json_t *config)
 {
+    inl_tokenizer *t = f->t;
     const json_t *bos = json_object_get(config, "add_bos_token");
     const json_t *eos = json_object_get(config, "add_eos_token");
+    const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
+    if (f->is_json) {
+        if (name && (strcmp(name, "GPTNeoXTokenizer") == 0 ||
+                     strcmp(name, "GPTNeoXTokenizerFast") == 0))
+            t->info.add_bos = t->info.add_eos = false;
+        return;
+    }
     if (!json_is_boolean(bos) && !json_is_boolean(eos))
         return;
     if (bos || !t->by_score) // of tokenizer.model's classes each begins with BOS
@@ -103,7 +113,7 @@ static inlay_result read_ends(const folder *f, const json_t *config, const json_
         t->info.bos = bos >= 0 ? bos : read_id(f, ids, "bos_token_id");
     if (eos >= 0 || t->info.eos < 0)
         t->info.eos = eos >= 0 ? eos : read_id(f, ids, "eos_token_id");
-    read_flags(t, config);
+    read_flags(f, config);
     INL_TRY(inl_tokenizer_add_end(t, t->info.eos));
     INL_TRY(add_ends(f, ids));
     return json_object_get(generation, "eos_token_id") ? INLAY_OK : inl_tokenizer_add_turn_ends(t);
@@ -253,11 +263,11 @@ static inlay_result has_file(const folder *f, const char *name, char **path, boo
     return *path ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
 }
 
-static inlay_result read_tokens(const folder *f, const inl_tokenizer_beside *b, char **path)
+static inlay_result read_tokens(folder *f, const inl_tokenizer_beside *b, char **path)
 {
     bool found;
-    INL_TRY(has_file(f, "tokenizer.json", path, &found));
-    if (found)
+    INL_TRY(has_file(f, "tokenizer.json", path, &f->is_json));
+    if (f->is_json)
         return inl_tokenizer_read_json(f->t, *path);
     INL_TRY(has_file(f, "merges.txt", path, &found));
     if (found)
@@ -273,7 +283,7 @@ static inlay_result read_tokens(const folder *f, const inl_tokenizer_beside *b, 
                     f->path);
 }
 
-static inlay_result read_all(const folder *f, inl_tokenizer_beside *b)
+static inlay_result read_all(folder *f, inl_tokenizer_beside *b)
 {
     char *path = NULL;
     INL_TRY(read_small(f, b));

@@ -11,6 +11,7 @@ import struct
 import subprocess
 
 import pytest
+import transformers
 from test_tokenizers import (IGNORES_MERGES, PRE_TOKENIZERS, SPECIALS, cut, steps, texts,
                              training_texts)
 from tokenizers import AddedToken, Regex, Tokenizer, models, trainers
@@ -280,8 +281,36 @@ def test_ends_and_template(tmp_path):
     assert got["ends"] == [1, 5, 7] and got["template"] == "yes"
     (folder / "chat_template.jinja").write_text("from the file")
     assert info(folder)["template"] == "from the file"
-    got = info(save(t, tmp_path / "c", add_bos_token=True, bos_token={"content": "<|im_start|>"}))
-    assert (got["bos"], got["adds"]) == (1, (1, 0))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return {name: train(KINDS[name]) for name in ("gpt-2", "llama", "gemma")}
+
+
+@pytest.mark.parametrize("name", [None, "PreTrainedTokenizerFast", "LlamaTokenizer",
+                                  "LlamaTokenizerFast", "GemmaTokenizer", "Qwen2Tokenizer",
+                                  "GPT2Tokenizer", "GPTNeoXTokenizer"])
+def test_flags(name, trained, tmp_path):
+    """tokenizer.json's post_processor is heeded, not the configuration's flags."""
+    kind = {"LlamaTokenizer": "llama", "LlamaTokenizerFast": "llama", "GemmaTokenizer": "gemma"}
+    t = trained[kind.get(name, "gpt-2")]
+    config = {"tokenizer_class": name} if name else {}
+    config |= {"bos_token": "<|endoftext|>", "eos_token": "<|im_start|>"}
+    ends = [(end, t.token_to_id(end)) for end in ("<|endoftext|>", "<|im_start|>")]
+    seen = set()
+    for single in ("<|endoftext|> $A", "$A <|im_start|>", None):
+        t.post_processor = processors.ByteLevel() if single is None else \
+            processors.TemplateProcessing(single=single, special_tokens=ends)
+        for flags in ({}, {"add_bos_token": False, "add_eos_token": True}, {"add_bos_token": True}):
+            folder = save(t, tmp_path / "t", **config, **flags)
+            want = transformers.AutoTokenizer.from_pretrained(folder)("a text").input_ids
+            got = info(folder)
+            (ids, _), = encode(folder, [b"a text"])
+            ids = [got["bos"]] * got["adds"][0] + ids + [got["eos"]] * got["adds"][1]
+            assert ids == want, (single, flags, got)
+            seen.add(got["adds"])
+    assert len(seen) == (1 if name == "GPTNeoXTokenizer" else 3)
 
 
 # ---- refusals
