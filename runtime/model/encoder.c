@@ -29,10 +29,11 @@ static uint64_t source_bytes(const inl_source *s, uint64_t rows)
 }
 
 // Whole tiles, and whole blocks of NF4.
-static uint32_t rows_of_piece(const inl_source *s)
+static uint32_t rows_of_piece(const inl_source *s, uint64_t max_range)
 {
     uint32_t unit = inl_is_nf4(s->format) && s->cols % 8 != 0 ? 64 : 8;
-    uint64_t rows = PIECE_BYTES / source_bytes(s, 1) / unit * unit;
+    uint64_t most = max_range - INL_MIN(max_range, SLACK + INL_BINDING_ALIGNMENT);
+    uint64_t rows = INL_MIN(PIECE_BYTES, most) / source_bytes(s, 1) / unit * unit;
     return (uint32_t)INL_MIN(INL_MAX(rows, unit), inl_round_up(s->rows, unit));
 }
 
@@ -41,25 +42,29 @@ static uint64_t blocks_of(const inl_source *s, uint64_t rows)
     return inl_round_up(rows * s->cols, INL_NF4_BLOCK) / INL_NF4_BLOCK;
 }
 
-static uint64_t pairs_at(const inl_source *s)
+static uint64_t pairs_at(const inl_source *s, uint64_t max_range)
 {
-    return inl_round_up(source_bytes(s, rows_of_piece(s)) + SLACK, INL_BINDING_ALIGNMENT);
+    return inl_round_up(source_bytes(s, rows_of_piece(s, max_range)) + SLACK,
+                        INL_BINDING_ALIGNMENT);
 }
 
-uint64_t inl_encoder_bytes(const inl_source *s, const inl_weight *w)
+uint64_t inl_encoder_bytes(const inl_source *s, const inl_weight *w, uint64_t max_range)
 {
     if (!s->tensor || s->stored == s->format || !inl_op_encodes(s->format))
         return 0;
     bool nf4 = inl_is_nf4(s->format);
     if (nf4 && s->cols % 8 != 0 && s->experts == 0 && w->part_count > 1)
         return 0; // its blocks do not begin where its parts do
-    uint64_t pairs = nf4 ? PAIR_BYTES * blocks_of(s, rows_of_piece(s)) + SLACK : 0;
-    return pairs_at(s) + pairs;
+    uint64_t source = pairs_at(s, max_range);
+    if (source > max_range)
+        return 0; // not even its smallest piece
+    return source + (nf4 ? PAIR_BYTES * blocks_of(s, rows_of_piece(s, max_range)) + SLACK : 0);
 }
 
 inlay_result inl_encoder_open(const inl_env *env, inl_gpu *gpu, uint64_t bytes, inl_encoder *out)
 {
-    *out = (inl_encoder){.env = env, .gpu = gpu};
+    *out = (inl_encoder){
+        .env = env, .gpu = gpu, .max_range = inl_gpu_get_caps(gpu)->max_buffer_range_bytes};
     if (bytes == 0)
         return INLAY_OK;
     return inl_buffer_create(gpu, "encoding weights", bytes, INL_MEMORY_DEVICE, &out->scratch);
@@ -98,7 +103,8 @@ static inlay_result put_source(const inl_encoder *e, const matrix *m, uint32_t r
 static inlay_result get_absmax(const inl_encoder *e, const matrix *m, uint32_t row, uint32_t rows)
 {
     uint64_t blocks = blocks_of(m->s, rows), first = (uint64_t)row * m->s->cols / INL_NF4_BLOCK;
-    INL_TRY(inl_gpu_download(e->gpu, e->scratch, pairs_at(m->s), m->pairs, PAIR_BYTES * blocks));
+    INL_TRY(inl_gpu_download(e->gpu, e->scratch, pairs_at(m->s, e->max_range), m->pairs,
+                             PAIR_BYTES * blocks));
     for (uint64_t i = 0; i < blocks; i++)
         m->absmax[first + i] = m->pairs[2 * i];
     return INLAY_OK;
@@ -111,20 +117,21 @@ static inlay_result put_piece(const inl_encoder *e, const matrix *m, const inl_w
     const inl_source *s = m->s;
     bool nf4 = inl_is_nf4(s->format);
     uint32_t before = m->expert - part->expert0; // matrices of the part
+    uint64_t pairs = pairs_at(s, e->max_range);
     inl_encode_args args = {
         .format = s->format,
         .stored = source_format(s),
         .rows = rows,
         .cols = s->cols,
-        .source = {e->scratch, 0, pairs_at(s)},
+        .source = {e->scratch, 0, pairs},
         .quants = part->quants,
         .quants_at = before * inl_tile_quant_bytes(s->format, s->rows, s->cols) +
                      inl_tile_quant_bytes(s->format, row, s->cols),
         .scales = part->scales,
     };
     if (nf4)
-        args.scales = (inl_range){e->scratch, pairs_at(s),
-                                  inl_encoder_bytes(s, m->w) - pairs_at(s)};
+        args.scales = (inl_range){e->scratch, pairs,
+                                  inl_encoder_bytes(s, m->w, e->max_range) - pairs};
     else
         args.scales_at = before * inl_tile_scale_bytes(s->format, s->rows, s->cols) +
                          inl_tile_scale_bytes(s->format, row, s->cols);
@@ -186,10 +193,11 @@ static void free_matrix(const inl_env *env, matrix *m)
     inl_free(env, m->pairs);
 }
 
-static inlay_result make_matrix(const inl_env *env, const inl_source *s, const inl_weight *w,
+static inlay_result make_matrix(const inl_encoder *e, const inl_source *s, const inl_weight *w,
                                 matrix *m)
 {
-    *m = (matrix){.s = s, .w = w, .most = rows_of_piece(s)};
+    const inl_env *env = e->env;
+    *m = (matrix){.s = s, .w = w, .most = rows_of_piece(s, e->max_range)};
     bool memory = true;
     if (!inl_op_encodes_from(s->stored)) {
         m->decoded = inl_alloc(env, (uint64_t)m->most * s->cols, sizeof(float));
@@ -209,7 +217,7 @@ static inlay_result make_matrix(const inl_env *env, const inl_source *s, const i
 inlay_result inl_encoder_put(const inl_encoder *e, const inl_source *s, const inl_weight *w)
 {
     matrix m;
-    INL_TRY(make_matrix(e->env, s, w, &m));
+    INL_TRY(make_matrix(e, s, w, &m));
     inlay_result result = INLAY_OK;
     for (uint32_t i = 0; i < INL_MAX(s->experts, 1) && result == INLAY_OK; i++) {
         m.expert = i;

@@ -120,7 +120,7 @@ static inlay_result layout_rows(builder *b, const inl_source *s, inl_weight *w)
 static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
 {
     INL_TRY(s->experts > 0 ? layout_experts(b, s, w) : layout_rows(b, s, w));
-    b->w->encode_bytes = INL_MAX(b->w->encode_bytes, inl_encoder_bytes(s, w));
+    b->w->encode_bytes = INL_MAX(b->w->encode_bytes, inl_encoder_bytes(s, w, b->max_range));
     return INLAY_OK;
 }
 
@@ -372,7 +372,7 @@ static inlay_result upload_experts(const builder *b, const inl_source *s, const 
 
 static inlay_result upload_matrix(const builder *b, const inl_source *s, const inl_weight *w)
 {
-    if (inl_encoder_bytes(s, w) > 0)
+    if (inl_encoder_bytes(s, w, b->max_range) > 0)
         return inl_encoder_put(&b->encoder, s, w);
     if (s->experts > 0)
         return upload_experts(b, s, w);

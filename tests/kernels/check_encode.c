@@ -266,7 +266,8 @@ static void check_whole(kt_suite *suite, const whole *m)
         for (uint32_t e = first; e < end; e++)
             pack_expected(env, m, &parts[i], e, values + e * count, wanted);
     }
-    must(inl_encoder_open(env, suite->gpu, inl_encoder_bytes(&source, &w), &encoder));
+    uint64_t range = inl_gpu_get_caps(suite->gpu)->max_buffer_range_bytes;
+    must(inl_encoder_open(env, suite->gpu, inl_encoder_bytes(&source, &w, range), &encoder));
     must(inl_encoder_put(&encoder, &source, &w));
     inl_encoder_close(&encoder);
     must(inl_gpu_download(suite->gpu, planes, 0, got, bytes));
