@@ -11,16 +11,14 @@ INLAY_BEGIN
 // thread-safe. Must outlive everything made from it.
 typedef struct inlay_model inlay_model;
 
-typedef enum inlay_quantize {
-    INLAY_QUANTIZE_NONE = 0, // keep each tensor's own type
-    INLAY_QUANTIZE_NF4 = 1,  // NormalFloat 4 bit, block 64, double quantization (arXiv 2305.14314)
-    INLAY_QUANTIZE_Q8_0 = 2,
-    INLAY_QUANTIZE_Q4_0 = 3,
-} inlay_quantize;
-
 typedef struct inlay_model_params {
-    // Requantize the layers' matrices at load. Embedding, head and norms keep their type.
-    inlay_quantize quantize;
+    // The type that the layers' matrices get when they are loaded: "NF4" (NormalFloat of 4 bits,
+    // blocks of 64, double-quantized: arXiv 2305.14314), or a GGUF file's: "Q8_0", "Q4_K", "F16",
+    // ...; case ignored. NULL or "none": each keeps its own. Embedding, head, norms and a router
+    // always do, and so does a matrix whose rows are no multiple of the type's blocks (the log
+    // says which). NF4, Q8_0 and Q4_0 are encoded on the device, the others by the CPU, a million
+    // elements at a time. Read by inlay_model_open alone.
+    const char *quantize;
     bool skip_finite_check; // do not look for NaN and infinity in the weights
 } inlay_model_params;
 
@@ -52,7 +50,7 @@ typedef struct inlay_tensor_info {
 
 // Reads and checks a GGUF file, any part of a split one, or a Hugging Face folder. Errors:
 // NOT_FOUND, IO, BAD_FILE (with place), UNSUPPORTED (architecture, tensor type), NOT_FINITE (names
-// the tensor).
+// the tensor), INVALID_ARGUMENT (`quantize` names no type that can be made).
 INLAY_API inlay_result inlay_model_open(inlay_model **out, const inlay_env *env, const char *path,
                                         const inlay_model_params *params);
 INLAY_API void inlay_model_close(inlay_model **model);

@@ -3,15 +3,21 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-static const inl_format *quantize_format(inlay_quantize quantize)
+static inlay_result find_quantize(const inl_env *env, const char *name, const inl_format **out)
 {
-    switch (quantize) {
-    case INLAY_QUANTIZE_NF4: return inl_format_by_id(INL_FORMAT_NF4);
-    case INLAY_QUANTIZE_Q8_0: return inl_format_by_id(INL_FORMAT_Q8_0);
-    case INLAY_QUANTIZE_Q4_0: return inl_format_by_id(INL_FORMAT_Q4_0);
-    default: return NULL;
-    }
+    char names[160];
+    *out = NULL;
+    if (!name || strcasecmp(name, "none") == 0)
+        return INLAY_OK;
+    const inl_format *format = inl_format_by_name(name);
+    if (!format || (!format->encode && format->id != INL_FORMAT_NF4))
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "weights cannot be quantized to %.40s (supported: none, NF4, %s)", name,
+                        inl_format_names(names, sizeof(names)));
+    *out = format;
+    return INLAY_OK;
 }
 
 inlay_result inlay_model_open(inlay_model **out, const inlay_env *public_env, const char *path,
@@ -21,11 +27,8 @@ inlay_result inlay_model_open(inlay_model **out, const inlay_env *public_env, co
     INL_REQUIRE(&env, out != NULL);
     *out = NULL;
     INL_REQUIRE(&env, path != NULL);
-    INL_REQUIRE(&env, !params || (unsigned)params->quantize <= INLAY_QUANTIZE_Q4_0);
-    inl_model_params p = {0};
-    if (params)
-        p = (inl_model_params){.quantize = quantize_format(params->quantize),
-                               .skip_finite_check = params->skip_finite_check};
+    inl_model_params p = {.skip_finite_check = params && params->skip_finite_check};
+    INL_TRY(find_quantize(&env, params ? params->quantize : NULL, &p.quantize));
     inlay_model *handle = inl_alloc(&env, 1, sizeof(*handle));
     if (!handle)
         return INLAY_ERROR_OUT_OF_MEMORY;

@@ -271,6 +271,9 @@ static inlay_result upload_piece(const builder *b, const inl_source *s, const ui
     if (p->converted) {
         s->stored->decode(stored, p->floats, (uint64_t)rows * s->cols);
         s->format->encode(p->floats, p->converted, (uint64_t)rows * s->cols);
+        if (s->format->find_not_finite(p->converted, (uint64_t)rows * s->cols) != UINT64_MAX)
+            return inl_fail(b->env, INLAY_ERROR_NOT_FINITE, "%s has numbers that do not fit %s",
+                            inl_gguf_stored_name(s->tensor), s->format->name);
         data = p->converted;
     }
     memset(p->quants, 0, q.size);

@@ -134,10 +134,11 @@ class Learned(CliTest):
         before = self.evaluate(self.data)["loss"]
         after = self.evaluate(self.data, "-a", self.adapter)["loss"]
         self.assertLess(after, before / 3)
-        for kind in ("q8_0", "q4_0", "nf4"):
+        for kind in ("q8_0", "q4_0", "nf4", "Q5_1", "iq4_nl"):
             other = self.evaluate(self.data, "--quantize", kind)["loss"]
             self.assertNotEqual(other, before)
             self.assertLess(abs(other - before), 1.0)
+        self.assertEqual(self.evaluate(self.data, "--quantize", "none")["loss"], before)
 
     def test_exact_match(self):
         result = self.evaluate(self.data, "--exact-match", "--show", 3, "-a", self.adapter)

@@ -108,7 +108,8 @@ class Wrong(CliTest):
                 self.refuse(2, f'"{value}"', "generate", option, value)
 
     def test_choices(self):
-        self.refuse(2, "none, nf4, q8_0 or q4_0", "train", "--quantize", "q5")
+        self.refuse(2, ["NF4, F32, F16", "quantized to q5"], "generate", "--quantize", "q5", "-m",
+                    command.BASE_MODEL, "-p", "a")
         self.refuse(2, ["linear, cosine", '"cosin"'], "train", "--lr-scheduler-type", "cosin")
 
     def test_exclusive(self):

@@ -2,7 +2,7 @@
 // inlay's side of a comparison: does what a JSON job asks for and leaves the results in a folder.
 //
 // The job: "model", "out", and what is wanted of
-//   "quantize"   a number of inlay_quantize
+//   "quantize"   as in inlay_model_params
 //   "texts"      [text]: their ids into the report; "parse_special" as in inlay_tokenize_params
 //   "adapter"    a PEFT folder, or "lora" {r, alpha, rslora, dora, targets, init, seed}
 //   "data"       a file, with "max_length", "no_packing", "chat_template", "train" {...} and
@@ -116,7 +116,7 @@ static inlay_result open_data(run *r)
 
 static inlay_result open_all(run *r)
 {
-    inlay_model_params params = {.quantize = (inlay_quantize)number(r->job, "quantize")};
+    inlay_model_params params = {.quantize = json_string_value(get(r->job, "quantize"))};
     INL_TRY(inlay_model_open(&r->model, &r->public_env, json_string_value(get(r->job, "model")),
                              &params));
     if (!get(r->job, "data") && !get(r->job, "sequences"))

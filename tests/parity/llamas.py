@@ -15,7 +15,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 TYPES = {"f32": gguf.GGMLQuantizationType.F32, "f16": gguf.GGMLQuantizationType.F16,
          "bf16": gguf.GGMLQuantizationType.BF16, "q8_0": gguf.GGMLQuantizationType.Q8_0,
-         "q4_0": gguf.GGMLQuantizationType.Q4_0}
+         "q4_0": gguf.GGMLQuantizationType.Q4_0, "q5_1": gguf.GGMLQuantizationType.Q5_1,
+         "q6_k": gguf.GGMLQuantizationType.Q6_K}
 ROLES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
@@ -172,8 +173,8 @@ def requantize(config, weights, kind):
         rows = interleave(array, heads)
         if kind == "nf4":
             rows = nf4.round_trip(rows)
-        elif array.shape[1] % 32 == 0:
-            rows = gguf.quants.dequantize(gguf.quants.quantize(rows, TYPES[kind]), TYPES[kind])
+        elif array.shape[1] % gguf.GGML_QUANT_SIZES[TYPES[kind]][0] == 0:
+            rows = gguf.quants.dequantize(quants.quantize(rows, TYPES[kind]), TYPES[kind])
         result[name] = halve(rows, heads)
     return result
 

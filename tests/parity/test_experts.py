@@ -23,7 +23,6 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 BOUND = 1e-5  # of a tensor's norm
-QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
 SEQUENCES = [[1, 5, 77, 130, 200, 9], [40], list(range(3, 103))]
 ROUND = dict(hidden_size=64, head_dim=16, moe_intermediate_size=32)
 
@@ -96,7 +95,7 @@ class Result:
                       case.router)
         self.inlay = driver.run(folder / "out", model=folder / "model.gguf",
                                 adapter=folder / "made",
-                                quantize=QUANTIZE.get(case.quantize, 0), steps=6,
+                                quantize=case.quantize, steps=6,
                                 train={"seed": seed, "learning_rate": 1e-2, **case.train},
                                 data=corpus.make(folder, "text", seed), max_length=61,
                                 sequences=SEQUENCES)

@@ -19,7 +19,6 @@ import vocabularies
 from peft import LoraConfig, get_peft_model
 
 STEPS = 30
-QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
 INIT = {True: 0, "gaussian": 1, "pissa": 2, "olora": 3}
 BOUND = 1e-5  # of W's norm, or of a singular value's
 SEQUENCES = [[1, 5, 77, 130, 200, 9], list(range(3, 103))]
@@ -63,7 +62,7 @@ class Result:
         self.base, self.weights = model, weights
         self.train = {"learning_rate": 1e-3, "max_grad_norm": 1.0, **case.train}
         self.inlay = driver.run(
-            folder / "out", model=file, quantize=QUANTIZE.get(case.quantize, 0), steps=STEPS,
+            folder / "out", model=file, quantize=case.quantize, steps=STEPS,
             lora={"r": case.r, "alpha": 2 * case.r + 1, "init": INIT[case.init],
                   "dora": case.dora, "rslora": case.rslora, "targets": "all-linear", "seed": seed},
             train={"seed": seed, **self.train}, data=corpus.make(folder, "text", seed),

@@ -13,7 +13,6 @@ import vocabularies
 from peft import LoraConfig, get_peft_model
 
 STEPS = 50
-QUANTIZE = {"nf4": 1, "q8_0": 2, "q4_0": 3}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
           "high_freq_factor": 4.0, "original_max_position_embeddings": 64}
 LINEAR = {"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
@@ -83,6 +82,8 @@ CASES = [
          data="text"),
     Case("requantized to q8_0", dict(ROUND), stored="bf16", quantize="q8_0", data="text"),
     Case("requantized to q4_0", dict(ROUND), quantize="q4_0", data="prompts"),
+    Case("requantized to q5_1", dict(ROUND), quantize="q5_1", data="text"),
+    Case("requantized to q6_k", dict(dim=256, ffn=512), stored="f16", quantize="q6_k", data="text"),
 ]
 
 
@@ -103,7 +104,7 @@ class Result:
         self.sequences = [[1, 5, 77, 130, 200, 9], [40], list(range(3, 203))]
         self.inlay = driver.run(
             self.folder / "out", model=file, adapter=self.folder / "made",
-            quantize=QUANTIZE.get(case.quantize, 0), steps=case.steps,
+            quantize=case.quantize, steps=case.steps,
             train={"seed": seed, **self.train}, data=corpus.make(self.folder, case.data, seed),
             max_length=case.max_length, no_packing=case.no_packing, sequences=self.sequences)
 

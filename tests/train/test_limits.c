@@ -60,28 +60,29 @@ static void a_run_uses_what_was_planned(void **state)
     (void)state;
     static const struct {
         inl_format_id format;
-        inlay_quantize quantize;
+        const char *quantize;
         uint32_t batch, length, accumulation;
         int32_t checkpointing;
         const char *targets;
     } cases[] = {
-        {INL_FORMAT_F32, INLAY_QUANTIZE_NONE, 1, 61, 1, 0, NULL},
-        {INL_FORMAT_F32, INLAY_QUANTIZE_NONE, 4, 64, 1, 0, NULL},
-        {INL_FORMAT_F16, INLAY_QUANTIZE_NONE, 3, 64, 2, INLAY_CHECKPOINT_ALL, NULL},
-        {INL_FORMAT_Q8_0, INLAY_QUANTIZE_NONE, 3, 50, 1, 2, "q_proj,v_proj"},
-        {INL_FORMAT_F16, INLAY_QUANTIZE_NF4, 2, 149, 1, 0, NULL},
-        {INL_FORMAT_Q8_0, INLAY_QUANTIZE_NF4, 5, 64, 1, INLAY_CHECKPOINT_ALL, "lm_head,q_proj"},
-        {INL_FORMAT_Q4_0, INLAY_QUANTIZE_NONE, 1, 256, 1, 0, "lm_head"},
-        {INL_FORMAT_BF16, INLAY_QUANTIZE_Q8_0, 1, 5, 1, 1, "model\\.layers\\.2\\..*"},
-        {INL_FORMAT_F16, INLAY_QUANTIZE_NF4, 2, 149, 1, 0, "gate,gate_proj,down_proj,q_proj"},
-        {INL_FORMAT_Q8_0, INLAY_QUANTIZE_NONE, 1, 61, 1, 2, NULL},
+        {INL_FORMAT_F32, NULL, 1, 61, 1, 0, NULL},
+        {INL_FORMAT_F32, NULL, 4, 64, 1, 0, NULL},
+        {INL_FORMAT_F16, NULL, 3, 64, 2, INLAY_CHECKPOINT_ALL, NULL},
+        {INL_FORMAT_Q8_0, NULL, 3, 50, 1, 2, "q_proj,v_proj"},
+        {INL_FORMAT_F16, "nf4", 2, 149, 1, 0, NULL},
+        {INL_FORMAT_Q8_0, "nf4", 5, 64, 1, INLAY_CHECKPOINT_ALL, "lm_head,q_proj"},
+        {INL_FORMAT_Q4_0, NULL, 1, 256, 1, 0, "lm_head"},
+        {INL_FORMAT_BF16, "q8_0", 1, 5, 1, 1, "model\\.layers\\.2\\..*"},
+        {INL_FORMAT_BF16, "Q5_1", 1, 61, 1, 0, NULL},
+        {INL_FORMAT_F16, "nf4", 2, 149, 1, 0, "gate,gate_proj,down_proj,q_proj"},
+        {INL_FORMAT_Q8_0, NULL, 1, 61, 1, 2, NULL},
     };
     const size_t dense = INL_COUNT(cases) - 2; // the others have experts
     for (size_t i = 0; i < INL_COUNT(cases); i++) {
         train_setup s = {.model = WIDE,
                          .open = {.quantize = cases[i].quantize},
                          .rows = {.max_length = cases[i].length},
-                         .adapter = {.r = 8, .use_dora = i % 3 == 1,
+                         .adapter = {.r = 8, .use_dora = i < dense && i % 3 == 1,
                                      .init_lora_weights = i == 2 ? INLAY_INIT_PISSA : 0,
                                      .target_modules = cases[i].targets},
                          .params = {.batch_size = cases[i].batch, .max_steps = 1,

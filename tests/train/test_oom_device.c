@@ -244,7 +244,7 @@ static void quantizing(void **state)
     static const train_setup to_nf4 = {.model = {.dim = 64, .ffn = 96, .layers = 1, .heads = 2,
                                                  .kv_heads = 1, .head_dim = 32, .vocab = 320,
                                                  .seed = 1, .format = INL_FORMAT_Q8_0},
-                                       .open = {.quantize = INLAY_QUANTIZE_NF4},
+                                       .open = {.quantize = "nf4"},
                                        .params = {.batch_size = 2, .max_steps = 4}};
     check_act_of(&to_nf4, "quantizing", load, MOST);
 }

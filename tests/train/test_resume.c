@@ -144,7 +144,7 @@ static void resume_checks_the_options(void **state)
     data.text = "{\"text\": \"another\"}\n";
     rank.adapter.r = 4;
     weights.model = other_weights;
-    nf4.open.quantize = INLAY_QUANTIZE_NF4;
+    nf4.open.quantize = "nf4";
     magnitudes.adapter.use_dora = true;
     frozen.adapter.init_lora_weights = INLAY_INIT_OLORA;
     const struct {

@@ -28,7 +28,7 @@ typedef struct fixture {
     inlay_model *model;
     inlay_adapter *adapter;
     const char *name, *text;
-    inlay_quantize quantize;
+    const char *quantize;
 } fixture;
 
 static const inlay_adapter_params lora = {.r = 2, .target_modules = "q_proj,down_proj,lm_head"};
@@ -151,7 +151,7 @@ static void test_model(void **state)
 {
     fixture *f = *state;
     assert_true(check_each_failure("model", open_model, f, MOST) > 40);
-    f->quantize = INLAY_QUANTIZE_NF4;
+    f->quantize = "nf4";
     assert_true(check_each_failure("model as nf4", open_model, f, MOST) > 40);
     assert_true(check_each_failure("tokenize", tokenize, f, MOST) > 40);
 }

@@ -110,7 +110,7 @@ typedef struct adapter_list {
 typedef struct model_options {
     const char *model;
     adapter_list adapters;
-    int quantize; // an inlay_quantize
+    const char *quantize;
 } model_options;
 #define MODEL_HELP "a GGUF file or a Hugging Face folder"
 #define MODEL_ARGS(opts_)                                                                          \
@@ -120,9 +120,10 @@ typedef struct model_options {
      .offset = offsetof(opts_, base.adapters), .value = "ADAPTER[:SCALE]",                         \
      .help = "a run's output folder, a PEFT folder or a .gguf; several are added",                 \
      .parse = setup_parse_adapter, .expected = "PATH or PATH:SCALE, at most 16 times"}
+#define QUANTIZE_HELP "of the layers' matrices, at load: none (default), nf4, q8_0, q4_k, ..."
 #define QUANTIZE_ARG(opts_)                                                                        \
-    {.name = "quantize", .type = ARG_CHOICE, .offset = offsetof(opts_, base.quantize),             \
-     .help = "the layers' matrices at load", .choices = quantize_names}
+    {.name = "quantize", .type = ARG_STRING, .offset = offsetof(opts_, base.quantize),             \
+     .value = "TYPE", .help = QUANTIZE_HELP}
 
 // How conversations become text, for an options struct that has a member `chat`.
 typedef struct chat_options {
@@ -153,7 +154,6 @@ typedef struct chat_options {
     {.name = "no-eos", .type = ARG_FLAG, .offset = offsetof(opts_, no_eos),                        \
      .help = "no end-of-sequence token after text and completions"}
 
-extern const char *const quantize_names[]; // in the order of inlay_quantize
 bool setup_parse_size(const char *text, void *bytes);
 // What others call the options of CHAT_ARGS.
 extern const arg_alias setup_aliases[];

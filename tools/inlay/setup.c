@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *const quantize_names[] = {"none", "nf4", "q8_0", "q4_0", NULL};
-
 bool setup_parse_size(const char *text, void *bytes)
 {
     static const char units[] = "KMGT";
@@ -210,7 +208,7 @@ static inlay_result load_adapters(const adapter_list *list, const inlay_model *m
 
 inlay_result setup_model(const model_options *base, inlay_model **model, inlay_adapter **adapter)
 {
-    inlay_model_params params = {.quantize = (inlay_quantize)base->quantize};
+    inlay_model_params params = {.quantize = base->quantize};
     inlay_result result = inlay_model_open(model, cli_env(), base->model, &params);
     if (result == INLAY_OK && base->adapters.count > 0)
         result = load_adapters(&base->adapters, *model, adapter);

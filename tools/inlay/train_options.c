@@ -71,8 +71,8 @@ static const arg table[] = {
      .value = "FILE", .help = "options from a YAML file; the command line goes before it"},
     {.name = "adapter", .letter = 'a', .type = ARG_STRING, .offset = AT(adapter),
      .value = "ADAPTER", .help = "go on from this adapter instead of a fresh one"},
-    {.name = "quantize", .type = ARG_CHOICE, .offset = AT(quantize),
-     .help = "the layers' matrices at load", .choices = quantize_names},
+    {.name = "quantize", .type = ARG_STRING, .offset = AT(quantize), .value = "TYPE",
+     .help = QUANTIZE_HELP},
     {.name = "dry-run", .type = ARG_FLAG, .offset = AT(dry_run),
      .help = "print what a run would need, and stop"},
     {.name = "json", .type = ARG_FLAG, .offset = AT(json), .help = "the result as JSON"},
@@ -222,7 +222,7 @@ void train_options_free(train_options *o)
 
 inlay_model_params train_model_params(const train_options *o)
 {
-    return (inlay_model_params){.quantize = (inlay_quantize)o->quantize};
+    return (inlay_model_params){.quantize = o->quantize};
 }
 
 inlay_dataset_params train_dataset_params(const train_options *o)

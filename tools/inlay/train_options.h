@@ -11,9 +11,8 @@ typedef struct train_options {
     common_options common;
     config config; // owns strings that come from the file
     const char *config_path;
-    const char *model, *data, *output, *adapter, *eval_data, *resume;
+    const char *model, *data, *output, *adapter, *eval_data, *resume, *quantize;
     chat_options chat;
-    int quantize;
     uint32_t max_length;
     bool no_packing, no_eos, no_shuffle;
     double eval_split;
