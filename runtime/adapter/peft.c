@@ -709,11 +709,28 @@ static inlay_result write_files(const inl_lora *lora, const inl_module_list *mod
     return result;
 }
 
+// PEFT takes the names of experts' modules for parameters of theirs, wherever a module has one.
+static void warn_of_dense(const inl_lora *lora, const inl_module_list *modules)
+{
+    uint32_t experts = 0, dense = 0;
+    for (uint32_t i = 0; i < lora->pair_count; i++) {
+        const inl_module *m = &modules->items[lora->pairs[i].module];
+        experts += m->experts > 0;
+        dense += m->experts == 0 && strstr(m->path, ".mlp.") && strstr(m->path, "_proj");
+    }
+    if (experts > 0 && dense > 0)
+        inl_logf(&lora->env, INLAY_LOG_WARN,
+                 "PEFT leaves out the pairs of dense layers (%u) beside those of experts; inlay "
+                 "loads all",
+                 dense);
+}
+
 inlay_result inl_lora_save_peft(const inl_lora *lora, const inl_module_list *modules,
                                 const char *folder)
 {
     const inl_env *env = &lora->env;
     INL_TRY(inl_lora_check_writable(lora, modules));
+    warn_of_dense(lora, modules);
     INL_TRY(inl_make_folder(env, folder));
     char *config = inl_path_join(env, folder, CONFIG_FILE);
     char *tensors = inl_path_join(env, folder, TENSOR_FILE);

@@ -127,6 +127,11 @@ static void find_dense(const inl_metadata *m, inl_config *c)
 // llama.cpp always normalizes these architectures' weights; a file may say otherwise.
 static inlay_result read_experts(const inl_metadata *m, inl_config *c)
 {
+    if (c->arch.gelu || c->arch.post_norms || c->arch.fused_gate_up) // what block.c has no form of
+        return inl_fail(m->env, INLAY_ERROR_UNSUPPORTED,
+                        "%s: experts of %s, with GELU, norms behind or fused matrices, are not "
+                        "supported",
+                        inl_gguf_path(m->gguf), c->arch.name);
     INL_TRY(inl_metadata_u32(m, "expert_count", 1, &c->experts));
     INL_TRY(inl_metadata_u32(m, "expert_used_count", 1, &c->experts_used));
     INL_TRY(inl_metadata_u32_or(m, "expert_feed_forward_length", 1,
