@@ -22,7 +22,9 @@ typedef struct inl_weights {
     uint32_t positions; // rows of a rope table
     inl_layer_weights *layers;
     uint64_t bytes;
-    uint64_t encode_bytes; // of the device's memory while they are made, besides the staging buffer
+    // Of the device's memory while they are made, besides the staging buffer; given back before
+    // inl_weights_create returns, so before a generator or an evaluation takes any.
+    uint64_t encode_bytes;
     inl_buffer **blocks;
     uint32_t block_count;
 } inl_weights;
