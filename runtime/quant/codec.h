@@ -34,9 +34,4 @@ INL_CODEC(q5_k);
 INL_CODEC(q6_k);
 INL_CODEC(iq4_xs);
 
-// tile.c, for pack_row: places the codes of columns [column, column + count), multiples of 8, of
-// row `i` of 8. Tiles hold codes of 4, 2 and 1 bits in planes, see shaders/lib/dequant_packed.glsl.
-void inl_tile_put_codes(uint32_t *quants, uint32_t column, uint32_t i, const uint8_t *codes,
-                        uint32_t count, uint32_t bits);
-
 #endif

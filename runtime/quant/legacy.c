@@ -5,6 +5,7 @@
 #include "base/half.h"
 #include "quant/codec.h"
 #include "quant/packed.h"
+#include "quant/tile.h"
 
 #include <math.h>
 

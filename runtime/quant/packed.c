@@ -2,6 +2,7 @@
 #include "quant/packed.h"
 #include "base/half.h"
 #include "quant/codec.h"
+#include "quant/tile.h"
 
 #include <math.h>
 #include <string.h>

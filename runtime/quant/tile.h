@@ -24,4 +24,9 @@ void inl_tile_pack_nf4_quants(const inl_nf4 *nf4, uint32_t row0, uint32_t rows, 
                               uint32_t *quants);
 void inl_tile_pack_nf4_scales(const inl_nf4 *nf4, uint32_t rows, uint32_t cols, uint32_t *scales);
 
+// For a format's pack_row: places the codes of columns [column, column + count), multiples of 8, of
+// row `i` of 8. Tiles hold codes of 4, 2 and 1 bits in planes, see shaders/lib/dequant_packed.glsl.
+void inl_tile_put_codes(uint32_t *quants, uint32_t column, uint32_t i, const uint8_t *codes,
+                        uint32_t count, uint32_t bits);
+
 #endif
