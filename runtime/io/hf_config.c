@@ -15,33 +15,34 @@
 static const inl_hf_architecture architectures[] = {
     {.name = "LlamaForCausalLM", .gguf = "llama", .context = 2048, .eps = 1e-6, .theta = 1e4},
     {.name = "MistralForCausalLM", .gguf = "llama", .kv_heads = 8, .context = 131072, .eps = 1e-6,
-     .theta = 1e4, .window = 4096},
-    {.name = "Qwen2ForCausalLM", .gguf = "qwen2",
-     .traits = INL_HF_QKV_BIAS | INL_HF_WINDOW_SWITCH | INL_HF_LAYER_TYPES,
-     .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
-    {.name = "Qwen3ForCausalLM", .gguf = "qwen3",
-     .traits = INL_HF_QK_NORM | INL_HF_WINDOW_SWITCH | INL_HF_LAYER_TYPES,
-     .head_dim = 128, .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
+     .theta = 1e4, .window_layers = INL_HF_WINDOW_EACH, .window = 4096},
+    {.name = "Qwen2ForCausalLM", .gguf = "qwen2", .traits = INL_HF_QKV_BIAS | INL_HF_WINDOW_SWITCH,
+     .context = 32768, .eps = 1e-6, .theta = 1e4, .window_layers = INL_HF_WINDOW_LATE,
+     .window = 4096},
+    {.name = "Qwen3ForCausalLM", .gguf = "qwen3", .traits = INL_HF_QK_NORM | INL_HF_WINDOW_SWITCH,
+     .head_dim = 128, .context = 32768, .eps = 1e-6, .theta = 1e4,
+     .window_layers = INL_HF_WINDOW_LATE, .window = 4096},
     {.name = "Qwen3MoeForCausalLM", .gguf = "qwen3moe",
      .traits = INL_HF_QK_NORM | INL_HF_EXPERTS | INL_HF_WINDOW_SWITCH, .kv_heads = 4,
-     .context = 32768, .eps = 1e-6, .theta = 1e4, .window = 4096},
+     .context = 32768, .eps = 1e-6, .theta = 1e4, .window_layers = INL_HF_WINDOW_ALL,
+     .window = 4096},
     {.name = "GemmaForCausalLM", .gguf = "gemma", .traits = INL_HF_GEMMA, .tied = true,
      .kv_heads = 16, .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4},
     {.name = "Gemma2ForCausalLM", .gguf = "gemma2",
-     .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QUERY_SCALE | INL_HF_LAYER_TYPES,
-     .tied = true, .kv_heads = 4, .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4,
-     .window = 4096},
+     .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QUERY_SCALE, .tied = true, .kv_heads = 4,
+     .head_dim = 256, .context = 8192, .eps = 1e-6, .theta = 1e4,
+     .window_layers = INL_HF_WINDOW_PERIOD, .window = 4096, .window_period = 2},
     {.name = "Gemma3ForCausalLM", .gguf = "gemma3",
      .traits = INL_HF_GEMMA | INL_HF_SANDWICH | INL_HF_QK_NORM | INL_HF_TWO_ROPES |
-               INL_HF_QUERY_SCALE | INL_HF_LAYER_TYPES,
+               INL_HF_QUERY_SCALE,
      .tied = true, .hidden = 2304, .ffn = 9216, .layers = 26, .heads = 8, .kv_heads = 4,
      .head_dim = 256, .vocab = 262208, .context = 131072, .eps = 1e-6, .theta = 1e6,
-     .window = 4096},
+     .window_layers = INL_HF_WINDOW_PERIOD, .window = 4096, .window_period = 6},
     {.name = "Phi3ForCausalLM", .gguf = "phi3", .traits = INL_HF_FUSED, .context = 4096,
-     .eps = 1e-5, .theta = 1e4},
-    {.name = "SmolLM3ForCausalLM", .gguf = "smollm3",
-     .traits = INL_HF_NOPE | INL_HF_WINDOW_SWITCH | INL_HF_LAYER_TYPES,
-     .tied = true, .kv_heads = 4, .context = 32768, .eps = 1e-6, .theta = 2e6},
+     .eps = 1e-5, .theta = 1e4, .window_layers = INL_HF_WINDOW_ALL},
+    {.name = "SmolLM3ForCausalLM", .gguf = "smollm3", .traits = INL_HF_NOPE | INL_HF_WINDOW_SWITCH,
+     .tied = true, .kv_heads = 4, .context = 32768, .eps = 1e-6, .theta = 2e6,
+     .window_layers = INL_HF_WINDOW_NOPE},
 };
 
 // ---- the architecture
@@ -74,13 +75,22 @@ static const char *class_of_type(const char *type)
     return type;
 }
 
+// "Qwen3Model": AutoModel's, the model without its head; not "GPT2LMHeadModel".
+static bool is_headless(const char *name)
+{
+    const char *end = name ? strstr(name, "Model") : NULL;
+    return end && strcmp(end, "Model") == 0 && !strstr(name, "HeadModel");
+}
+
 static inlay_result read_class(const inl_hf_config *c, const char **out)
 {
     json_t *names;
     const char *type;
     INL_TRY(inl_settings_array(&c->file, NULL, "architectures", &names));
     INL_TRY(inl_settings_string(&c->file, NULL, "model_type", "", &type));
-    *out = names ? json_string_value(json_array_get(names, 0)) : class_of_type(type);
+    *out = names ? json_string_value(json_array_get(names, 0)) : NULL;
+    if (!names || is_headless(*out))
+        *out = class_of_type(type);
     if (*out && **out)
         return INLAY_OK;
     return inl_settings_bad(&c->file, "architectures", "does not name the model's class");
@@ -201,18 +211,24 @@ static inlay_result check_quantization(inl_hf_config *c)
 {
     json_t *q;
     const char *method;
-    bool four;
+    bool four, eight;
     INL_TRY(inl_settings_object(&c->file, NULL, "quantization_config", &q));
     if (!q && c->text != c->file.root)
         INL_TRY(inl_settings_object(&c->file, c->text, "quantization_config", &q));
     if (!q)
         return INLAY_OK;
-    INL_TRY(inl_settings_string(&c->file, q, "quant_method", "", &method));
     INL_TRY(inl_settings_bool(&c->file, q, "load_in_4bit", false, &four));
+    INL_TRY(inl_settings_bool(&c->file, q, "load_in_8bit", false, &eight));
+    // transformers before 4.34 knew one method, and did not name it.
+    const char *unnamed = four || eight ? "bitsandbytes" : NULL;
+    INL_TRY(inl_settings_string(&c->file, q, "quant_method", unnamed, &method));
+    if (!method)
+        return inl_settings_bad(&c->file, "quantization_config", "names no quant_method");
     if (strcmp(method, "bitsandbytes") != 0)
         return inl_settings_refuse(&c->file, "quant_method", json_object_get(q, "quant_method"));
     if (!four)
-        return inl_settings_refuse(&c->file, "load_in_8bit", json_object_get(q, "load_in_8bit"));
+        return inl_settings_bad(&c->file, "quantization_config",
+                                "of bitsandbytes does not have load_in_4bit, which alone is read");
     c->quantized = true;
     return INLAY_OK;
 }
@@ -229,7 +245,6 @@ static inlay_result check_options(inl_hf_config *c)
     }
     const char *tie = "tie_word_embeddings";
     const json_t *place = json_object_get(c->text, tie) ? c->text : c->file.root;
-    c->tied_by_default = !json_is_boolean(json_object_get(place, tie));
     INL_TRY(inl_settings_bool(&c->file, place, tie, c->arch->tied, &c->tied));
     INL_TRY(check_activation(c));
     return check_quantization(c);
@@ -378,22 +393,17 @@ static inlay_result read_ropes(const inl_hf_config *c, bool *ropes)
 // Which layers are local where the file has no layer_types.
 static inlay_result guess_layer_types(const inl_hf_config *c, bool *local)
 {
-    uint32_t period = c->arch->traits & INL_HF_TWO_ROPES ? 6 : 2, first;
-    const char *key = "sliding_window_pattern";
-    if (!json_object_get(c->text, key))
-        key = "_sliding_window_pattern";
+    inl_hf_window kind = c->arch->window_layers;
+    uint32_t period = c->arch->window_period, first = 0;
     if (c->arch->traits & INL_HF_TWO_ROPES)
-        INL_TRY(read_size(c, key, period, MOST_LAYERS, &period));
-    INL_TRY(inl_settings_u32(&c->file, c->text, "max_window_layers", 28, &first));
+        INL_TRY(read_size(c, "sliding_window_pattern", period, MOST_LAYERS, &period));
+    if (kind == INL_HF_WINDOW_LATE)
+        INL_TRY(inl_settings_u32(&c->file, c->text, "max_window_layers", 28, &first));
     INL_TRY(read_ropes(c, local));
-    for (uint32_t i = 0; i < c->layers; i++) {
-        if (!(c->arch->traits & INL_HF_LAYER_TYPES))
-            local[i] = true;
-        else if (c->arch->traits & INL_HF_SANDWICH)
-            local[i] = (i + 1) % period != 0;
-        else
-            local[i] = c->arch->traits & INL_HF_NOPE ? !local[i] : i >= first;
-    }
+    for (uint32_t i = 0; i < c->layers; i++)
+        local[i] = kind == INL_HF_WINDOW_PERIOD ? (i + 1) % period != 0
+                   : kind == INL_HF_WINDOW_NOPE ? !local[i]
+                                                : i >= first;
     return INLAY_OK;
 }
 
@@ -403,27 +413,37 @@ static inlay_result put_pattern(const inl_hf_config *c, inl_gguf_view *v, const 
     uint32_t count = 0;
     for (uint32_t i = 0; i < c->layers; i++)
         count += local[i];
-    if (count == c->layers && !(c->arch->traits & INL_HF_SANDWICH))
+    if (count == c->layers && c->arch->window_period == 0)
         return INLAY_OK; // the window alone says so
     full_key(c, "attention.sliding_window_pattern", name);
     return inl_gguf_view_array(v, name, INL_GGUF_BOOL, local, c->layers);
 }
 
+static inlay_result read_window(const inl_hf_config *c, const json_t *types, uint32_t *window)
+{
+    // null is none; missing is the class's default
+    uint32_t fallback = json_object_get(c->text, "sliding_window") ? 0 : c->arch->window;
+    bool on = true;
+    INL_TRY(inl_settings_u32(&c->file, c->text, "sliding_window", fallback, window));
+    if (c->arch->traits & INL_HF_WINDOW_SWITCH)
+        INL_TRY(inl_settings_bool(&c->file, c->text, "use_sliding_window", false, &on));
+    // SmolLM3's layer_types make its mask whatever the switch says.
+    if (!on && !(types && c->arch->window_layers == INL_HF_WINDOW_NOPE))
+        *window = 0;
+    return INLAY_OK;
+}
+
 static inlay_result put_window(const inl_hf_config *c, inl_gguf_view *v)
 {
     uint32_t window;
-    bool on;
-    // null is none; missing is the class's default
-    uint32_t fallback = json_object_get(c->text, "sliding_window") ? 0 : c->arch->window;
-    INL_TRY(inl_settings_u32(&c->file, c->text, "sliding_window", fallback, &window));
-    INL_TRY(inl_settings_bool(&c->file, c->text, "use_sliding_window",
-                          !(c->arch->traits & INL_HF_WINDOW_SWITCH), &on));
-    if (window == 0 || !on)
+    json_t *types = NULL;
+    if (c->arch->window_layers == INL_HF_WINDOW_NONE)
+        return INLAY_OK;
+    if (c->arch->window_layers > INL_HF_WINDOW_ALL)
+        INL_TRY(inl_settings_array(&c->file, c->text, "layer_types", &types));
+    INL_TRY(read_window(c, types, &window));
+    if (window == 0)
         return inl_hf_put_u32(c, v, "attention.sliding_window", 0);
-    json_t *types;
-    INL_TRY(inl_settings_array(&c->file, c->text, "layer_types", &types));
-    if (!(c->arch->traits & INL_HF_LAYER_TYPES))
-        types = NULL; // the class does not read them
     bool *local = inl_alloc(&c->file.env, c->layers, sizeof(*local));
     if (!local)
         return INLAY_ERROR_OUT_OF_MEMORY;

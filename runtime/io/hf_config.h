@@ -19,8 +19,18 @@ enum {
     INL_HF_NOPE = 1 << 7,         // layers without RoPE
     INL_HF_TWO_ROPES = 1 << 8,    // local layers have their own
     INL_HF_QUERY_SCALE = 1 << 9,  // attention's scale is an option
-    INL_HF_LAYER_TYPES = 1 << 10, // say which layers have the window; else all have
 };
+
+// Which layers sliding_window is for. From EACH on layer_types says it where it is there; the first
+// two pass it over.
+typedef enum inl_hf_window {
+    INL_HF_WINDOW_NONE, // the class does not know the key, which files made from others' have
+    INL_HF_WINDOW_ALL,
+    INL_HF_WINDOW_EACH,
+    INL_HF_WINDOW_LATE,   // from max_window_layers on
+    INL_HF_WINDOW_PERIOD, // all but the last of so many (inl_hf_architecture.window_period)
+    INL_HF_WINDOW_NOPE,   // those without RoPE
+} inl_hf_window;
 
 typedef struct inl_hf_architecture {
     const char *name; // "LlamaForCausalLM"
@@ -31,7 +41,8 @@ typedef struct inl_hf_architecture {
     uint32_t kv_heads, head_dim;              // the same; 0: heads, hidden / heads
     uint32_t vocab, context;
     double eps, theta;
-    uint32_t window; // 0: none
+    inl_hf_window window_layers;
+    uint32_t window, window_period; // where the file does not say; 0: none
 } inl_hf_architecture;
 
 typedef struct inl_hf_config {
@@ -42,7 +53,7 @@ typedef struct inl_hf_config {
     uint32_t experts, experts_used, expert_ffn;
     bool *dense; // [layers], or NULL: experts are in all layers or in none
     uint32_t rope_dim;
-    bool tied, tied_by_default;
+    bool tied;
     bool quantized; // by bitsandbytes, 4 bits
     // Divisors of RoPE's angles, [rope_dim / 2] or NULL, by tensor name.
     float *rope_freqs, *rope_long, *rope_short;

@@ -161,6 +161,8 @@ class Settings(Folders):
         self.set("rms_norm_eps", "small", "rms_norm_eps")
         self.set("tie_word_embeddings", 1, "tie_word_embeddings")
         self.set("quantization_config", {"quant_method": "gptq"}, "gptq")
+        self.set("quantization_config", {"bits": 4}, "names no quant_method")
+        self.set("quantization_config", {"load_in_8bit": True}, "does not have load_in_4bit")
         self.set("quantization_config", 4, "quantization_config")
         self.set("num_key_value_heads", 3, "4 query heads")
         self.set("vocab_size", 100, "model.embed_tokens.weight", "264", "vocab_size")

@@ -116,6 +116,21 @@ def test_logits(result):
     assert measured.ROWS[result.name]["logits"] < BOUND
 
 
+def test_method_not_named(result, tmp_path):
+    """As transformers before 4.34 wrote it."""
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    for file in result.folder.iterdir():
+        (saved / file.name).symlink_to(file)
+    settings = json.loads((saved / "config.json").read_text())
+    del settings["quantization_config"]["quant_method"]
+    (saved / "config.json").unlink()
+    (saved / "config.json").write_text(json.dumps(settings))
+    got = driver.run(tmp_path / "out", model=saved, adapter=result.folder.parent / "made",
+                     sequences=SEQUENCES).logits()
+    assert all(torch.equal(x, y) for x, y in zip(got, result.run.logits(), strict=True))
+
+
 def test_gradients(result):
     result.adapted.train()
     want = reference.gradients(result.adapted, result.run.report["rows"][:1])

@@ -141,3 +141,81 @@ def test_class_not_named(tmp_path):
     del settings["architectures"]
     (tmp_path / "saved/config.json").write_text(json.dumps(settings))
     assert torch.equal(logits(tmp_path / "saved", tmp_path / "out", case)[0], want[0])
+
+
+def changed(folder, **keys):
+    """Keys of config.json set; None: taken away."""
+    settings = settings_of(folder)
+    for key, value in keys.items():
+        settings.pop(key, None)
+        if value is not None:
+            settings[key] = value
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+# What each class makes of the keys about windows, with sequences that are longer.
+WINDOWS = [
+    ("Llama", dict(sliding_window=8)),
+    ("Gemma", dict(sliding_window=8)),
+    ("Llama", dict(sliding_window=8, use_sliding_window=True,
+                   layer_types=["sliding_attention"] * 5)),
+    ("Mistral", dict(sliding_window=8, use_sliding_window=False, max_window_layers=3)),
+    ("Mistral", dict(sliding_window=8, layer_types=["full_attention"] * 5)),
+    ("Phi3", dict(sliding_window=8, use_sliding_window=False)),
+    ("Phi3", dict(sliding_window=8, layer_types=["full_attention"] * 5)),
+    ("Qwen2", dict(sliding_window=8, use_sliding_window=False, max_window_layers=0)),
+    ("Qwen2", dict(sliding_window=8, use_sliding_window=True, max_window_layers=2,
+                   layer_types=None)),
+    ("Qwen3", dict(sliding_window=8, use_sliding_window=True, max_window_layers=3,
+                   layer_types=["sliding_attention"] * 2 + ["full_attention"] * 3)),
+    ("Qwen3", dict(sliding_window=8, use_sliding_window=True, layer_types=None)),
+    ("Qwen3Moe", dict(sliding_window=8, use_sliding_window=True, max_window_layers=3)),
+    ("Qwen3Moe", dict(sliding_window=8, use_sliding_window=True,
+                      layer_types=["full_attention"] * 5)),
+    ("Gemma2", dict(sliding_window=8, layer_types=None)),
+    ("Gemma2", dict(sliding_window=8, sliding_window_pattern=3, layer_types=None)),
+    ("Gemma3", dict(sliding_window=8, sliding_window_pattern=3, layer_types=None)),
+    ("Gemma3", dict(sliding_window=8, _sliding_window_pattern=3, layer_types=None)),
+    ("SmolLM3", dict(sliding_window=8, use_sliding_window=True, layer_types=None)),
+    ("SmolLM3", dict(sliding_window=8, use_sliding_window=True, layer_types=None,
+                     no_rope_layers=None, no_rope_layer_interval=2)),
+    ("SmolLM3", dict(sliding_window=8, use_sliding_window=False, layer_types=None)),
+    ("SmolLM3", dict(sliding_window=8, use_sliding_window=False,
+                     layer_types=["sliding_attention", "full_attention"] * 2
+                     + ["sliding_attention"])),
+]
+
+
+@pytest.mark.parametrize("number", range(len(WINDOWS)))
+def test_windows(tmp_path, number):
+    model, keys = WINDOWS[number]
+    sizes = dict(num_hidden_layers=5)
+    if model == "Qwen3Moe":
+        sizes.update(num_experts=3, num_experts_per_tok=2, moe_intermediate_size=24)
+    made = random_model(Case("", model, sizes), 800 + number)
+    made.save_pretrained(tmp_path / "saved")
+    vocabularies.bytes_alone_folder(tmp_path / "saved", made.config.vocab_size)
+    changed(tmp_path / "saved", **keys)
+    read = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "saved", dtype=torch.float32, attn_implementation="eager").eval()
+    case = Case(f"{model}, windows {number}", model)
+    want = reference.logits(read, [list(s) for s in case.sequences])
+    for mine, theirs in zip(logits(tmp_path / "saved", tmp_path / "out", case), want, strict=True):
+        measured.note(case.name, "logits", compare.relative(mine, theirs))
+    assert measured.ROWS[case.name]["logits"] < BOUND
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gemma3"])
+def test_saved_without_its_head(tmp_path, name):
+    """By AutoModel: tensors without a prefix, another class; the head is the embedding's."""
+    case = saved(name, tmp_path / "saved")
+    want = logits(tmp_path / "saved", tmp_path / "new", case)
+    transformers.AutoModel.from_pretrained(tmp_path / "saved").save_pretrained(tmp_path / "bare")
+    names = load_file(tmp_path / "bare/model.safetensors")
+    assert "embed_tokens.weight" in names and "lm_head.weight" not in names
+    vocabularies.bytes_alone_folder(tmp_path / "bare", 262)
+    for architectures in settings_of(tmp_path / "bare")["architectures"], None, [
+            settings_of(tmp_path / "saved")["architectures"][0]]:
+        changed(tmp_path / "bare", architectures=architectures)
+        got = logits(tmp_path / "bare", tmp_path / "out", case)
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(got, want, strict=True))
