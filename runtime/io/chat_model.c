@@ -29,6 +29,7 @@ typedef struct rendering {
     const inl_chat_input *input;
     inl_jinja_output out;
     uint8_t *marks; // (out.size)
+    int32_t late_end; // to be learned behind the text; -1: none
 } rendering;
 
 // ---- opening and closing
@@ -254,9 +255,67 @@ static inlay_result not_known(const rendering *r, const char *what)
                     r->chat->choices);
 }
 
+// The token at which generation ends that the text begins with; -1: none.
+static int32_t end_token_at(const inl_model_chat *chat, const char *text, size_t size)
+{
+    const inl_tokenizer_info *info = inl_tokenizer_get_info(chat->tokenizer);
+    for (uint32_t i = 0; i < info->end_count; i++) {
+        inl_slice token = inl_tokenizer_text(chat->tokenizer, info->ends[i]);
+        if (token.size > 0 && begins_with(text, size, token.data, token.size))
+            return info->ends[i];
+    }
+    return -1;
+}
+
+// The token that ends the answer `message` (from 1) where another turn follows: a tool's behind a
+// call, else a user's. -1: it is none at which generation ends, or the template takes no such turn.
+static inlay_result end_before_next(const rendering *r, size_t message, int32_t *id)
+{
+    char error[400];
+    inl_model_chat *chat = r->chat;
+    inl_jinja_output out = {0};
+    const json_t *answer = json_array_get(r->input->messages, message - 1);
+    bool calls = json_array_size(json_object_get(answer, "tool_calls")) > 0;
+    json_t *longer = json_array();
+    for (size_t i = 0; i < message; i++)
+        json_array_append(longer, json_array_get(r->input->messages, i));
+    json_array_append_new(longer, json_pack("{s:s, s:s}", "role", calls ? "tool" : "user",
+                                            "content", "x"));
+    inlay_result result = run(chat, r->input, longer, false, &out, error, sizeof(error));
+    *id = -1;
+    for (size_t i = 0; result == INLAY_OK && i < out.count; i++)
+        if (out.pieces[i].message == message + 1) {
+            size_t start = out.pieces[i].start;
+            *id = end_token_at(chat, out.text + start, out.size - start);
+            break;
+        }
+    inl_jinja_output_free(&chat->env, &out);
+    json_decref(longer);
+    return result == INLAY_ERROR_OUT_OF_MEMORY ? result : INLAY_OK;
+}
+
+// Of an answer that only the next turn's first token ends, like GLM's <|user|>: generation stops
+// there, so it is learned, and if the text is over is put behind it.
+static inlay_result find_late_end(rendering *r, turn t, size_t message, size_t *end)
+{
+    const inl_model_chat *chat = r->chat;
+    int32_t id = end_token_at(chat, r->out.text + t.end, r->out.size - t.end);
+    *end = t.end;
+    if (id >= 0) {
+        *end += inl_tokenizer_text(chat->tokenizer, id).size;
+        return INLAY_OK;
+    }
+    INL_TRY(end_before_next(r, message, &id));
+    if (id < 0)
+        return not_known(r, "no token of the vocabulary ends the assistant's turn in it");
+    if (t.end == r->out.size && !r->input->prompt)
+        r->late_end = id;
+    return INLAY_OK;
+}
+
 // A turn's end without the blanks behind its last marker; the end marker that the template writes
 // only when the next turn begins is taken too.
-static inlay_result find_end(const rendering *r, turn t, size_t from, size_t *end)
+static inlay_result find_end(rendering *r, turn t, size_t message, size_t from, size_t *end)
 {
     const inl_model_chat *chat = r->chat;
     const char *text = r->out.text;
@@ -270,8 +329,8 @@ static inlay_result find_end(const rendering *r, turn t, size_t from, size_t *en
         *end += chat->eos.size;
     else if (*end == least) // blanks are all there is to end it
         *end = INL_MAX(t.end, from);
-    if (!chat->like && !ends_with_token(chat, text + from, *end - from))
-        return not_known(r, "no token of the vocabulary ends the assistant's turn in it");
+    if (!chat->like && !ends_with_token(chat, text + least, *end - least))
+        return find_late_end(r, t, message, end);
     return INLAY_OK;
 }
 
@@ -289,6 +348,7 @@ static void mark_tokens(rendering *r, turn t, size_t from, size_t end)
 {
     const inl_model_chat *chat = r->chat;
     const char *text = r->out.text;
+    inl_slice late = inl_tokenizer_text(chat->tokenizer, r->late_end);
     for (size_t at = INL_MAX(from, t.first_word); at < t.last_word; at++) {
         if (text[at] != '<' && text[at] != '[')
             continue;
@@ -298,6 +358,7 @@ static void mark_tokens(rendering *r, turn t, size_t from, size_t end)
             if (!is_marker(chat, token, size) ||
                 holds(chat->opening, chat->opening_size, token, size) ||
                 holds(chat->eos.data, chat->eos.size, token, size) ||
+                holds(late.data, late.size, token, size) ||
                 holds(text + t.last_word, end - INL_MIN(end, t.last_word), token, size))
                 continue;
             for (size_t i = 0; i < size; i++)
@@ -331,7 +392,7 @@ static inlay_result mark_turn(rendering *r, turn t, size_t message)
     if (skip == SIZE_MAX)
         skip = head;
     size_t end;
-    INL_TRY(find_end(r, t, t.start + skip, &end));
+    INL_TRY(find_end(r, t, message, t.start + skip, &end));
     mark_learned(r, t.start + skip, end);
     mark_tokens(r, t, t.start + skip, end);
     return INLAY_OK;
@@ -402,7 +463,7 @@ static inlay_result add_spans(rendering *r, inl_chat_text *text)
 inlay_result inl_model_chat_render(inl_model_chat *chat, const inl_chat_input *input,
                                    inl_chat_text *text)
 {
-    rendering r = {.chat = chat, .input = input};
+    rendering r = {.chat = chat, .input = input, .late_end = -1};
     INL_TRY(render(&r));
     inlay_result result = INLAY_OK;
     r.marks = inl_alloc(&chat->env, r.out.size + 1, 1);
@@ -414,6 +475,8 @@ inlay_result inl_model_chat_render(inl_model_chat *chat, const inl_chat_input *i
         result = mark_turns(&r);
     if (result == INLAY_OK)
         result = add_spans(&r, text);
+    if (result == INLAY_OK && r.late_end >= 0)
+        result = inl_chat_text_add_token(&chat->env, text, r.late_end, true);
     inl_free(&chat->env, r.marks);
     inl_jinja_output_free(&chat->env, &r.out);
     return result;

@@ -2,6 +2,8 @@
 // A model's own chat template, rendered by the interpreter of jinja.h exactly as transformers does.
 // What the assistant says is found by where the loop over the messages stood when a piece was
 // written: its turn, without what the generation prompt writes, up to the marker that ends it.
+// Where that is the next turn's first token and generation stops there (GLM's <|user|>), it is
+// learned too, and put behind an answer that ends the text.
 // {% generation %} blocks say it themselves. Part of chat.c.
 #ifndef INL_IO_CHAT_MODEL_H
 #define INL_IO_CHAT_MODEL_H

@@ -283,3 +283,34 @@ def test_folder(path, tmp_path):
                                       "--json", "--max-length", 2000))["shown"][0]
     assert shown["input_ids"] == dressed.ids(TALKS["turns"])
     assert len([piece for piece in shown["pieces"] if piece["supervised"]]) == 3
+
+
+def test_ended_by_the_next_turn(tmp_path):
+    """As GLM's: the next turn's first token, where generation stops, is learned with the answer."""
+    template = "<s>{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}{% endfor %}" \
+               "{% if add_generation_prompt %}<|assistant|>{% endif %}{# <|user|><|tool|> #}"
+    dressed = Dressed(template, tmp_path)
+    user = dressed.bare.token_to_id("<|user|>")
+    folder = tmp_path / "folder"
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=dressed.bare.get_vocab_size(), hidden_size=32, intermediate_size=32,
+        num_hidden_layers=1, num_attention_heads=2)).save_pretrained(folder)
+    dressed.full.save_pretrained(folder)
+    talk = TALKS["turns"]
+    corpus.write(tmp_path / "talk.jsonl", [{"messages": talk}])
+
+    def show():
+        return json.loads(driver.command("data", "-m", folder, "-d", tmp_path / "talk.jsonl",
+                                         "--json", "--max-length", 2000))["shown"][0]
+
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, user]}))
+    shown = show()
+    assert shown["input_ids"] == [*dressed.ids(talk), user]
+    learned = [i for i, yes in zip(shown["input_ids"], shown["supervised"]) if yes]
+    answers = [dressed.bare.encode("\n" + m["content"]).ids for m in talk
+               if m["role"] == "assistant"]
+    assert learned == [i for answer in answers for i in [*answer, user]]
+    # Where generation does not stop at it, nothing says where an answer ends.
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1]}))
+    with pytest.raises(AssertionError, match="no token of the vocabulary ends"):
+        show()

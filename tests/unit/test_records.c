@@ -285,6 +285,15 @@ static void test_own_templates(void **state)
     };
     for (size_t i = 0; i < INL_COUNT(cases); i++)
         check(INL_DATA_JSONL, messages, cases[i][0], "messages", 1, cases[i][1]);
+    // The next turn's first token, at which generation stops, ends an answer; also the last one,
+    // and it is not closed by its own words.
+    check(INL_DATA_JSONL,
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+          "{\"role\":\"assistant\",\"content\":\"r\"},{\"role\":\"user\",\"content\":\"s\"},"
+          "{\"role\":\"assistant\",\"content\":\"<|im_end|>\"}]}",
+          "{% for m in messages %}{{ '<|im_end|>' if m.role == 'user' else ':' }}{{ m.content }}"
+          "{% endfor %}{% if add_generation_prompt %}:{% endif %}",
+          "messages", 1, "~q:{r~}s:{<|im_end|>~}");
     refuse_template("{% for m in messages %}{{ m.content }}{% endfor %}",
                     "its generation prompt does not begin the assistant's turn; choose one of");
     refuse_template("{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}"
