@@ -215,7 +215,7 @@ def many_scripts(size):
     return parts
 
 
-@pytest.mark.parametrize("name", ["qwen2, NFC", "llama"])
+@pytest.mark.parametrize("name", [*PRE_TOKENIZERS, "qwen2, NFC", "llama", "gemma"])
 def test_two_megabytes(name, tmp_path):
     t = train(KINDS[name])
     compare(save(t, tmp_path / "t"), t, many_scripts(2_000_000), modes=[True])
