@@ -114,6 +114,18 @@ class Commands(Folders):
             self.assertNotEqual(loss, plain)
             self.assertLess(abs(loss - plain), 0.5)
 
+    def test_quantized_to_what_does_not_hold_it(self):
+        name = "model.layers.0.mlp.up_proj.weight"
+
+        def enlarge(folder):
+            dtype, shape, data = folder.tensors[name]
+            self.assertEqual(dtype, "F32")
+            folder.tensors[name] = (dtype, shape, struct.pack("<f", 1e6) + data[4:])
+        path = self.fresh_folder(enlarge)
+        self.succeed("generate", "-m", path, "-p", "a", "-n", 1)
+        self.refuse(1, [name, "do not fit F16"], "generate", "-m", path, "-p", "a", "-n", 1,
+                    "--quantize", "F16")
+
 
 class Settings(Folders):
     def refuse_config(self, change, *says):
