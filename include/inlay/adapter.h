@@ -60,6 +60,9 @@ typedef struct inlay_adapter_pair {
 } inlay_adapter_pair;
 
 // A fresh adapter for `model`, drawn as PEFT draws it: the distribution is its, the bits are not.
+// `params` NULL: defaults. Errors: NOT_FOUND, no module matches the targets (says which there are);
+// INVALID_ARGUMENT, a wrong expression, or a rank that is too large; UNSUPPORTED, PiSSA or OLoRA
+// with dropout. DoRA of experts is refused by the trainer.
 INLAY_API inlay_result inlay_adapter_create(inlay_adapter **out, const inlay_env *env,
                                             const inlay_model *model,
                                             const inlay_adapter_params *params);
@@ -78,16 +81,20 @@ INLAY_API inlay_result inlay_adapter_get_pair(const inlay_adapter *adapter, uint
                                               inlay_adapter_pair *pair);
 
 // The sum of `count` adapters of `model`, each times its scale (`scales` NULL: 1), as one adapter:
-// where several have a module their ranks add. The parts are copied. UNSUPPORTED: several, and one
-// is DoRA's.
+// where several have a module their ranks add. The parts are copied. Errors: UNSUPPORTED, several,
+// and one is DoRA's, or ranks add up to too much; INVALID_ARGUMENT, one is another model's;
+// NOT_FINITE, a scale is too large.
 INLAY_API inlay_result inlay_adapter_combine(inlay_adapter **out, const inlay_env *env,
                                              const inlay_model *model,
                                              const inlay_adapter *const *adapters,
                                              const float *scales, uint32_t count);
 
-// adapter_model.safetensors and adapter_config.json into the folder, which is created.
+// adapter_model.safetensors and adapter_config.json into the folder, which is created. Errors of
+// both: INVALID_ARGUMENT, it was loaded without a model, or is fresh and has values that a trainer
+// makes of the base's weights (DoRA, PiSSA, OLoRA); NOT_FINITE names the tensor; IO.
 INLAY_API inlay_result inlay_adapter_save_peft(const inlay_adapter *adapter, const char *folder);
-// A file that llama.cpp's --lora loads.
+// A file that llama.cpp's --lora loads. UNSUPPORTED: what the format cannot hold, DoRA and a head
+// that shares the embedding's matrix.
 INLAY_API inlay_result inlay_adapter_save_gguf(const inlay_adapter *adapter, const char *path);
 
 typedef struct inlay_merge_params {
@@ -95,7 +102,8 @@ typedef struct inlay_merge_params {
     // keeps its own, but for bitsandbytes' 4 bits, which become F16. Norms and biases always do,
     // but that of a folder they become F32 in a GGUF file.
     const char *type;
-    // Bytes written of all there are to write; false stops with INTERRUPTED. May be NULL.
+    // Bytes written of all there are to write, on the caller's thread; false stops with
+    // INTERRUPTED. May be NULL.
     bool (*progress)(void *user, uint64_t done, uint64_t total);
     void *user;
 } inlay_merge_params;

@@ -20,6 +20,7 @@ typedef struct inlay_chat_params {
 // tokens in it are text. With a model's own template the ids are those of transformers'
 // apply_chat_template. *count holds the room in `ids` and becomes the number of ids;
 // INVALID_ARGUMENT when that is larger than the room (call with room 0 and ids NULL to learn it).
+// Thread-safe.
 // Other errors: BAD_FILE (no such list, or the template does not take it), UNSUPPORTED (unknown
 // template: says what can be chosen).
 INLAY_API inlay_result inlay_chat_tokenize(const inlay_model *model, const char *messages,

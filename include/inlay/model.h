@@ -7,7 +7,7 @@
 
 INLAY_BEGIN
 
-// A model file, its shapes and its tokenizer. Immutable once opened: reading functions are
+// A base model, its shapes and its tokenizer. Immutable once opened: reading functions are
 // thread-safe. Must outlive everything made from it.
 typedef struct inlay_model inlay_model;
 
@@ -25,7 +25,7 @@ typedef struct inlay_model_params {
 typedef struct inlay_model_info {
     char architecture[32];
     char name[128]; // general.name, may be empty
-    uint64_t file_bytes;
+    uint64_t file_bytes; // of all parts of a split file, of a folder's safetensors
     uint64_t parameters;
     uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab, context_length;
     uint32_t experts, experts_used; // of a layer that has some, and by a token; 0: none

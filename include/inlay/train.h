@@ -28,7 +28,7 @@ typedef struct inlay_train_params {
     uint32_t max_steps;                   // 0: as many as the epochs have
     double num_train_epochs;              // 0: 1; a fraction is allowed; max_steps goes before it
     float learning_rate;                  // 0: 2e-4
-    float loraplus_lr_ratio; // LoRA+: the rate of the B's (and of DoRA's magnitudes) over it; 0: 1
+    float loraplus_lr_ratio; // LoRA+: times learning_rate for B's and DoRA's magnitudes; 0: 1
     inlay_schedule lr_scheduler;
     uint32_t warmup_steps; // goes before warmup_ratio
     double warmup_ratio;   // of all steps, rounded up
@@ -113,11 +113,12 @@ INLAY_API inlay_result inlay_trainer_resume(inlay_trainer *trainer, const char *
 typedef struct inlay_eval_result {
     double loss;       // mean negative log-likelihood over the scored tokens, nats
     double perplexity; // exp(loss)
-    uint64_t tokens;   // scored
+    uint64_t tokens;   // scored: the supervised ones
 } inlay_eval_result;
 
 // The loss of the trainer's current adapter on `dataset`, dropout off. Takes no device memory
-// beside the run's. MISMATCH when the rows are longer than the training data's.
+// beside the run's. MISMATCH when the rows are longer than the training data's; BAD_FILE when no
+// token is supervised; NOT_FINITE when the loss is not.
 INLAY_API inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inlay_dataset *dataset,
                                               inlay_eval_result *result);
 // Asked between the submissions of an evaluation, on its thread: what is not INLAY_OK, such as
@@ -125,7 +126,9 @@ INLAY_API inlay_result inlay_trainer_evaluate(inlay_trainer *trainer, const inla
 typedef inlay_result (*inlay_eval_callback)(void *user, uint64_t rows_done, uint64_t rows);
 INLAY_API void inlay_trainer_watch_evaluation(inlay_trainer *trainer, inlay_eval_callback callback,
                                               void *user); // NULL: nobody is asked
-// The loss of `model` with `adapter` (NULL: none) on `dataset`.
+// The loss of `model` with `adapter` (NULL: none) on `dataset`; the weights are on the device while
+// it runs. Errors: OUT_OF_DEVICE_MEMORY; INVALID_ARGUMENT, the adapter is another model's;
+// BAD_FILE, no token is supervised; NOT_FINITE, the loss is not finite.
 INLAY_API inlay_result inlay_evaluate(const inlay_env *env, inlay_device *device,
                                       const inlay_model *model, const inlay_adapter *adapter,
                                       const inlay_dataset *dataset, inlay_eval_result *result);
