@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Jinja's strings by characters: one out of UTF-8, parts, blanks at the ends, a search.
 #include "io/jinja_value.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Jinja's expressions: a node of the tree becomes a value.
 #include "io/jinja_run.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Jinja's expressions: tokens become a tree, by precedence.
 #include "io/jinja_parse.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Jinja's filters: what stands behind "|", by name.
 #include "io/jinja_run.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+// Codecs of F32, F16 and BF16, whose blocks are one element.
 #include "base/half.h"
 #include "quant/codec.h"
 
