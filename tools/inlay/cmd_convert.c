@@ -39,8 +39,8 @@ static int run(const command *self, int argc, char **argv)
 
 const command command_convert = {
     .name = "convert",
-    .usage = "convert -m MODEL -a ADAPTER -o OUT",
-    .summary = "writes an adapter in the other format",
+    .usage = "convert -m MODEL -a ADAPTER[:SCALE] ... -o OUT",
+    .summary = "writes an adapter, or a sum of some, as GGUF or for PEFT",
     .notes = "OUT that ends in .gguf is for llama.cpp's --lora; any other name is a folder\n"
              "for PEFT.\n",
     .run = run};
