@@ -26,6 +26,7 @@ typedef struct opening {
     inl_gguf_view *view;
     uint32_t *seen; // [layers], a bit for each module that has its weight
     uint32_t *matrices; // [layers], of experts
+    uint32_t vision;    // tensors left out
     bool embedding, norm, head;
 } opening;
 
@@ -200,6 +201,7 @@ static inlay_result add_tensor(opening *o, const inl_safetensors *file, const in
     if (o->config.quantized && inl_hf_bnb_is_part(t->name))
         return INLAY_OK;
     inl_hf_fate fate = inl_hf_translate(&o->config, t->name, &name);
+    o->vision += inl_hf_is_vision(t->name);
     if (fate == INL_HF_IGNORE)
         return INLAY_OK;
     if (fate == INL_HF_UNKNOWN)
@@ -286,6 +288,10 @@ static inlay_result add_tensors(opening *o)
         for (uint32_t t = 0; t < inl_safetensors_count(s->files[i]); t++)
             INL_TRY(add_tensor(o, s->files[i], inl_safetensors_at(s->files[i], t)));
     INL_TRY(check_complete(o));
+    if (o->vision > 0)
+        inl_logf(&o->folder->env, INLAY_LOG_WARN,
+                 "%s: %u tensors of a vision part are left out; the text model is used", o->path,
+                 o->vision);
     INL_TRY(add_divisors(o, "rope_freqs.weight", &o->config.rope_freqs));
     INL_TRY(add_divisors(o, "rope_factors_long.weight", &o->config.rope_long));
     return add_divisors(o, "rope_factors_short.weight", &o->config.rope_short);

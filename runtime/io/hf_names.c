@@ -29,6 +29,8 @@ static const module modules[] = {
     {"mlp.gate", "ffn_gate_inp", INL_HF_EXPERTS, 0},
 };
 
+_Static_assert(INL_COUNT(modules) <= 32, "hf_folder.c has a bit for each of a layer's modules");
+
 static const char *const expert_parts[][2] = {
     {"gate_proj", "ffn_gate_exps"}, {"up_proj", "ffn_up_exps"}, {"down_proj", "ffn_down_exps"}};
 

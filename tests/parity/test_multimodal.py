@@ -190,6 +190,14 @@ def test_merged_into_gguf(world, theirs, tmp_path):
     check("merged into GGUF", got, theirs[1])
 
 
+def test_base_without_its_vision_part(world):
+    done = subprocess.run([f"{driver.BUILD}/tools/inlay", "info", world.bases["folder"]],
+                          capture_output=True, text=True)
+    count = sum("vision_tower" in n or "multi_modal" in n
+                for n in load_file(world.bases["folder"] / "model.safetensors"))
+    assert f"{count} tensors of a vision part are left out" in done.stderr
+
+
 def test_vision_part_is_said(world, tmp_path):
     """target_modules of names alone reach the tower too; text does not go through it."""
     adapter, want = world.peft("wide", target_modules=["q_proj", "v_proj"])
