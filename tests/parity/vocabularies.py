@@ -30,6 +30,8 @@ def bytes_alone_folder(folder, size):
     made.decoder = parts.Sequence([parts.Replace("\u2581", " "), parts.ByteFallback(),
                                    parts.Fuse(), parts.Strip(" ", 1, 0)])
     made.add_special_tokens(tokens[:3])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
     made.save(str(folder / "tokenizer.json"))
     settings = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
                 "add_bos_token": True, "add_eos_token": False}
