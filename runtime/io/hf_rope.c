@@ -215,6 +215,8 @@ static inlay_result read_dimensions(rope_source *r)
     INL_TRY(number(r, "partial_rotary_factor", partial, &partial));
     if (!(partial > 0.0 && partial <= 1.0))
         return inl_settings_bad(&c->file, "partial_rotary_factor", "is not above 0 and at most 1");
+    if (!(c->arch->traits & INL_HF_FUSED)) // the other classes turn all of a head whatever it says
+        partial = 1.0;
     c->rope_dim = (uint32_t)((double)c->head_dim * partial);
     if (c->rope_dim < 2)
         return inl_settings_bad(&c->file, "partial_rotary_factor", "leaves RoPE nothing to turn");

@@ -88,6 +88,8 @@ OPTIONS = [
     ("Llama", dict(rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 8.0,
                                     "original_max_position_embeddings": 32,
                                     "attention_factor": 1.5})),
+    ("Llama", dict(rope_parameters={"rope_type": "default", "rope_theta": 1e4,
+                                    "partial_rotary_factor": 0.5})),
     ("Mistral", dict(sliding_window=None)),
     ("Gemma2", dict(sliding_window=6, attn_logit_softcapping=None, final_logit_softcapping=None,
                     layer_types=["full_attention", "sliding_attention", "sliding_attention"])),
