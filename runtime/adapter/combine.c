@@ -107,6 +107,9 @@ static inlay_result fill(inl_lora *sum, const inl_module_list *modules,
         sum->dropout = part->dropout;
         sum->use_rslora = part->use_rslora;
         sum->use_dora = part->use_dora;
+        sum->base = part->base ? inl_strdup(&sum->env, part->base) : NULL;
+        if (part->base && !sum->base)
+            return INLAY_ERROR_OUT_OF_MEMORY;
     }
     return inl_lora_finish(sum, modules);
 }

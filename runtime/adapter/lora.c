@@ -209,6 +209,7 @@ void inl_lora_destroy(inl_lora **handle)
     for (uint32_t i = 0; i < lora->target_count; i++)
         inl_free(&env, lora->targets[i]);
     inl_free(&env, lora->targets);
+    inl_free(&env, lora->base);
     inl_free(&env, lora);
 }
 

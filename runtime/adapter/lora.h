@@ -22,6 +22,7 @@ typedef struct inl_module {
 
 typedef struct inl_module_list {
     const char *architecture; // general.architecture of the base
+    const char *folder;       // of the base, as it was named; NULL: it is a file
     const inl_module *items;
     uint32_t count;
     const uint32_t *by_path; // [count] indices in the order of paths; NULL: not sorted
@@ -55,6 +56,7 @@ typedef struct inl_lora {
     inl_env env;
     char format[16];
     char architecture[32];
+    char *base; // adapter_config.json's base_model_name_or_path, or NULL
     uint32_t r;
     double alpha; // as a config file has it; what counts is each pair's scale
     float dropout;

@@ -18,6 +18,8 @@
 
 #define CONFIG_FILE "adapter_config.json"
 #define TENSOR_FILE "adapter_model.safetensors"
+#define PICKLE_FILE "adapter_model.bin"
+#define BASE_NAME "base_model_name_or_path"
 #define PREFIX "base_model.model."
 #define SUFFIX_A ".lora_A.weight"
 #define SUFFIX_B ".lora_B.weight"
@@ -449,15 +451,40 @@ static inlay_result read_tensors(const peft_reader *r)
     return INLAY_OK;
 }
 
-static inlay_result read_all(peft_reader *r)
+// PEFT wrote its tensors as a pickle until 2023; reading one can run what is in it.
+static inlay_result open_tensors(peft_reader *r, const char *folder)
+{
+    char *pickle = inl_path_join(r->env, folder, PICKLE_FILE);
+    if (!pickle)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    bool old = !inl_exists(r->tensor_path) && inl_exists(pickle);
+    inl_free(r->env, pickle);
+    if (!old)
+        return inl_safetensors_open(r->env, r->tensor_path, &r->file);
+    return inl_fail(r->env, INLAY_ERROR_UNSUPPORTED,
+                    "%s: there is " PICKLE_FILE ", a pickle, which is not read: load the adapter "
+                    "in PEFT and save it anew, which writes " TENSOR_FILE,
+                    folder);
+}
+
+static inlay_result read_base(peft_reader *r)
+{
+    const char *name;
+    INL_TRY(inl_settings_string(&r->config, NULL, BASE_NAME, NULL, &name));
+    r->lora->base = name ? inl_strdup(r->env, name) : NULL;
+    return name && !r->lora->base ? INLAY_ERROR_OUT_OF_MEMORY : INLAY_OK;
+}
+
+static inlay_result read_all(peft_reader *r, const char *folder)
 {
     INL_TRY(inl_settings_open(r->env, r->config_path, &r->config));
-    INL_TRY(inl_safetensors_open(r->env, r->tensor_path, &r->file));
+    INL_TRY(open_tensors(r, folder));
     INL_TRY(inl_safetensors_rename(r->file, canonical_name));
     // Two tensors of a layer at most may each be fused of two matrices of its experts.
     uint64_t most = inl_safetensors_count(r->file) + (r->modules ? 2ull * r->modules->count : 0);
     INL_TRY(inl_lora_begin(r->env, (uint32_t)INL_MIN(most, UINT32_MAX - 1), "peft", &r->lora));
     INL_TRY(apply_config(r));
+    INL_TRY(read_base(r));
     INL_TRY(read_tensors(r));
     if (r->modules)
         snprintf(r->lora->architecture, sizeof(r->lora->architecture), "%s",
@@ -471,7 +498,8 @@ inlay_result inl_lora_load_peft(const inl_env *env, const inl_module_list *modul
     peft_reader r = {.env = env, .modules = modules, .config.env = *env};
     r.config_path = inl_path_join(env, folder, CONFIG_FILE);
     r.tensor_path = inl_path_join(env, folder, TENSOR_FILE);
-    inlay_result result = r.config_path && r.tensor_path ? read_all(&r) : INLAY_ERROR_OUT_OF_MEMORY;
+    inlay_result result =
+        r.config_path && r.tensor_path ? read_all(&r, folder) : INLAY_ERROR_OUT_OF_MEMORY;
     inl_safetensors_close(&r.file);
     inl_settings_close(&r.config);
     inl_free(env, r.config_path);
@@ -582,9 +610,10 @@ static json_t *make_config(const inl_lora *lora, const inl_module_list *modules)
     double dropout = inl_lora_decimal(lora->dropout);
     bool hidden = dropout > 0.0 && has_experts(lora, modules);
     json_t *config = json_pack(
-        "{s:o, s:n, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:f, s:n, s:s, s:i, s:o, s:o, s:s,"
+        "{s:o, s:s?, s:s, s:b, s:b, s:b, s:n, s:n, s:o, s:f, s:n, s:s, s:i, s:o, s:o, s:s,"
         " s:b, s:b}",
-        "alpha_pattern", alphas, "base_model_name_or_path", "bias", "none", "fan_in_fan_out", 0,
+        "alpha_pattern", alphas, BASE_NAME, lora->base ? lora->base : modules->folder, "bias",
+        "none", "fan_in_fan_out", 0,
         "inference_mode", 1, "init_lora_weights", 1, "layers_pattern", "layers_to_transform",
         "lora_alpha", number(lora->alpha), "lora_dropout", hidden ? 0.0 : dropout,
         "modules_to_save", "peft_type", "LORA", "r", (int)lora->r, "rank_pattern", ranks,

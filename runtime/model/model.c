@@ -292,6 +292,7 @@ static inlay_result open_all(inl_model *m, const char *path, const inl_model_par
     INL_TRY(find_sources(m));
     INL_TRY(check_all_read(m));
     INL_TRY(inl_modules_create(&m->env, &m->config, &m->modules));
+    m->modules.list.folder = folder ? inl_gguf_path(m->gguf) : NULL;
     INL_TRY(folder ? inl_tokenizer_open_folder(&m->env, path, &m->tokenizer)
                    : inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
     INL_TRY(check_vocabulary(m));

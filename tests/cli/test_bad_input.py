@@ -341,6 +341,8 @@ class Adapters(CliTest):
         shutil.copytree(self.adapter, path)
         (path / "adapter_model.safetensors").unlink()
         self.refuse_adapter(path, path, "adapter_model.safetensors")
+        (path / "adapter_model.bin").write_bytes(b"PK")
+        self.refuse_adapter(path, path, "adapter_model.bin, a pickle", "save it anew")
         self.refuse_adapter("nowhere", "nowhere")
         self.refuse_adapter(self.model, self.model)
         self.refuse_adapter(self.text, self.text)

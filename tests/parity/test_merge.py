@@ -11,7 +11,7 @@ import pytest
 import test_experts
 import torch
 import vocabularies
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 # dim 256: a row holds a block of every format.
@@ -260,6 +260,29 @@ def test_continued(world):
         assert abs(run[0] / loss - 1) < 1e-5
         assert run[-1] < run[0]
     assert np.allclose(steps[0], steps[1], rtol=1e-5)
+
+
+def test_name_of_the_base(world):
+    """PEFT finds the base by the adapter alone; a name that was there is kept."""
+    base = world.folder / "named"
+    world.model.save_pretrained(base)
+    vocabularies.bytes_alone_folder(base, world.model.config.vocab_size)
+    out, again = world.folder / "of-named", world.folder / "of-named-2"
+    driver.command("train", "-m", base, "-d", world.data, "-o", out, "--max-steps", 1)
+    driver.command("convert", "-m", world.file, "-a", out, "-o", again)
+    for folder in (out, again):
+        name = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+        assert name == str(base)
+    loaded = AutoPeftModelForCausalLM.from_pretrained(again)
+    want = load_file(out / "adapter_model.safetensors")
+    got = {key.replace(".default", ""): p for key, p in loaded.state_dict().items()
+           if "lora_" in key}
+    assert got.keys() == want.keys()
+    assert all(torch.equal(got[key], value) for key, value in want.items())
+    driver.command("convert", "-m", world.file, "-a", out / "adapter.gguf", "-o",
+                   world.folder / "nameless")
+    config = json.loads((world.folder / "nameless/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] is None
 
 
 def test_names_of_peft(world):
