@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A Hugging Face folder with an adapter in its weights: the same files under the same names, each
-// tensor where it was. It is made under a temporary name beside the final one and renamed.
+// tensor where it was.
 #define _GNU_SOURCE
 #include "adapter/merge.h"
 #include "adapter/pairs.h"
 #include "base/file.h"
+#include "base/folder.h"
 #include "io/hf_bnb.h"
 #include "io/hf_names.h"
 #include "io/hf_shards.h"
@@ -16,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define INDEX "model.safetensors.index.json"
 #define CONFIG "config.json"
@@ -345,17 +345,6 @@ static inlay_result copy_others(const writer *w)
 
 // ---- the folder
 
-static void remove_made(const char *folder)
-{
-    DIR *entries = opendir(folder);
-    for (struct dirent *e; entries && (e = readdir(entries));)
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlinkat(dirfd(entries), e->d_name, 0);
-    if (entries)
-        closedir(entries);
-    rmdir(folder);
-}
-
 // Said before hours of work, not by the rename after them.
 static inlay_result check_free(const inl_env *env, const char *folder)
 {
@@ -403,7 +392,6 @@ static inlay_result write_all(writer *w, const inl_lora *lora)
     INL_TRY(inl_hf_shards_open(&w->run.env, w->base, &w->shards));
     if (w->head && inl_hf_shards_find(&w->shards, HEAD WEIGHT))
         w->head = NULL; // found by its name like the others
-    INL_TRY(inl_make_folder(&w->run.env, w->made));
     INL_TRY(write_shards(w));
     return copy_others(w);
 }
@@ -418,26 +406,20 @@ inlay_result inl_merge_folder(const inl_gguf *base, const inl_module_list *modul
                 .modules = modules,
                 .base = inl_gguf_path(base)};
     const inl_env *env = &w.run.env;
-    size_t size = strlen(folder);
+    inl_folder_writer out;
     INL_TRY(inl_lora_check_writable(lora, modules));
     INL_TRY(check_free(env, folder));
-    while (size > 1 && folder[size - 1] == '/')
-        size--;
-    char *made = inl_sprintf(env, "%.*s.tmp-%ld", (int)size, folder, (long)getpid());
-    if (!made)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    w.made = made;
+    INL_TRY(inl_folder_begin(env, folder, &out));
+    w.made = out.made;
     inlay_result result = write_all(&w, lora);
-    if (result == INLAY_OK && rename(made, folder) != 0)
-        result = inl_fail(env, INLAY_ERROR_IO, "cannot create the folder %s: %s", folder,
-                          strerror(errno));
-    if (result != INLAY_OK)
-        remove_made(made);
+    if (result == INLAY_OK)
+        result = inl_folder_commit(&out);
+    else
+        inl_folder_abandon(&out);
     inl_hf_shards_close(&w.shards);
     inl_free(env, (void *)w.pairs);
     inl_free(env, w.items);
     inl_free(env, w.tensors);
     inl_free(env, (void *)w.dtypes);
-    inl_free(env, made);
     return result;
 }

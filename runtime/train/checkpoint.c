@@ -6,17 +6,15 @@
 //   optimizer.safetensors                            m, v: the arenas' images
 //   trainer_state.json                               step, the newest steps' numbers, and what the
 //                                                    run was started with
-#define _GNU_SOURCE // renameat2
+#define _POSIX_C_SOURCE 200809L // rmdir
 #include "base/file.h"
 #include "base/finite.h"
+#include "base/folder.h"
 #include "io/safetensors.h"
 #include "io/settings.h"
 #include "model/dora.h"
 #include "train/trainer.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -132,17 +130,6 @@ static inlay_result save_state(const inl_trainer *t, const char *path)
     return result;
 }
 
-// Removes a folder of files, as checkpoints are; also when memory has run out.
-static void remove_folder(const char *folder)
-{
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir && (entry = readdir(dir));)
-        unlinkat(dirfd(dir), entry->d_name, 0);
-    if (dir)
-        closedir(dir);
-    rmdir(folder);
-}
-
 static inlay_result save_files(inl_trainer *t, const char *folder)
 {
     INL_TRY(inl_trainer_sync(t));
@@ -173,54 +160,15 @@ static inlay_result check_target(const inl_trainer *t, const char *folder)
                                   "%s is there and is no checkpoint: it is left as it is", folder);
 }
 
-// Swaps two folders' names in one go, or, where that cannot be done, in two: a crash between them
-// leaves nothing under `folder` and both whole beside it.
-static bool exchange(const char *made, const char *folder, const char *aside)
-{
-#ifdef RENAME_EXCHANGE
-    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0)
-        return true;
-#endif
-    if (rename(folder, aside) != 0)
-        return false;
-    if (rename(made, folder) == 0)
-        return rename(aside, made) == 0;
-    int error = errno;
-    (void)rename(aside, folder);
-    errno = error;
-    return false;
-}
-
-static inlay_result save_beside(inl_trainer *t, const char *folder, const char *temporary,
-                                const char *aside)
-{
-    INL_TRY(check_target(t, folder));
-    remove_folder(temporary); // of a process that was killed and had our id
-    remove_folder(aside);
-    inlay_result result = save_files(t, temporary);
-    bool done = result == INLAY_OK && (inl_exists(folder) ? exchange(temporary, folder, aside)
-                                                          : rename(temporary, folder) == 0);
-    if (result == INLAY_OK && !done)
-        result = inl_fail(&t->env, INLAY_ERROR_IO, "cannot rename %s to %s: %s", temporary, folder,
-                          strerror(errno));
-    remove_folder(temporary); // what has failed, or what was there before
-    return result;
-}
-
 inlay_result inl_trainer_save(inl_trainer *t, const char *folder)
 {
-    size_t size = strlen(folder);
-    while (size > 1 && folder[size - 1] == '/')
-        size--;
-    char *name = inl_strndup(&t->env, folder, size);
-    char *temporary = inl_sprintf(&t->env, "%s.tmp-%ld", name ? name : "", (long)getpid());
-    char *aside = inl_sprintf(&t->env, "%s.old-%ld", name ? name : "", (long)getpid());
-    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
-    if (name && temporary && aside)
-        result = save_beside(t, name, temporary, aside);
-    inl_free(&t->env, name);
-    inl_free(&t->env, temporary);
-    inl_free(&t->env, aside);
+    inl_folder_writer w;
+    INL_TRY(check_target(t, folder));
+    INL_TRY(inl_folder_begin(&t->env, folder, &w));
+    inlay_result result = save_files(t, w.made);
+    if (result == INLAY_OK)
+        return inl_folder_commit(&w);
+    inl_folder_abandon(&w);
     return result;
 }
 

@@ -2,7 +2,8 @@
 # Every suite that tools/test.sh runs; sourced by it. Uses run, root, build.
 
 unit_tests="base dense quant gguf gguf_split hf_folder safetensors tokenizer tokenizer_folder
-dataset records chat jinja adapter adapter_experts adapter_peft adapter_gguf oom schedule plot"
+dataset records chat jinja adapter adapter_experts adapter_peft adapter_gguf merge oom schedule
+plot"
 for name in $unit_tests; do
     run "unit: $name" "$build/tests/test_$name"
 done
