@@ -11,6 +11,9 @@ struct inl_chat {
     const inl_tokenizer *tokenizer;
     const inl_named_chat *named; // which it is, or is like; NULL: a model's own that is like none
     inl_model_chat *own;         // NULL: `named` is rendered
+    inl_model_chat *with_tools;  // the model's "tool_use", opened when tools first come
+    const char *tool_template;   // NULL: `own` is taken with tools too
+    int64_t now;
 };
 
 static bool is_jinja(const char *name)
@@ -18,24 +21,30 @@ static bool is_jinja(const char *name)
     return strstr(name, "{%") || strstr(name, "{{");
 }
 
-static inlay_result open_own(inl_chat *chat, const char *jinja, const char *whose,
-                             const char *names, int64_t now)
+static inlay_result open_jinja(const inl_chat *chat, const char *jinja, const char *whose,
+                               const inl_named_chat *like, inl_model_chat **out)
 {
-    chat->named = inl_named_chat_recognise(jinja);
-    INL_TRY(inl_model_chat_open(&chat->env, chat->tokenizer, jinja, chat->named, names, now,
-                                &chat->own));
-    inl_logf(&chat->env, INLAY_LOG_INFO, "chat template: the %s%s%s", whose,
-             chat->named ? ", like " : "", chat->named ? inl_named_chat_name(chat->named) : "");
+    char names[256];
+    inl_named_chat_list(names, sizeof(names));
+    INL_TRY(inl_model_chat_open(&chat->env, chat->tokenizer, jinja, like, names, chat->now, out));
+    inl_logf(&chat->env, INLAY_LOG_INFO, "chat template: the %s%s%s", whose, like ? ", like " : "",
+             like ? inl_named_chat_name(like) : "");
     return INLAY_OK;
 }
 
-static inlay_result choose(inl_chat *chat, const char *name, int64_t now)
+static inlay_result open_own(inl_chat *chat, const char *jinja, const char *whose)
+{
+    chat->named = inl_named_chat_recognise(jinja);
+    return open_jinja(chat, jinja, whose, chat->named, &chat->own);
+}
+
+static inlay_result choose(inl_chat *chat, const char *name)
 {
     char names[256];
-    const char *jinja = inl_tokenizer_get_info(chat->tokenizer)->chat_template;
+    const inl_tokenizer_info *info = inl_tokenizer_get_info(chat->tokenizer);
     inl_named_chat_list(names, sizeof(names));
     if (name && is_jinja(name))
-        return open_own(chat, name, "given one", names, now);
+        return open_own(chat, name, "given one");
     if (name) {
         chat->named = inl_named_chat_find(name);
         if (!chat->named)
@@ -43,10 +52,11 @@ static inlay_result choose(inl_chat *chat, const char *name, int64_t now)
                             "the chat template \"%.64s\" is unknown (known: %s)", name, names);
         return INLAY_OK;
     }
-    if (!jinja)
+    if (!info->chat_template)
         return inl_fail(&chat->env, INLAY_ERROR_UNSUPPORTED,
                         "the model has no chat template; choose one of %s", names);
-    return open_own(chat, jinja, "model's own", names, now);
+    chat->tool_template = info->tool_template;
+    return open_own(chat, info->chat_template, "model's own");
 }
 
 inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, const char *name,
@@ -58,7 +68,8 @@ inlay_result inl_chat_open(const inl_env *env, const inl_tokenizer *tokenizer, c
         return INLAY_ERROR_OUT_OF_MEMORY;
     chat->env = *env;
     chat->tokenizer = tokenizer;
-    inlay_result result = choose(chat, name, now ? now : (int64_t)time(NULL));
+    chat->now = now ? now : (int64_t)time(NULL);
+    inlay_result result = choose(chat, name);
     *out = chat;
     if (result != INLAY_OK)
         inl_chat_close(out);
@@ -73,6 +84,7 @@ void inl_chat_close(inl_chat **handle)
         return;
     inl_env env = chat->env;
     inl_model_chat_close(&chat->own);
+    inl_model_chat_close(&chat->with_tools);
     inl_free(&env, chat);
 }
 
@@ -135,6 +147,12 @@ inlay_result inl_chat_render(inl_chat *chat, const inl_chat_input *input, inl_ch
     const inl_tokenizer_info *info = inl_tokenizer_get_info(chat->tokenizer);
     text->size = 0;
     text->count = 0;
+    if (chat->tool_template && input->tools) {
+        if (!chat->with_tools)
+            INL_TRY(open_jinja(chat, chat->tool_template, "model's own for tools",
+                               inl_named_chat_recognise(chat->tool_template), &chat->with_tools));
+        return inl_model_chat_render(chat->with_tools, input, text);
+    }
     if (chat->own)
         return inl_model_chat_render(chat->own, input, text);
     return inl_named_chat_render(&chat->env, chat->named, info->bos, info->eos, input, text);

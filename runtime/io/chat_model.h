@@ -4,7 +4,8 @@
 // written: its turn, without what the generation prompt writes, up to the marker that ends it.
 // Where that is the next turn's first token and generation stops there (GLM's <|user|>), it is
 // learned too, and put behind an answer that ends the text.
-// {% generation %} blocks say it themselves. Part of chat.c.
+// {% generation %} blocks say it themselves, to the byte, as transformers' mask has it. Part of
+// chat.c.
 #ifndef INL_IO_CHAT_MODEL_H
 #define INL_IO_CHAT_MODEL_H
 

@@ -31,7 +31,7 @@ void inl_tokenizer_destroy(inl_tokenizer **tokenizer)
     inl_added_free(&env, &t->normalized);
     inl_free(&env, t->normalized_texts);
     inl_free(&env, t->ends);
-    inl_free(&env, t->chat_template);
+    inl_tokenizer_drop_templates(t);
     inl_free(&env, t);
 }
 
@@ -75,12 +75,23 @@ bool inl_tokenizer_is_end(const inl_tokenizer *tokenizer, int32_t id)
     return false;
 }
 
-inlay_result inl_tokenizer_set_template(inl_tokenizer *t, const char *text, uint64_t size)
+inlay_result inl_tokenizer_set_template(inl_tokenizer *t, bool tools, const char *text,
+                                        uint64_t size)
+{
+    char **own = tools ? &t->tool_template : &t->chat_template;
+    inl_free(&t->env, *own);
+    *own = inl_strndup(&t->env, text, size);
+    t->info.chat_template = t->chat_template;
+    t->info.tool_template = t->tool_template;
+    return *own ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+}
+
+void inl_tokenizer_drop_templates(inl_tokenizer *t)
 {
     inl_free(&t->env, t->chat_template);
-    t->chat_template = inl_strndup(&t->env, text, size);
-    t->info.chat_template = t->chat_template;
-    return t->chat_template ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
+    inl_free(&t->env, t->tool_template);
+    t->chat_template = t->tool_template = NULL;
+    t->info.chat_template = t->info.tool_template = NULL;
 }
 
 static const char *const markers[] = {

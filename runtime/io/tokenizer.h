@@ -29,14 +29,17 @@ typedef struct inl_tokenizer_info {
     // All ids at which generation ends; eos is the first of them.
     const int32_t *ends;
     uint32_t end_count;
-    // The model's Jinja chat template, NUL-terminated, or NULL.
+    // The model's Jinja chat template, NUL-terminated, or NULL, and the one ("tool_use") in its
+    // place where there are tools, or NULL.
     const char *chat_template;
+    const char *tool_template;
 } inl_tokenizer_info;
 
 inlay_result inl_tokenizer_create(const inl_env *env, const inl_gguf *gguf, inl_tokenizer **out);
 // From a Hugging Face folder: tokenizer.json, or else vocab.json and merges.txt (UNSUPPORTED where
 // no class says how text is cut), or else tokenizer.model; with tokenizer_config.json,
-// added_tokens.json, chat_template.jinja, generation_config.json and config.json where they exist.
+// added_tokens.json, chat_template.jinja, additional_chat_templates/tool_use.jinja,
+// generation_config.json and config.json where they exist.
 // NOT_FOUND where there is none of the three.
 inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *folder, inl_tokenizer **out);
 // A folder's, as metadata of a GGUF file whose embedding has `rows` rows: tokens past them are left

@@ -121,36 +121,55 @@ static inlay_result read_ends(const folder *f, const json_t *config, const json_
 
 // ---- chat template
 
-static inlay_result read_template_file(const folder *f, const char *name)
+static inlay_result read_template_file(const folder *f, const char *path, bool tools)
 {
     inl_map map;
-    char *path = inl_path_join(f->env, f->path, name);
-    if (!path)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    inlay_result result = INLAY_OK;
-    if (inl_exists(path) && (result = inl_map_open(f->env, path, &map)) == INLAY_OK) {
-        result = inl_tokenizer_set_template(f->t, (const char *)map.data, map.size);
-        inl_map_close(&map);
-    }
-    inl_free(f->env, path);
+    INL_TRY(inl_map_open(f->env, path, &map));
+    inlay_result result =
+        inl_tokenizer_set_template(f->t, tools, (const char *)map.data, map.size);
+    inl_map_close(&map);
     return result;
 }
 
-// A text, or a list of named ones, of which "default" is taken.
+// Where there is one of the files, what JSON says no longer counts.
+static inlay_result read_template_files(const folder *f)
+{
+    static const char *const names[] = {"chat_template.jinja",
+                                        "additional_chat_templates/tool_use.jinja"};
+    inlay_result result = INLAY_OK;
+    bool any = false;
+    for (size_t i = 0; i < INL_COUNT(names) && result == INLAY_OK; i++) {
+        char *path = inl_path_join(f->env, f->path, names[i]);
+        if (!path)
+            return INLAY_ERROR_OUT_OF_MEMORY;
+        if (inl_exists(path)) {
+            if (!any)
+                inl_tokenizer_drop_templates(f->t);
+            any = true;
+            result = read_template_file(f, path, i == 1);
+        }
+        inl_free(f->env, path);
+    }
+    return result;
+}
+
+// A text, or a list of named ones, of which "default" and "tool_use" are taken.
 static inlay_result read_template(const folder *f, const json_t *config)
 {
     const json_t *value = json_object_get(config, "chat_template");
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *entry = json_array_get(value, i);
         const char *name = json_string_value(json_object_get(entry, "name"));
-        if (name && strcmp(name, "default") == 0) {
-            value = json_object_get(entry, "template");
-            break;
-        }
+        const json_t *text = json_object_get(entry, "template");
+        bool tools = name && strcmp(name, "tool_use") == 0;
+        if (json_is_string(text) && (tools || (name && strcmp(name, "default") == 0)))
+            INL_TRY(inl_tokenizer_set_template(f->t, tools, json_string_value(text),
+                                               json_string_length(text)));
     }
     if (!json_is_string(value))
         return INLAY_OK;
-    return inl_tokenizer_set_template(f->t, json_string_value(value), json_string_length(value));
+    return inl_tokenizer_set_template(f->t, false, json_string_value(value),
+                                      json_string_length(value));
 }
 
 // ---- added tokens
@@ -294,7 +313,7 @@ static inlay_result read_all(folder *f, inl_tokenizer_beside *b)
     INL_TRY(read_ends(f, b->config, b->generation, b->model));
     INL_TRY(read_template(f, b->config));
     INL_TRY(read_template(f, b->chat_template));
-    return read_template_file(f, "chat_template.jinja");
+    return read_template_files(f);
 }
 
 inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *path, inl_tokenizer **out)

@@ -98,9 +98,11 @@ static inlay_result read_ends(inl_tokenizer *t, const inl_gguf *gguf)
 static inlay_result read_chat_template(inl_tokenizer *t, const inl_gguf *gguf)
 {
     inl_slice text;
-    if (!inl_gguf_get_string(gguf, "tokenizer.chat_template", &text))
-        return INLAY_OK;
-    return inl_tokenizer_set_template(t, text.data, text.size);
+    if (inl_gguf_get_string(gguf, "tokenizer.chat_template", &text))
+        INL_TRY(inl_tokenizer_set_template(t, false, text.data, text.size));
+    if (inl_gguf_get_string(gguf, "tokenizer.chat_template.tool_use", &text))
+        INL_TRY(inl_tokenizer_set_template(t, true, text.data, text.size));
+    return INLAY_OK;
 }
 
 static bool is_special(const inl_vocab_token *token)

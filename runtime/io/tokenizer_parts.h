@@ -14,7 +14,7 @@
 struct inl_tokenizer {
     inl_env env;
     inl_tokenizer_info info;
-    char *chat_template;
+    char *chat_template, *tool_template;
     int32_t *ends;
     size_t end_cap;
     inl_vocab vocab;
@@ -40,7 +40,10 @@ void inl_tokenizer_mark_control(inl_vocab *vocab);
 inlay_result inl_tokenizer_add_end(inl_tokenizer *t, int32_t id);
 // The control tokens that end a turn by their text alone, as llama.cpp has it.
 inlay_result inl_tokenizer_add_turn_ends(inl_tokenizer *t);
-inlay_result inl_tokenizer_set_template(inl_tokenizer *t, const char *text, uint64_t size);
+// In place of what there is. `tools`: the one for talks with tools.
+inlay_result inl_tokenizer_set_template(inl_tokenizer *t, bool tools, const char *text,
+                                        uint64_t size);
+void inl_tokenizer_drop_templates(inl_tokenizer *t);
 
 // The small files of a folder; each is NULL where there is none.
 typedef struct inl_tokenizer_beside {

@@ -343,6 +343,19 @@ static inlay_result put_ends(const exporter *x)
     return put_id(x, KEY("unknown_token_id"), x->t->vocab.unknown);
 }
 
+static inlay_result put_templates(const exporter *x)
+{
+    const inl_tokenizer_info *info = &x->t->info;
+    static const inl_slice names[] = {{.data = "tool_use", .size = 8}};
+    if (info->chat_template)
+        INL_TRY(inl_gguf_writer_string(x->writer, "tokenizer.chat_template", info->chat_template));
+    if (!info->tool_template)
+        return INLAY_OK;
+    INL_TRY(inl_gguf_writer_strings(x->writer, "tokenizer.chat_templates", names, 1));
+    return inl_gguf_writer_string(x->writer, "tokenizer.chat_template.tool_use",
+                                  info->tool_template);
+}
+
 static inlay_result put_all(exporter *x)
 {
     const inl_tokenizer *t = x->t;
@@ -357,9 +370,7 @@ static inlay_result put_all(exporter *x)
     INL_TRY(put_ends(x));
     INL_TRY(inl_gguf_writer_bool(x->writer, KEY("add_bos_token"), t->info.add_bos));
     INL_TRY(inl_gguf_writer_bool(x->writer, KEY("add_eos_token"), t->info.add_eos));
-    if (!t->info.chat_template)
-        return INLAY_OK;
-    return inl_gguf_writer_string(x->writer, "tokenizer.chat_template", t->info.chat_template);
+    return put_templates(x);
 }
 
 inlay_result inl_tokenizer_write_gguf(const inl_tokenizer *t, const char *file, uint32_t rows,

@@ -172,7 +172,9 @@ class Dressed:
 
     def add(self, writer, size):
         vocabularies.byte_level(self.bare, "gpt-2", self.specials, "</s>")(writer, size)
-        writer.add_chat_template(self.full.chat_template)
+        chat = self.full.chat_template
+        writer.add_chat_template(chat if isinstance(chat, str) else
+                                 [{"name": k, "template": v} for k, v in chat.items()])
         writer.add_add_bos_token(True)  # counts for texts, not where a template writes them
 
     def ids(self, messages, **options):
@@ -283,6 +285,59 @@ def test_folder(path, tmp_path):
                                       "--json", "--max-length", 2000))["shown"][0]
     assert shown["input_ids"] == dressed.ids(TALKS["turns"])
     assert len([piece for piece in shown["pieces"] if piece["supervised"]]) == 3
+
+
+TOOL_USE = {
+    "default": "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+               "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"}
+TOOL_USE["tool_use"] = "<|im_start|>system\nTools: {{ tools | tojson }}<|im_end|>\n" \
+    + TOOL_USE["default"]
+
+
+def test_tool_use(tmp_path):
+    """Talks with tools go through the template called "tool_use" where there is one."""
+    dressed = Dressed(TOOL_USE["tool_use"], tmp_path)
+    dressed.full.chat_template = TOOL_USE
+    llamas.write(dressed.file, llamas.random_llama(1, dim=8, ffn=8, heads=2, layers=1,
+                                                   vocab=dressed.bare.get_vocab_size()),
+                 dressed.add)
+    models_ = [dressed.file]
+    for name in ("in a list", "in files", "in both"):
+        folder = tmp_path / name
+        models_.append(folder)
+        LlamaForCausalLM(LlamaConfig(
+            vocab_size=dressed.bare.get_vocab_size(), hidden_size=32, intermediate_size=32,
+            num_hidden_layers=1, num_attention_heads=2)).save_pretrained(folder)
+        dressed.full.save_pretrained(folder)
+        extra = folder / "additional_chat_templates"
+        assert (extra / "tool_use.jinja").read_text() == TOOL_USE["tool_use"]
+        if name == "in files":
+            continue
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        config["chat_template"] = [{"name": k, "template": v} for k, v in TOOL_USE.items()]
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        (extra / "tool_use.jinja").unlink()
+        if name == "in a list":
+            (folder / "chat_template.jinja").unlink()
+    merged = tmp_path / "merged.gguf"
+    driver.command("merge", "-m", models_[1], "-o", merged)
+    models_.append(merged)
+    talk = TALKS["system"]
+    corpus.write(tmp_path / "talk.jsonl", [{"messages": talk}, {"messages": talk, "tools": [TOOL]},
+                                           {"messages": talk}])
+    for model in models_:
+        hf = dressed.full
+        if model.is_dir():  # a file beside the list is all that counts
+            hf = PreTrainedTokenizerFast.from_pretrained(model)
+            assert isinstance(hf.chat_template, dict) == (model.name != "in both")
+        shown = json.loads(driver.command("data", "-m", model, "-d", tmp_path / "talk.jsonl",
+                                          "--json", "--max-length", 2000))["shown"]
+        for sequence, tools in zip(shown, (None, [TOOL], None), strict=True):
+            assert sequence["input_ids"] == hf.apply_chat_template(
+                talk, tools=tools, tokenize=True, return_dict=False), (model.name, bool(tools))
+            learned = [i for i, yes in zip(sequence["input_ids"], sequence["supervised"]) if yes]
+            assert dressed.bare.decode(learned, skip_special_tokens=False).replace(" ", "") == \
+                "r<|im_end|>t<|im_end|>"
 
 
 def test_ended_by_the_next_turn(tmp_path):
