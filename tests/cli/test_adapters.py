@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Adapters that no command may take, and merging: what it refuses, what it leaves behind."""
 import json
+import os
 import resource
 import shutil
 import struct
@@ -163,6 +164,8 @@ class Adapters(CliTest):
         self.refuse(2, ["q9_9", "Q8_0", "Q4_K"], *words, "-o", out, "--type", "q9_9")
         self.refuse(2, "NF4".lower(), *words, "-o", out, "--type", "nf4")
         self.refuse(2, self.model, *words, "-o", self.model)
+        here = f"{os.path.dirname(self.model)}/./{os.path.basename(self.model)}"
+        self.refuse(2, here, *words, "-o", here)
         self.refuse(2, "nowhere", "merge", "-m", self.model, "-a", "nowhere", "-o", out)
         self.refuse(1, "nowhere", *words, "-o", self.folder / "nowhere" / "out.gguf")
         self.assertFalse(out.exists())
@@ -201,6 +204,10 @@ class Adapters(CliTest):
         self.refuse(2, [out, "GGUF"], "merge", "-m", self.model, "-a", self.adapter, "-o", out)
         self.refuse(2, [out, "Q8_0", "BF16", ".gguf"], *words, "-o", out, "--type", "q8_0")
         self.refuse(2, hf, *words, "-o", f"{hf}/")
+        text = self.folder / "text.txt"
+        text.write_text("words")
+        self.refuse(2, hf, "train", "-m", hf, "-d", text, "-o", f"{hf}/.")
+        self.assertFalse((hf / "adapter_config.json").exists())
         self.assertFalse(out.exists())
         done = inlay(*words, "-o", out, restore_signals=False, preexec_fn=lambda:
                      resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)))

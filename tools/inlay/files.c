@@ -30,6 +30,13 @@ bool path_is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool path_is_same(const char *a, const char *b)
+{
+    struct stat st[2];
+    return stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 && st[0].st_dev == st[1].st_dev &&
+           st[0].st_ino == st[1].st_ino;
+}
+
 static bool make_one(const char *path)
 {
     return mkdir(path, 0777) == 0 || (errno == EEXIST && path_is_folder(path));

@@ -11,6 +11,8 @@
 char *path_join(const char *folder, const char *name); // allocated
 bool path_exists(const char *path);
 bool path_is_folder(const char *path);
+// Whether both are there and one thing, under whatever names.
+bool path_is_same(const char *a, const char *b);
 // With parents; an existing folder is success.
 bool folder_make(const char *path, bool silent);
 // Files directly in it, then the folder: enough for what inlay writes.

@@ -159,23 +159,13 @@ static char *split_adapter(const char *text, float *scale)
     return xprintf("%.*s", (int)(colon - text), text);
 }
 
-static bool same_path(const char *a, const char *b)
-{
-    size_t sizes[2] = {strlen(a), strlen(b)};
-    while (sizes[0] > 1 && a[sizes[0] - 1] == '/')
-        sizes[0]--;
-    while (sizes[1] > 1 && b[sizes[1] - 1] == '/')
-        sizes[1]--;
-    return sizes[0] == sizes[1] && memcmp(a, b, sizes[0]) == 0;
-}
-
 bool setup_is_input(const model_options *base, const char *path)
 {
-    bool same = same_path(path, base->model);
+    bool same = path_is_same(path, base->model);
     for (size_t i = 0; i < base->adapters.count; i++) {
         float scale;
         char *adapter = split_adapter(base->adapters.texts[i], &scale);
-        same |= same_path(path, adapter);
+        same |= path_is_same(path, adapter);
         free(adapter);
     }
     if (same)

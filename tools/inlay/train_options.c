@@ -170,6 +170,9 @@ static bool check(const args *a, train_options *o, int *code)
     if (!setup_require(a, o->dry_run ? dry : full, code))
         return false;
     *code = EXIT_BAD_INPUT;
+    // An adapter_config.json in a model's folder makes transformers load another model.
+    if (o->output && setup_is_input(&(model_options){.model = o->model}, o->output))
+        return false;
     if (o->eval_data && o->eval_split > 0.0) {
         cli_error("--eval-data and --eval-split exclude each other");
         return false;
