@@ -61,7 +61,8 @@ INLAY_API void inlay_dataset_close(inlay_dataset **dataset);
 INLAY_API void inlay_dataset_get_info(const inlay_dataset *dataset, inlay_dataset_info *info);
 
 // One prompt and completion as text, for judging generations: record `index` of a
-// prompt-completion dataset. The strings live as long as the dataset. Others: UNSUPPORTED.
+// prompt-completion dataset, each up to a U+0000 in it. The strings live as long as the dataset.
+// Others: UNSUPPORTED.
 INLAY_API inlay_result inlay_dataset_get_record(const inlay_dataset *dataset, uint64_t index,
                                                 const char **prompt, const char **completion);
 

@@ -199,6 +199,10 @@ static inlay_result read_tools(const inl_feed *s, const json_t *record, inl_conv
         json_is_string(tools) ? json_loads(json_string_value(tools), 0, NULL) : json_incref(tools);
     if (!json_is_array(c->tools))
         return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"tools\" is not a list");
+    for (size_t i = 0; i < json_array_size(c->tools); i++)
+        if (!json_is_object(json_array_get(c->tools, i)))
+            return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "entry %zu of \"tools\" is not an object",
+                                 i + 1);
     if (json_array_size(c->tools) == 0) {
         json_decref(c->tools);
         c->tools = NULL;
@@ -281,14 +285,14 @@ inlay_result inl_conversation_read_pair(const inl_feed *source, const json_t *re
 }
 
 static inlay_result text_of(const inl_feed *s, const json_t *record, const char *key, bool optional,
-                            const char **out)
+                            inl_slice *out)
 {
     const json_t *text = json_object_get(record, key);
-    *out = NULL;
+    *out = (inl_slice){.data = "", .size = 0};
     if (optional && !is_given(text))
         return INLAY_OK;
-    *out = json_string_value(text);
-    if (*out)
+    *out = (inl_slice){.data = json_string_value(text), .size = json_string_length(text)};
+    if (out->data)
         return INLAY_OK;
     return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"%s\" is not a string", key);
 }
@@ -299,6 +303,8 @@ static inlay_result add_history(const inl_feed *s, const json_t *record, json_t 
     const json_t *history = json_object_get(record, "history");
     if (!is_given(history))
         return INLAY_OK;
+    if (!json_is_array(history))
+        return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "\"history\" is not a list");
     for (size_t i = 0; i < json_array_size(history); i++) {
         const json_t *question = json_array_get(json_array_get(history, i), 0);
         const json_t *answer = json_array_get(json_array_get(history, i), 1);
@@ -314,19 +320,21 @@ static inlay_result add_history(const inl_feed *s, const json_t *record, json_t 
 inlay_result inl_conversation_read_alpaca(const inl_feed *source, const json_t *record,
                                           bool alpaca_prompt, inl_conversation *out)
 {
-    const char *instruction, *input, *output;
+    inl_slice instruction, input, output;
     INL_TRY(start(source, record, out));
     json_t *messages = out->messages;
     INL_TRY(text_of(source, record, "instruction", false, &instruction));
     INL_TRY(text_of(source, record, "input", true, &input));
     INL_TRY(text_of(source, record, "output", false, &output));
     INL_TRY(add_system(source, record, messages));
-    if (input && alpaca_prompt && json_array_size(messages) == 0)
+    if (input.size > 0 && alpaca_prompt && json_array_size(messages) == 0)
         INL_TRY(append(messages,
                        json_pack("{s:s, s:s}", "role", "system", "content", ALPACA_WITH_INPUT)));
     INL_TRY(add_history(source, record, messages));
-    const char *between = !input ? "" : alpaca_prompt ? "\n\n### Input:\n" : "\n";
-    INL_TRY(append(messages, json_pack("{s:s, s:s++}", "role", "user", "content", instruction,
-                                       between, input ? input : "")));
-    return append(messages, json_pack("{s:s, s:s}", "role", "assistant", "content", output));
+    const char *between = input.size == 0 ? "" : alpaca_prompt ? "\n\n### Input:\n" : "\n";
+    INL_TRY(append(messages, json_pack("{s:s, s:s%++%}", "role", "user", "content",
+                                       instruction.data, (size_t)instruction.size, between,
+                                       input.data, (size_t)input.size)));
+    return append(messages, json_pack("{s:s, s:s%}", "role", "assistant", "content", output.data,
+                                      (size_t)output.size));
 }

@@ -29,7 +29,8 @@ static inlay_result parse(inl_feed *s, const char *text, uint64_t size, json_t *
 {
     json_error_t error;
     json_t *value =
-        inl_json_load(s->input.env, text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+        inl_json_load(s->input.env, text, size,
+                      JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!value)
         return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "invalid JSON at byte %d: %s", error.position,
                              error.text);

@@ -204,6 +204,8 @@ static void test_conversations(void **state)
            "f line 1: turn 1 is a call, but its value is not the JSON of");
     refuse(INL_DATA_JSONL, "{\"conversations\":[]}", "\"conversations\" is not a list of messages");
     refuse(INL_DATA_JSONL, "{\"tools\":\"x\",\"messages\":[]}", "line 1: \"tools\" is not a list");
+    refuse(INL_DATA_JSONL, "{\"tools\":[5],\"messages\":[]}",
+           "line 1: entry 1 of \"tools\" is not an object");
     refuse(INL_DATA_JSONL,
            "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[]}]}",
            "line 1: message 1 has no string \"role\" or \"content\"");
@@ -305,6 +307,24 @@ static void test_own_templates(void **state)
     refuse_template("{{ raise_exception('No!') }}", "f line 1: the model's chat template does not");
 }
 
+// U+0000 is a character as any other; show() leaves it out.
+static void test_nul(void **state)
+{
+    (void)state;
+    check(INL_DATA_JSONL, "{\"text\":\"a\\u0000b\"}", NULL, "text", 1, "a{b~}");
+    check(INL_DATA_JSONL, "{\"prompt\":\"a\\u0000b\",\"completion\":\"c\\u0000d\"}", NULL,
+          "prompt-completion", 1, "ab{cd~}");
+    check(INL_DATA_JSONL,
+          "{\"instruction\":\"I\\u0000J\",\"input\":\"K\\u0000L\",\"output\":\"O\\u0000P\"}",
+          "chatml", "instruction-output", 1, "~user\nIJ\nKL~\n~assistant\n{OP~}\n");
+    check(INL_DATA_JSONL,
+          "{\"messages\":[{\"role\":\"user\",\"content\":\"q\\u0000r\"},"
+          "{\"role\":\"assistant\",\"content\":\"s\\u0000t\"}]}",
+          "{% for m in messages %}{{ '<|im_start|>' + m.role + ':' + m.content }}<|im_end|>"
+          "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant:{% endif %}",
+          "messages", 1, "~user:qr~~assistant:{st~}");
+}
+
 static void test_alpaca(void **state)
 {
     (void)state;
@@ -330,6 +350,8 @@ static void test_alpaca(void **state)
            "\"input\" is not a string");
     refuse(INL_DATA_JSON, "[{\"instruction\":\"I\",\"output\":\"O\",\"history\":[[\"a\"]]}]",
            "\"history\" entry 1 is not");
+    refuse(INL_DATA_JSON, "[{\"instruction\":\"I\",\"output\":\"O\",\"history\":3}]",
+           "\"history\" is not a list");
 }
 
 static void test_tokens(void **state)
@@ -411,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_prompt_messages), cmocka_unit_test(test_alpaca),
         cmocka_unit_test(test_tokens),          cmocka_unit_test(test_mixed),
         cmocka_unit_test(test_zstd),            cmocka_unit_test(test_own_templates),
+        cmocka_unit_test(test_nul),
     };
     return cmocka_run_group_tests(tests, start, end);
 }
