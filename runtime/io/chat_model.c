@@ -34,23 +34,24 @@ typedef struct rendering {
 
 // ---- opening and closing
 
-static json_t *text_of(const inl_tokenizer *tokenizer, int32_t id)
+// Nothing where there is no such token.
+static bool put_token(json_t *out, const char *key, const inl_tokenizer *tokenizer, int32_t id)
 {
     inl_slice text = inl_tokenizer_text(tokenizer, id);
-    return text.size > 0 ? json_stringn(text.data, text.size) : NULL;
+    return text.size == 0 ||
+           json_object_set_new(out, key, json_stringn(text.data, text.size)) == 0;
 }
 
+// NULL: out of memory.
 static json_t *specials_of(const inl_tokenizer *tokenizer)
 {
     const inl_tokenizer_info *info = inl_tokenizer_get_info(tokenizer);
     json_t *out = json_object();
-    json_t *bos = text_of(tokenizer, info->bos);
-    json_t *eos = text_of(tokenizer, info->eos);
-    if (bos)
-        json_object_set_new(out, "bos_token", bos);
-    if (eos)
-        json_object_set_new(out, "eos_token", eos);
-    return out;
+    if (put_token(out, "bos_token", tokenizer, info->bos) &&
+        put_token(out, "eos_token", tokenizer, info->eos))
+        return out;
+    json_decref(out);
+    return NULL;
 }
 
 inlay_result inl_model_chat_open(const inl_env *env, const inl_tokenizer *tokenizer,
@@ -141,6 +142,19 @@ static size_t shared(const char *a, size_t a_size, const char *b, size_t b_size)
     return n;
 }
 
+// The record's first messages, as a new list; NULL: out of memory.
+static json_t *first_messages(const inl_chat_input *input, size_t count)
+{
+    json_t *list = json_array();
+    int failed = list ? 0 : -1;
+    for (size_t i = 0; i < count && !failed; i++)
+        failed = json_array_append(list, json_array_get(input->messages, i));
+    if (!failed)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
 // What the generation prompt adds to the messages before `count`. A template that does not take
 // these on their own, or has no prompt, leaves it to the named template it is like.
 static inlay_result find_opening(rendering *r, size_t count)
@@ -149,9 +163,9 @@ static inlay_result find_opening(rendering *r, size_t count)
     inl_jinja_output without = {0};
     inl_jinja_output with = {0};
     char error[400];
-    json_t *before = json_array();
-    for (size_t i = 0; i < count; i++)
-        json_array_append(before, json_array_get(r->input->messages, i));
+    json_t *before = first_messages(r->input, count);
+    if (!before)
+        return INLAY_ERROR_OUT_OF_MEMORY;
     inlay_result result = run(chat, r->input, before, false, &without, error, sizeof(error));
     if (result == INLAY_OK)
         result = run(chat, r->input, before, true, &with, error, sizeof(error));
@@ -276,12 +290,11 @@ static inlay_result end_before_next(const rendering *r, size_t message, int32_t 
     inl_jinja_output out = {0};
     const json_t *answer = json_array_get(r->input->messages, message - 1);
     bool calls = json_array_size(json_object_get(answer, "tool_calls")) > 0;
-    json_t *longer = json_array();
-    for (size_t i = 0; i < message; i++)
-        json_array_append(longer, json_array_get(r->input->messages, i));
-    json_array_append_new(longer, json_pack("{s:s, s:s}", "role", calls ? "tool" : "user",
-                                            "content", "x"));
-    inlay_result result = run(chat, r->input, longer, false, &out, error, sizeof(error));
+    json_t *longer = first_messages(r->input, message);
+    json_t *next = json_pack("{s:s, s:s}", "role", calls ? "tool" : "user", "content", "x");
+    bool made = json_array_append_new(longer, next) == 0; // takes `next` also where it fails
+    inlay_result result = made ? run(chat, r->input, longer, false, &out, error, sizeof(error))
+                               : INLAY_ERROR_OUT_OF_MEMORY;
     *id = -1;
     for (size_t i = 0; result == INLAY_OK && i < out.count; i++)
         if (out.pieces[i].message == message + 1) {

@@ -204,8 +204,12 @@ static inlay_result open_dataset(const inl_env *env, void *user)
     const fixture *f = user;
     const char *jinja = "{% for m in messages %}{{ '<|im_start|>' + m.role }}:{{ m.content | trim "
                         "}}<|im_end|>{% endfor %}";
-    bool own = strcmp(f->name, "own.jsonl") == 0;
-    inlay_dataset_params params = {.max_length = 64, .chat_template = own ? jinja : "chatml"};
+    const char *late = "{% for m in messages %}{{ eos_token if m.role == 'user' else ':' }}"
+                       "{{ m.content }}{% endfor %}{% if add_generation_prompt %}:{% endif %}";
+    const char *template = strcmp(f->name, "own.jsonl") == 0    ? jinja
+                           : strcmp(f->name, "late.jsonl") == 0 ? late
+                                                                : "chatml";
+    inlay_dataset_params params = {.max_length = 64, .chat_template = template};
     inlay_dataset *data, *held_out = NULL;
     const char *prompt, *completion;
     char path[160];
@@ -234,6 +238,10 @@ static void test_dataset(void **state)
         {"own.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
                       "{\"role\": \"assistant\", \"content\": \"b\"}]}\n"
                       "{\"messages\": [{\"role\": \"assistant\", \"content\": \"c\"}]}\n"},
+        {"late.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, "
+                       "{\"role\": \"assistant\", \"content\": \"b\"}]}\n"
+                       "{\"messages\": [{\"role\": \"user\", \"content\": \"c\"}, "
+                       "{\"role\": \"assistant\", \"content\": \"d\"}]}\n"},
         {"messages.jsonl",
          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", "
          "\"content\": \"b\"}]}\n"
