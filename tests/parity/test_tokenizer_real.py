@@ -3,13 +3,11 @@
 there, against tokenizers and SentencePiece; and how fast they are.
 
 The time is the processor time of encoding alone, as the program itself counts it, so that other
-work on the machine costs it little; the best of three runs counts. 5 MB/s is half of what a slow
-core of 2020 does or less: below that the test fails, unless Python, timed beside it, is slow too.
+work on the machine costs it little; the best of five runs counts.
 """
 import os
 import pathlib
 import struct
-import time
 
 import gguf
 import pytest
@@ -19,8 +17,7 @@ from test_tokenizer_json import driver, encode, many_scripts
 
 DATA = os.environ.get("INLAY_TEST_DATA")
 pytestmark = pytest.mark.skipif(not DATA, reason="INLAY_TEST_DATA is not set")
-FASTER_THAN = 5e6   # bytes of a second
-USUAL_LOOP = 0.5    # seconds that python_speed takes on such a core, at most
+SLOWEST = 5e6   # bytes of a second, half of what a slow core of 2020 does or less
 
 
 def real(name):
@@ -97,25 +94,14 @@ def test_llama_cpp(name, qwen, llama):
     assert [ids for ids, _ in got] == [want for _, want in cases]
 
 
-def python_speed():
-    start = time.process_time()
-    total = 0
-    for i in range(3_000_000):
-        total += i & 7
-    return time.process_time() - start
-
-
 @pytest.mark.parametrize("name", ["qwen", "llama"])
 def test_speed(name, request):
     folder = request.getfixturevalue(name)
     english = real("text/shakespeare-300k.txt").read_bytes()
     for texts in ([english] * 8, [t.encode() for t in many_scripts(2_000_000)]):
         data = b"".join(struct.pack("<I", len(t)) + t for t in texts)
-        runs = [driver(folder, "text", data) for _ in range(3)]
+        runs = [driver(folder, "text", data) for _ in range(5)]
         assert all(r.returncode == 0 for r in runs)
-        spent = min(float(r.stderr.split()[-2]) for r in runs)
-        rate = sum(map(len, texts)) / spent
+        rate = sum(map(len, texts)) / min(float(r.stderr.split()[-2]) for r in runs)
         print(f"{name}: {rate / 1e6:.1f} MB/s")
-        if rate < FASTER_THAN and python_speed() > USUAL_LOOP:
-            pytest.skip(f"a slow machine: {rate / 1e6:.1f} MB/s, and Python is slow as well")
-        assert rate > FASTER_THAN, f"{rate / 1e6:.1f} MB/s"
+        assert rate >= SLOWEST, f"{rate / 1e6:.1f} MB/s"
