@@ -135,24 +135,36 @@ static inlay_result find_experts(inl_model *m, const char *base, uint32_t rows, 
     return INLAY_OK;
 }
 
-// A matrix that the wanted format's blocks do not divide keeps its own.
+// A matrix of bitsandbytes' bits, or that the wanted format's blocks do not divide, keeps its own.
 static void requantize(inl_model *m, inl_source *s)
 {
     const inl_format *want = m->quantize;
     if (!want || want == s->stored)
         return;
-    if (s->tensor->bnb4) {
-        inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps bitsandbytes' %s",
-                 inl_gguf_stored_name(s->tensor), s->stored->name);
+    bool undivided = !inl_is_nf4(want) && s->cols % want->block_elements > 0;
+    if (!s->tensor->bnb4 && !undivided) {
+        s->format = want;
         return;
     }
-    bool fits = inl_is_nf4(want) || s->cols % want->block_elements == 0;
-    if (fits)
-        s->format = want;
-    else
-        inl_logf(&m->env, INLAY_LOG_WARN, "%s keeps %s: its rows of %u are no multiple of %s's %u",
-                 inl_gguf_stored_name(s->tensor), s->stored->name, s->cols, want->name,
-                 want->block_elements);
+    uint32_t why = s->tensor->bnb4 ? 0 : 1;
+    if (m->kept_count[why]++ == 0)
+        m->kept[why] = s;
+}
+
+static void warn_of_kept(const inl_model *m)
+{
+    const uint32_t *n = m->kept_count;
+    const inl_source *const *first = m->kept;
+    if (n[0] > 0)
+        inl_logf(&m->env, INLAY_LOG_WARN,
+                 "matrices that keep bitsandbytes' types: %u, first %s's %s", n[0],
+                 inl_gguf_stored_name(first[0]->tensor), first[0]->stored->name);
+    if (n[1] > 0)
+        inl_logf(&m->env, INLAY_LOG_WARN,
+                 "matrices that keep their types: %u, first %s's %s, whose rows of %u are no "
+                 "multiple of %s's %u", n[1], inl_gguf_stored_name(first[1]->tensor),
+                 first[1]->stored->name, first[1]->cols, m->quantize->name,
+                 m->quantize->block_elements);
 }
 
 static inlay_result find_linear(inl_model *m, uint32_t layer, inl_role role)
@@ -206,6 +218,7 @@ static inlay_result find_sources(inl_model *m)
         return INLAY_ERROR_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < c->layers; i++)
         INL_TRY(find_layer(m, i));
+    warn_of_kept(m);
     return INLAY_OK;
 }
 

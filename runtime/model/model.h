@@ -36,6 +36,9 @@ typedef struct inl_model {
     inl_layer_sources *layers;
     bool *read; // of each tensor, whether a source above is it
     const inl_format *quantize; // of the layers' matrices, NULL: as stored
+    // How many matrices stay as they are in spite of it, and the first: bitsandbytes', undivided.
+    uint32_t kept_count[2];
+    const inl_source *kept[2];
 } inl_model;
 
 typedef struct inl_model_params {

@@ -114,6 +114,11 @@ class Commands(Folders):
             self.assertNotEqual(loss, plain)
             self.assertLess(abs(loss - plain), 0.5)
 
+    def test_quantized_where_rows_are_undivided(self):
+        done = inlay("eval", "-m", self.hf, "-d", self.text, "--quantize", "q4_k")
+        self.assertEqual((done.code, done.err.count("matrices that keep")), (0, 1), done)
+        self.assertIn("layers.0.self_attn.q_proj", done.err)
+
     def test_quantized_to_what_does_not_hold_it(self):
         name = "model.layers.0.mlp.up_proj.weight"
 
