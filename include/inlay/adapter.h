@@ -108,13 +108,14 @@ typedef struct inlay_merge_params {
     void *user;
 } inlay_merge_params;
 
-// Writes `model` with the adapter (NULL: none) added to its weights, tensor by tensor: of a GGUF
-// file another one, whose name ends in .gguf, with the metadata and the tokenizer of the base; of a
-// Hugging Face folder another one, in F32, F16 or BF16, that is not there yet, or a GGUF file as
-// llama.cpp's converter makes it, if `path` ends in .gguf. It appears whole or not at all. `params`
-// NULL: defaults. Errors: INVALID_ARGUMENT, no such type; UNSUPPORTED names what cannot be encoded,
-// what of a tokenizer GGUF has no words for, or says that kinds differ; NOT_FINITE names a tensor
-// whose sum does not fit its type.
+// Writes `model` with the adapter (NULL: none) added to its weights, tensor by tensor: a GGUF
+// file if `path` ends in .gguf, else a Hugging Face folder in F32, F16 or BF16, that is not
+// there yet. Of a GGUF file another one has the metadata and the tokenizer of the base, a folder
+// what transformers and tokenizers call the same (dense models alone; quantized matrices become
+// F16); of a folder a folder has the same files, a GGUF file is as llama.cpp's converter makes
+// it. It appears whole or not at all. `params` NULL: defaults. Errors: INVALID_ARGUMENT, no such
+// type; UNSUPPORTED names what cannot be encoded, or what the other kind has no words for;
+// NOT_FINITE names a tensor whose sum does not fit its type.
 INLAY_API inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model *model,
                                            const char *path, const inlay_merge_params *params);
 

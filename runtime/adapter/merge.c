@@ -56,10 +56,12 @@ static void add_pair(const inl_lora_pair *p, uint64_t n, row_buffers *b)
 // Row h*d + 2i + j of GGUF is row h*d + j*(d/2) + i of Hugging Face.
 static uint64_t source_row(const inl_merge_matrix *m, uint64_t row)
 {
-    if (m->folder_heads == 0)
+    uint32_t heads = m->folder_heads ? m->folder_heads : m->file_heads;
+    if (heads == 0)
         return row;
-    uint64_t d = m->rows / m->folder_heads, within = row % d;
-    return row / d * d + within % 2 * (d / 2) + within / 2;
+    uint64_t d = m->rows / heads, within = row % d;
+    return row / d * d + (m->folder_heads ? within % 2 * (d / 2) + within / 2
+                                          : within % (d / 2) * 2 + within / (d / 2));
 }
 
 static inlay_result put_row(const inl_env *env, const inl_merge_matrix *m, uint64_t row,

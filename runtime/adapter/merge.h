@@ -44,6 +44,7 @@ typedef struct inl_merge_matrix {
     // Rows are written in GGUF's order where the base has Hugging Face's (inl_module); 0: as they
     // are.
     uint32_t folder_heads;
+    uint32_t file_heads; // the other way round (inl_module.permuted_heads)
 } inl_merge_matrix;
 
 typedef struct inl_merge_run {

@@ -345,21 +345,6 @@ static inlay_result copy_others(const writer *w)
 
 // ---- the folder
 
-// Said before hours of work, not by the rename after them.
-static inlay_result check_free(const inl_env *env, const char *folder)
-{
-    DIR *entries = opendir(folder);
-    bool empty = entries != NULL;
-    for (struct dirent *e; entries && (e = readdir(entries));)
-        empty &= strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
-    if (entries)
-        closedir(entries);
-    if (empty || !inl_exists(folder))
-        return INLAY_OK;
-    return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
-                    "%s is there already and is not an empty folder", folder);
-}
-
 // Whether the base's matrices are quantized; how, its view has checked.
 static bool is_quantized(const inl_gguf *view)
 {
@@ -408,7 +393,7 @@ inlay_result inl_merge_folder(const inl_gguf *base, const inl_module_list *modul
     const inl_env *env = &w.run.env;
     inl_folder_writer out;
     INL_TRY(inl_lora_check_writable(lora, modules));
-    INL_TRY(check_free(env, folder));
+    INL_TRY(inl_folder_check_free(env, folder));
     INL_TRY(inl_folder_begin(env, folder, &out));
     w.made = out.made;
     inlay_result result = write_all(&w, lora);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "adapter/merge.h"
 #include "api/handles.h"
+#include "model/to_folder.h"
 
 #include <string.h>
 
@@ -24,16 +25,8 @@ static bool ends_in_gguf(const char *path)
     return size > 5 && strcmp(path + size - 5, ".gguf") == 0;
 }
 
-// A folder becomes a folder or a file, a file becomes a file: it does not have all that a folder's
-// tokenizer needs.
-static inlay_result check_kinds(const inl_env *env, const inl_gguf *base, const inl_merge_params *p,
-                                const char *path)
+static inlay_result check_type(const inl_env *env, const inl_merge_params *p, const char *path)
 {
-    bool folder = inl_gguf_is_folder(base);
-    if (!folder && !ends_in_gguf(path))
-        return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
-                        "%s: the model %s is a GGUF file and is merged into one that ends in .gguf",
-                        path, inl_gguf_path(base));
     if (!ends_in_gguf(path) && p->format && p->format->block_elements > 1)
         return inl_fail(env, INLAY_ERROR_UNSUPPORTED,
                         "%s: a folder's tensors can be F32, F16 or BF16, not %s: a name that ends "
@@ -60,8 +53,10 @@ inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model
     }
     const inl_gguf *base = model->model->gguf;
     const inl_module_list *modules = &model->model->modules.list;
-    INL_TRY(check_kinds(env, base, &p, path));
+    INL_TRY(check_type(env, &p, path));
     p.tokenizer = model->model->tokenizer;
-    return ends_in_gguf(path) ? inl_merge_gguf(base, modules, lora, &p, path)
-                              : inl_merge_folder(base, modules, lora, &p, path);
+    if (ends_in_gguf(path))
+        return inl_merge_gguf(base, modules, lora, &p, path);
+    return inl_gguf_is_folder(base) ? inl_merge_folder(base, modules, lora, &p, path)
+                                    : inl_model_write_folder(model->model, lora, &p, path);
 }

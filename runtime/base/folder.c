@@ -20,6 +20,20 @@ void inl_remove_folder(const char *path)
     rmdir(path);
 }
 
+inlay_result inl_folder_check_free(const inl_env *env, const char *path)
+{
+    DIR *entries = opendir(path);
+    bool empty = entries != NULL;
+    for (struct dirent *e; entries && (e = readdir(entries));)
+        empty &= strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    if (entries)
+        closedir(entries);
+    if (empty || !inl_exists(path))
+        return INLAY_OK;
+    return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                    "%s is there already and is not an empty folder", path);
+}
+
 static void end(inl_folder_writer *w)
 {
     inl_free(w->env, w->path);

@@ -12,6 +12,8 @@ typedef struct inl_folder_writer {
     char *aside; // where an old one waits while names change
 } inl_folder_writer;
 
+// INVALID_ARGUMENT: it is there and not empty. To be asked before hours of work.
+inlay_result inl_folder_check_free(const inl_env *env, const char *path);
 // Creates the folder and its parents. What a process of our id that was killed has left is removed.
 // On failure nothing is left to be ended.
 inlay_result inl_folder_begin(const inl_env *env, const char *path, inl_folder_writer *out);

@@ -58,21 +58,43 @@ static inlay_result refuse_architecture(const inl_hf_config *c, const char *name
                     known);
 }
 
-// The class by transformers' name for the family, for files that name none.
+// transformers' names for families, and their classes.
+static const char *const type_names[][2] = {
+    {"llama", "LlamaForCausalLM"},       {"mistral", "MistralForCausalLM"},
+    {"qwen2", "Qwen2ForCausalLM"},       {"qwen3", "Qwen3ForCausalLM"},
+    {"qwen3_moe", "Qwen3MoeForCausalLM"}, {"gemma", "GemmaForCausalLM"},
+    {"gemma2", "Gemma2ForCausalLM"},     {"gemma3_text", "Gemma3ForCausalLM"},
+    {"gemma3", SEEING_GEMMA},            {"phi3", "Phi3ForCausalLM"},
+    {"smollm3", "SmolLM3ForCausalLM"},
+};
+
+// For files that name no class.
 static const char *class_of_type(const char *type)
 {
-    static const char *const types[][2] = {
-        {"llama", "LlamaForCausalLM"},       {"mistral", "MistralForCausalLM"},
-        {"qwen2", "Qwen2ForCausalLM"},       {"qwen3", "Qwen3ForCausalLM"},
-        {"qwen3_moe", "Qwen3MoeForCausalLM"}, {"gemma", "GemmaForCausalLM"},
-        {"gemma2", "Gemma2ForCausalLM"},     {"gemma3_text", "Gemma3ForCausalLM"},
-        {"gemma3", SEEING_GEMMA},            {"phi3", "Phi3ForCausalLM"},
-        {"smollm3", "SmolLM3ForCausalLM"},
-    };
-    for (size_t i = 0; i < INL_COUNT(types); i++)
-        if (strcmp(types[i][0], type) == 0)
-            return types[i][1];
+    for (size_t i = 0; i < INL_COUNT(type_names); i++)
+        if (strcmp(type_names[i][0], type) == 0)
+            return type_names[i][1];
     return type;
+}
+
+const char *inl_hf_type_of_class(const char *name)
+{
+    for (size_t i = 0; i < INL_COUNT(type_names); i++)
+        if (strcmp(type_names[i][1], name) == 0)
+            return type_names[i][0];
+    return "";
+}
+
+const inl_hf_architecture *inl_hf_architecture_of(const char *gguf, bool window)
+{
+    const inl_hf_architecture *found = NULL;
+    for (size_t i = 0; i < INL_COUNT(architectures); i++) {
+        const inl_hf_architecture *a = &architectures[i];
+        bool better = window && a->window_layers != INL_HF_WINDOW_NONE;
+        if (strcmp(a->gguf, gguf) == 0 && (!found || better))
+            found = a;
+    }
+    return found;
 }
 
 // "Qwen3Model": AutoModel's, the model without its head; not "GPT2LMHeadModel".

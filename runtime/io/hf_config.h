@@ -59,6 +59,10 @@ typedef struct inl_hf_config {
     float *rope_freqs, *rope_long, *rope_short;
 } inl_hf_config;
 
+// The class that a GGUF file's architecture has, with a sliding window or without; NULL: none.
+const inl_hf_architecture *inl_hf_architecture_of(const char *gguf, bool window);
+// "llama" of "LlamaForCausalLM".
+const char *inl_hf_type_of_class(const char *name);
 inlay_result inl_hf_config_open(const inl_env *env, const char *path, inl_hf_config *out);
 void inl_hf_config_close(inl_hf_config *config);
 // Those of the architecture that layer `layer` has.

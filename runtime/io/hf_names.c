@@ -31,6 +31,11 @@ static const module modules[] = {
 
 _Static_assert(INL_COUNT(modules) <= 32, "hf_folder.c has a bit for each of a layer's modules");
 
+static const char *const whole[][2] = {
+    {INL_HF_LANGUAGE "embed_tokens.weight", "token_embd.weight"},
+    {INL_HF_LANGUAGE "norm.weight", "output_norm.weight"},
+    {"lm_head.weight", "output.weight"}};
+
 static const char *const expert_parts[][2] = {
     {"gate_proj", "ffn_gate_exps"}, {"up_proj", "ffn_up_exps"}, {"down_proj", "ffn_down_exps"}};
 
@@ -171,10 +176,6 @@ bool inl_hf_is_fused(const inl_hf_config *c, const char *full, uint32_t *layer, 
 
 inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_name *out)
 {
-    static const char *const whole[][2] = {
-        {INL_HF_LANGUAGE "embed_tokens.weight", "token_embd.weight"},
-        {INL_HF_LANGUAGE "norm.weight", "output_norm.weight"},
-        {"lm_head.weight", "output.weight"}};
     char room[INL_HF_NAME_ROOM];
     *out = (inl_hf_name){.layer = UINT32_MAX, .module = -1, .is_weight = true};
     if (inl_hf_is_vision(full) || ends_with(full, "rotary_emb.inv_freq"))
@@ -189,4 +190,27 @@ inl_hf_fate inl_hf_translate(const inl_hf_config *c, const char *full, inl_hf_na
         }
     const char *layer = after(name, INL_HF_LANGUAGE "layers.");
     return layer ? translate_layer(c, layer, out) : INL_HF_UNKNOWN;
+}
+
+bool inl_hf_untranslate(const inl_hf_architecture *arch, const char *gguf,
+                        char out[INL_HF_NAME_ROOM])
+{
+    uint32_t layer;
+    for (size_t i = 0; i < INL_COUNT(whole); i++)
+        if (strcmp(gguf, whole[i][1]) == 0) {
+            snprintf(out, INL_HF_NAME_ROOM, "%s", whole[i][0]);
+            return true;
+        }
+    const char *rest = after(gguf, "blk.");
+    rest = rest ? take_number(rest, &layer) : NULL;
+    for (size_t i = 0; rest && i < INL_COUNT(modules); i++) {
+        const module *m = &modules[i];
+        const char *tail = after(rest, m->gguf);
+        bool there = (arch->traits & m->with) == m->with && (arch->traits & m->without) == 0;
+        if (!tail || !there || (strcmp(tail, ".weight") != 0 && strcmp(tail, ".bias") != 0))
+            continue;
+        snprintf(out, INL_HF_NAME_ROOM, INL_HF_LANGUAGE "layers.%u.%s%s", layer, m->hf, tail);
+        return true;
+    }
+    return false;
 }

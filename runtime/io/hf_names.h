@@ -35,6 +35,9 @@ const char *inl_hf_model_name(const char *name, bool multimodal, char out[INL_HF
 // It belongs to what turns pictures into embeddings.
 bool inl_hf_is_vision(const char *name);
 inl_hf_fate inl_hf_translate(const inl_hf_config *config, const char *name, inl_hf_name *out);
+// The name in a folder of what GGUF calls `gguf`; false: there is none. Not of experts.
+bool inl_hf_untranslate(const inl_hf_architecture *arch, const char *gguf,
+                        char out[INL_HF_NAME_ROOM]);
 // "self_attn.q_proj": the modules of a layer that have a tensor of their own; NULL past the last.
 // *needed: layer `layer` must have its weight.
 const char *inl_hf_module(const inl_hf_config *config, uint32_t layer, int module, bool *needed);

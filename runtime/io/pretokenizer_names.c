@@ -109,9 +109,7 @@ static const char *past(const char *at, const char *text)
     return strncmp(at, text, size) == 0 ? at + size : NULL;
 }
 
-// An expression, ours or a file's, in the shorter of its spellings, which are Ruby's: white space
-// by its class, characters as such.
-static void spell(const char *pattern, char *out)
+void inl_pretokenizer_spell(const char *pattern, char *out)
 {
     static const char *const shorter[][2] = {
         {"(?<!" SPACE ")", ""}, {"[^" WS "]", "\\S"}, {"[" WS "]", "\\s"},
@@ -136,13 +134,13 @@ static void spell(const char *pattern, char *out)
 
 static bool is_pattern(const char *ours, const char *given)
 {
-    char texts[2][2048];
+    char texts[2][INL_PRETOKENIZER_PATTERN];
     if (strcmp(ours, given) == 0)
         return true;
     if (strlen(ours) >= sizeof(texts[0]) || strlen(given) >= sizeof(texts[0]))
         return false;
-    spell(ours, texts[0]);
-    spell(given, texts[1]);
+    inl_pretokenizer_spell(ours, texts[0]);
+    inl_pretokenizer_spell(given, texts[1]);
     return strcmp(texts[0], texts[1]) == 0;
 }
 

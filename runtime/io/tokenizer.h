@@ -46,6 +46,9 @@ inlay_result inl_tokenizer_open_folder(const inl_env *env, const char *folder, i
 // out, missing ones are filled in. `file` is for messages. UNSUPPORTED: GGUF has no words for it.
 inlay_result inl_tokenizer_write_gguf(const inl_tokenizer *tokenizer, const char *file,
                                       uint32_t rows, inl_gguf_writer *writer);
+// A GGUF file's, as tokenizer.json and tokenizer_config.json into a folder.
+inlay_result inl_tokenizer_write_folder(const inl_tokenizer *tokenizer, const char *file,
+                                        const char *folder);
 void inl_tokenizer_destroy(inl_tokenizer **tokenizer);
 const inl_tokenizer_info *inl_tokenizer_get_info(const inl_tokenizer *tokenizer);
 

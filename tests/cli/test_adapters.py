@@ -201,7 +201,6 @@ class Adapters(CliTest):
         # Its merges are not what makes its tokens.
         self.refuse(2, [hf, "merge into a folder instead"], *words, "-o", f"{out}.gguf")
         self.assertFalse(out.with_name(f"{out.name}.gguf").exists())
-        self.refuse(2, [out, "GGUF"], "merge", "-m", self.model, "-a", self.adapter, "-o", out)
         self.refuse(2, [out, "Q8_0", "BF16", ".gguf"], *words, "-o", out, "--type", "q8_0")
         self.refuse(2, hf, *words, "-o", f"{hf}/")
         text = self.folder / "text.txt"

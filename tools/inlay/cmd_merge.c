@@ -10,7 +10,7 @@ static const arg table[] = {
     MODEL_ARGS(rewrite_options),
     {.name = "output", .letter = 'o', .type = ARG_STRING,
      .offset = offsetof(rewrite_options, output),
-     .value = "OUT", .help = "a file that ends in .gguf, or of a folder a new folder"},
+     .value = "OUT", .help = "a file that ends in .gguf, or a new Hugging Face folder"},
     {.name = "type", .letter = 't', .type = ARG_STRING,
      .offset = offsetof(rewrite_options, type),
      .value = "TYPE", .help = "of the matrices: keep (default), f32, f16, bf16, q8_0, q4_k, ..."},
@@ -54,6 +54,6 @@ const command command_merge = {
     .name = "merge",
     .usage = "merge -m MODEL [-a ADAPTER[:SCALE]]... -o OUT [--type TYPE]",
     .summary = "writes a model with an adapter added to its weights",
-    .notes = "Of a GGUF file a GGUF file; of a Hugging Face folder a folder, or a GGUF file\n"
-             "where OUT ends in .gguf. Without an adapter: the model, as it is or in TYPE.\n",
+    .notes = "OUT is a GGUF file where it ends in .gguf, else a Hugging Face folder in F32, F16\n"
+             "or BF16; MODEL may be either. Without an adapter: the model, as it is or in TYPE.\n",
     .run = run};
