@@ -310,6 +310,12 @@ static inlay_result check_columns(inl_feed *s)
 {
     size_t count = json_array_size(s->columns);
     for (size_t i = 0; i < count; i++)
+        if (strchr(json_string_value(json_array_get(s->columns, i)), '\r'))
+            return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
+                                 "a carriage return stands in the name of column %zu (rows end "
+                                 "with a line feed)",
+                                 i + 1);
+    for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < i; j++)
             if (json_equal(json_array_get(s->columns, i), json_array_get(s->columns, j)))
                 return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "two columns are called \"%.64s\"",

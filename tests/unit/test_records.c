@@ -150,6 +150,8 @@ static void test_csv(void **state)
     check(INL_DATA_CSV, "\xef\xbb\xbfprompt,completion\nab,cd", NULL, "prompt-completion", 1,
           "ab{cd~}");
     check(INL_DATA_CSV, "text,\"a b\"\na\"\"b,\n", NULL, "text", 1, "a{\"\"b~}");
+    refuse(INL_DATA_CSV, "text\ra\rb\r",
+           "f line 1: a carriage return stands in the name of column 1");
     refuse(INL_DATA_CSV, "", "f holds no record");
     refuse(INL_DATA_CSV, "text\n", "f holds no record");
     refuse(INL_DATA_CSV, "a,b\n1,2\n", "f line 2: the record has neither \"text\"");
