@@ -26,6 +26,16 @@ static inlay_result add_text(json_t *messages, const char *role, const json_t *t
     return append(messages, json_pack("{s:s, s:O}", "role", role, "content", text));
 }
 
+// A "0" or a false that is not understood would have the answer learned.
+static inlay_result check_weight(const inl_feed *s, const json_t *turn, size_t before)
+{
+    const json_t *weight = json_object_get(turn, "weight");
+    if (!weight || json_is_null(weight) || json_is_number(weight))
+        return INLAY_OK;
+    return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "the \"weight\" of message %zu is no number",
+                         before + 1);
+}
+
 // Whether it is to be learned goes with what is said.
 static inlay_result keep_weight(json_t *messages, const json_t *turn)
 {
@@ -95,6 +105,7 @@ static inlay_result add_message(const inl_feed *s, const json_t *message, json_t
         return inl_feed_fail(s, INLAY_ERROR_BAD_FILE,
                              "message %zu has no string \"role\" or \"content\"",
                              json_array_size(messages) + 1);
+    INL_TRY(check_weight(s, message, json_array_size(messages)));
     json_t *copy = json_object();
     inlay_result result = copy ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
     const char *key;
@@ -177,6 +188,7 @@ static inlay_result add_turn(const inl_feed *s, const json_t *turn, json_t *mess
                              "turn %zu is from \"%.64s\" (known: human, gpt, system, tool, "
                              "function_call, observation)",
                              json_array_size(messages) + 1, json_string_value(from));
+    INL_TRY(check_weight(s, turn, json_array_size(messages)));
     INL_TRY(strcmp(role, "calls") == 0 ? add_calls(s, json_string_value(value), messages)
                                        : add_text(messages, role, value));
     return keep_weight(messages, turn);
