@@ -6,6 +6,7 @@ usage: check_style.py [--self-test]     one line a violation, exit 1 when there 
 
 - Source files start with the licence's SPDX line (after #! where there is one).
 - Text has no tabs, no blanks at a line's end, no carriage returns, and ends with one newline.
+- C and GLSL are ASCII: other characters are written as escapes.
 - Lines have at most 100 columns, files 900 lines, functions 100 lines.
 """
 import ast
@@ -73,6 +74,8 @@ def check_source(path, text, lines):
     if len(lines) > MOST_LINES:
         yield f"{path}: {len(lines)} lines, {MOST_LINES} at most"
     for number, line in enumerate(lines, 1):
+        if path.endswith(C_LIKE) and not line.isascii():
+            yield f"{path}:{number}: not ASCII"
         if len(line) > MOST_COLUMNS:
             yield f"{path}:{number}: {len(line)} columns, {MOST_COLUMNS} at most"
     for number, count in find_functions(path, text, lines):
@@ -95,7 +98,8 @@ def self_test():
     files = {"no newline": ("a.c", spdx + "int x;"), "two newlines": ("a.h", spdx + "\n\n"),
              "tab": ("a.comp", spdx + "\tx\n"), "blanks": ("b.md", "text \n"),
              "return": ("a.sh", f"#!/bin/sh\n# {SPDX}\r\nx\r\n"), "no licence": ("a.py", "x = 1\n"),
-             "empty": ("a.inc", ""), "late licence": ("a.c", "\n" + spdx),
+             "empty": ("a.inc", ""),
+             "beyond ASCII": ("a.glsl", spdx + "// \u03b1\n"), "late licence": ("a.c", "\n" + spdx),
              "wide": ("a.glsl", spdx + "x" * 101 + "\n"), "long": ("a.c", spdx + "x;\n" * 900),
              "c function": ("a.c", spdx + body), "py function": ("a.py", python),
              "sh function": ("a.sh", f"# {SPDX}\nf() {{\n" + "x\n" * 99 + "}\n")}
