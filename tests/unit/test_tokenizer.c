@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Tokenizers against llama.cpp's own fixtures (where INLAY_TEST_DATA is set) and toy vocabularies.
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -470,24 +471,65 @@ static void test_round_trips(void **state)
     inl_tokenizer_destroy(&t);
 }
 
+// Bytes of a second, at the least. One word of a mebibyte is the slowest text there is.
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+#define SLOWEST_WORD 1e6
+#define SLOWEST_TEXT 5e6
+#define SPEED_RUNS 3
+#else // sanitized or not optimized
+#define SLOWEST_WORD 0.5e6
+#define SLOWEST_TEXT 0.5e6
+#define SPEED_RUNS 1
+#endif
+#define SPEED_SIZE ((size_t)1 << 20)
+
+static const char *const speed_kinds[] = {"one letter", "letters", "spaces", "invalid bytes",
+                                          "text"};
+
+// The text: words of one to eight letters, of which there are 256, and spaces.
+static void fill_speed_text(int kind, char *text)
+{
+    size_t left = 0;
+    uint32_t word = 0;
+    for (size_t i = 0; i < SPEED_SIZE; i++) {
+        uint32_t r = inl_rng_u32(7, (uint32_t)kind, (uint32_t)i);
+        if (kind == 4 && left == 0) {
+            word = r % 256;
+            left = 2 + word % 8;
+        }
+        if (kind == 4)
+            r = inl_rng_u32(8, word, (uint32_t)left--);
+        bool space = kind == 2 || (kind == 4 && left == 0);
+        text[i] = kind == 0 ? 'a' : kind == 3 ? '\xff' : space ? ' ' : (char)('a' + r % 26);
+    }
+}
+
+// Processor time, the best of the runs.
+static double time_encode(const inl_env *env, const inl_tokenizer *t, const char *text,
+                          size_t *count)
+{
+    double best = 1e9;
+    for (int run = 0; run < SPEED_RUNS; run++) {
+        int32_t *ids;
+        clock_t start = clock();
+        assert_int_equal(inl_tokenizer_encode(env, t, text, SPEED_SIZE, false, &ids, count),
+                         INLAY_OK);
+        best = INL_MIN(best, (double)(clock() - start) / CLOCKS_PER_SEC);
+        inl_free(env, ids);
+    }
+    return best;
+}
+
 static void check_speed(const inl_env *env, const inl_tokenizer *t, const char *name)
 {
-    size_t size = 1 << 20;
-    char *text = malloc(size);
-    for (int kind = 0; kind < 4; kind++) {
-        for (size_t i = 0; i < size; i++) {
-            uint32_t r = inl_rng_u32(7, (uint32_t)kind, (uint32_t)i);
-            text[i] = kind == 0 ? 'a' : kind == 1 ? (char)('a' + r % 26) : kind == 2 ? ' ' : '\xff';
-        }
-        int32_t *ids;
+    char *text = malloc(SPEED_SIZE);
+    for (int kind = 0; kind < 5; kind++) {
         size_t count;
-        clock_t start = clock();
-        assert_int_equal(inl_tokenizer_encode(env, t, text, size, false, &ids, &count), INLAY_OK);
-        double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
-        print_message("%s, 1 MiB word of kind %d: %.3f s, %zu tokens\n", name, kind, seconds,
-                      count);
-        assert_true(seconds < 2.0);
-        inl_free(env, ids);
+        fill_speed_text(kind, text);
+        double rate = (double)SPEED_SIZE / time_encode(env, t, text, &count);
+        print_message("%s, 1 MiB of %s: %.1f MB/s, %zu tokens\n", name, speed_kinds[kind],
+                      rate / 1e6, count);
+        assert_true(rate >= (kind == 4 ? SLOWEST_TEXT : SLOWEST_WORD));
     }
     free(text);
 }
@@ -675,6 +717,41 @@ static void test_qwen2_fixture(void **state)
     inl_tokenizer_destroy(&t);
 }
 
+#define LLAMA_BPE "ggml-vocab-llama-bpe.gguf"
+
+// Of this one only the cases may be there, without the vocabulary that they are of.
+static void test_llama_bpe_fixture(void **state)
+{
+    (void)state;
+    FILE *file = fopen(data_path(LLAMA_BPE), "rb");
+    if (!file) {
+        print_message("skipped: %s, the vocabulary, is not there\n", LLAMA_BPE);
+        skip();
+    }
+    fclose(file);
+    check_vocab_file(LLAMA_BPE);
+}
+
+// No cases lie in the folder that no test here runs.
+static void test_every_fixture(void **state)
+{
+    (void)state;
+    static const char *const known[] = {
+        "ggml-vocab-gpt-2.gguf.inp", "ggml-vocab-llama-spm.gguf.inp", "ggml-vocab-qwen2.gguf.inp",
+        LLAMA_BPE ".inp"};
+    DIR *folder = opendir(data_path(""));
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        size_t length = strlen(entry->d_name);
+        bool found = length < 4 || strcmp(entry->d_name + length - 4, ".inp") != 0;
+        for (size_t i = 0; i < INL_COUNT(known); i++)
+            found = found || strcmp(entry->d_name, known[i]) == 0;
+        if (!found)
+            fail_msg("%s is run by no test", entry->d_name);
+    }
+    closedir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -695,6 +772,8 @@ int main(void)
         cmocka_unit_test(test_gpt2_fixture),
         cmocka_unit_test(test_spm_fixture),
         cmocka_unit_test(test_qwen2_fixture),
+        cmocka_unit_test(test_llama_bpe_fixture),
+        cmocka_unit_test(test_every_fixture),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
 }
