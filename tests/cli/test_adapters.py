@@ -5,7 +5,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import struct
+import subprocess
+import time
 
 import command
 import hf_folder
@@ -193,6 +196,24 @@ class Adapters(CliTest):
         self.assert_no_scraps(self.folder)
         self.succeed("merge", "-m", self.model, "-a", self.adapter, "-o", out)
         self.assertEqual(out.read_bytes()[:4], b"GGUF")
+
+    def test_stopped_merge(self):
+        """Ctrl-C leaves no part of a file or a folder, whenever it comes."""
+        model = self.write_model("large.gguf", dim=256, ffn=1024, layers=8, fast=True)
+        for out in (self.fresh("out.gguf"), self.fresh("out")):
+            process = subprocess.Popen(command.words(("merge", "-m", model, "-o", out)),
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       env=command.environment(), preexec_fn=lambda: signal.signal(
+                                           signal.SIGINT, signal.SIG_DFL))
+            made = out.with_name(f"{out.name}.tmp-{process.pid}")
+            while not made.exists() and process.poll() is None:
+                time.sleep(0.001)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=command.TIME_LIMIT)
+            self.assertEqual(process.returncode, 1, said)
+            self.assertIn(b"stopped", said)
+            self.assertFalse(out.exists())
+        self.assert_no_scraps(self.folder)
 
     def test_merge_of_folders(self):
         hf = hf_folder.Folder().write(self.folder / "hf")
