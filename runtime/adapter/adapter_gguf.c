@@ -296,14 +296,9 @@ typedef struct group {
 
 static group next_group(const inl_lora *lora, const inl_module_list *modules, uint32_t first)
 {
-    group g = {.pairs = &lora->pairs[first], .module = &modules->items[lora->pairs[first].module]};
-    const inl_module *m = g.module;
-    do
-        g.count++;
-    while (m->experts > 0 && first + g.count < lora->pair_count &&
-           modules->items[g.pairs[g.count].module].experts > 0 &&
-           strcmp(modules->items[g.pairs[g.count].module].gguf, m->gguf) == 0);
-    return g;
+    return (group){.pairs = &lora->pairs[first],
+                   .count = inl_lora_count_together(lora, modules, first),
+                   .module = &modules->items[lora->pairs[first].module]};
 }
 
 // Experts of a smaller rank get zeros, and so do those without a pair: nothing is added for them.

@@ -435,3 +435,14 @@ inlay_result inl_lora_load(const inl_env *env, const inl_module_list *modules, c
         INL_TRY(check_magic(env, path));
     return inl_lora_load_gguf(env, modules, path, out);
 }
+
+uint32_t inl_lora_count_together(const inl_lora *lora, const inl_module_list *modules,
+                                 uint32_t first)
+{
+    const inl_module *m = &modules->items[lora->pairs[first].module];
+    uint32_t count = 1;
+    while (m->experts > 0 && first + count < lora->pair_count &&
+           strcmp(modules->items[lora->pairs[first + count].module].gguf, m->gguf) == 0)
+        count++;
+    return count;
+}

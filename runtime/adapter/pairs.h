@@ -45,6 +45,9 @@ inlay_result inl_lora_check_finite(const inl_env *env, const char *file, const c
                                    const float *values, uint64_t count);
 // The modules must be those of the adapter's base: the files' names and row order are the base's.
 inlay_result inl_lora_check_writable(const inl_lora *lora, const inl_module_list *modules);
+// Pairs from `first` on whose modules share a tensor: of a layer's experts, else one.
+uint32_t inl_lora_count_together(const inl_lora *lora, const inl_module_list *modules,
+                                 uint32_t first);
 
 // alpha / r, or alpha / sqrt(r).
 float inl_lora_scale(double alpha, uint32_t r, bool rslora);

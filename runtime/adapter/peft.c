@@ -34,7 +34,7 @@
 #define FUSED_OUTER ".mlp.experts"
 #define FUSED_INNER ".mlp.experts.base_layer"
 // What LoraConfig has when a file leaves it out.
-#define DEFAULT_RANK 8
+#define PEFT_DEFAULT_RANK 8
 #define DEFAULT_ALPHA 8.0
 // Of the numbers written: enough for any scale to come back as it was, and 0.05 stays "0.05".
 #define DIGITS 15
@@ -101,7 +101,7 @@ static inlay_result apply_config(peft_reader *r)
 {
     double rank, dropout;
     INL_TRY(check_variant(r));
-    INL_TRY(inl_settings_number(&r->config, NULL, "r", DEFAULT_RANK, &rank));
+    INL_TRY(inl_settings_number(&r->config, NULL, "r", PEFT_DEFAULT_RANK, &rank));
     INL_TRY(inl_settings_number(&r->config, NULL, "lora_alpha", DEFAULT_ALPHA, &r->lora->alpha));
     INL_TRY(inl_settings_number(&r->config, NULL, "lora_dropout", 0.0, &dropout));
     INL_TRY(inl_settings_number(&r->config, NULL, EXPERT_DROPOUT, dropout, &dropout));
@@ -547,15 +547,10 @@ static uint32_t count_experts(const inl_lora *lora, const inl_module_list *modul
                               bool *same)
 {
     const inl_lora_pair *p = &lora->pairs[first];
-    const inl_module *m = &modules->items[p->module];
-    uint32_t count = 1;
-    *same = m->experts > 0;
-    for (; first + count < lora->pair_count && m->experts > 0; count++) {
-        const inl_lora_pair *other = &lora->pairs[first + count];
-        if (strcmp(modules->items[other->module].gguf, m->gguf) != 0)
-            break;
-        *same &= other->r == p->r && other->scale == p->scale;
-    }
+    uint32_t count = inl_lora_count_together(lora, modules, first);
+    *same = modules->items[p->module].experts > 0;
+    for (uint32_t i = 1; i < count; i++)
+        *same &= p[i].r == p->r && p[i].scale == p->scale;
     return count;
 }
 
