@@ -33,11 +33,12 @@ INLAY_API void inlay_generator_destroy(inlay_generator **generator);
 // Called with each new token; false stops.
 typedef bool (*inlay_token_callback)(void *user, int32_t id);
 
-// Starts anew with the prompt's ids and samples up to `max_tokens` more. Stops at the model's
-// end-of-sequence token (which is not reported), when the callback says so, or when the context is
-// full: a prompt that fills it gets no answer, a longer one is INVALID_ARGUMENT. An empty prompt
-// starts from BOS. `sample` NULL: greedy. Errors: INVALID_ARGUMENT, also of an id that is not in
-// the vocabulary; NOT_FINITE, the logits are not finite.
+// Starts anew with the prompt's ids and samples up to `max_tokens` more. Stops at a token that ends
+// a text or a turn (generation_config.json's eos_token_id, or the tokenizer's; it is not reported),
+// when the callback says so, or when the context is full: a prompt that fills it gets no answer, a
+// longer one is INVALID_ARGUMENT. An empty prompt starts from BOS. `sample` NULL: greedy. Errors:
+// INVALID_ARGUMENT, also of an id that is not in the vocabulary; NOT_FINITE, the logits are not
+// finite.
 INLAY_API inlay_result inlay_generate(inlay_generator *generator, const int32_t *prompt,
                                       size_t prompt_count, uint32_t max_tokens,
                                       const inlay_sample_params *sample,

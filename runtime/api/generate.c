@@ -93,13 +93,13 @@ inlay_result inlay_generate(inlay_generator *g, const int32_t *prompt, size_t pr
         s = (inl_sampling){sample->temperature, sample->top_k, sample->top_p, sample->seed};
     const float *logits;
     INL_TRY(feed_prompt(g, prompt, prompt_count, &logits));
-    int32_t eos = inl_tokenizer_get_info(g->model->tokenizer)->eos;
+    const inl_tokenizer *tokenizer = g->model->tokenizer;
     uint32_t room = g->context - inl_generator_used(g->generator);
     max_tokens = INL_MIN(max_tokens, room);
     for (uint32_t i = 0; i < max_tokens; i++) {
         int32_t id;
         INL_TRY(inl_sample(&g->env, &s, logits, g->weights->head.rows, i, &id));
-        if (id == eos || !callback(user, id) || i + 1 == max_tokens)
+        if (inl_tokenizer_is_end(tokenizer, id) || !callback(user, id) || i + 1 == max_tokens)
             return INLAY_OK;
         INL_TRY(inl_generator_feed(g->generator, &id, 1, &logits));
     }

@@ -101,6 +101,17 @@ class Commands(Folders):
         self.assertEqual(self.loss("-m", self.hf, "-a", out / "adapter.gguf"), trained)
         self.assert_no_scraps(out)
 
+    def test_ends(self):
+        """Generation stops at each token that generation_config.json names."""
+        path = self.fresh_folder()
+        words = ("generate", "-m", path, "-n", 4, "-p")
+        prompt, text = next((p, text) for p in "abcdefghijklmnopqrstuvwxyz"
+                            if (text := self.succeed(*words, p).out.removeprefix(p).strip("\n"))
+                            and text.isascii() and text[0].isalnum())
+        (path / "generation_config.json").write_text(
+            json.dumps({"eos_token_id": [2, 3 + ord(text[0])]}))
+        self.assertEqual(self.succeed(*words, prompt).out.removeprefix(prompt).strip("\n"), "")
+
     def test_experts(self):
         one_by_one = self.loss("-m", self.fresh_folder(make_mixture, shards=3))
         fused = self.fresh_folder(lambda f: make_mixture(f, True))
