@@ -736,9 +736,9 @@ static void test_llama_bpe_fixture(void **state)
 static void test_every_fixture(void **state)
 {
     (void)state;
-    static const char *const known[] = {
-        "ggml-vocab-gpt-2.gguf.inp", "ggml-vocab-llama-spm.gguf.inp", "ggml-vocab-qwen2.gguf.inp",
-        LLAMA_BPE ".inp"};
+    static const char *const known[] = {"ggml-vocab-gpt-2.gguf.inp",
+                                        "ggml-vocab-llama-spm.gguf.inp",
+                                        "ggml-vocab-qwen2.gguf.inp", LLAMA_BPE ".inp"};
     DIR *folder = opendir(data_path(""));
     assert_non_null(folder);
     for (struct dirent *entry; (entry = readdir(folder));) {
