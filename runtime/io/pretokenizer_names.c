@@ -3,6 +3,7 @@
 #include "io/pretokenizer_names.h"
 
 #include "io/regex.h"
+#include "io/unicode_late.h"
 #include "io/utf8.h"
 
 #include <stdio.h>
@@ -53,9 +54,14 @@
     "\\x{10cf2}\\x{118a0}-\\x{118df}\\x{1e900}-\\x{1e943}"
 #define CJK_WORDS "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+"
 #define SPACE_AT_END "(?<!" SPACE ")" SPACE "+$" // as \s+$, but looked at once in a run of spaces
+// Its symbols are looked for, not only told from letters: the late ones count.
+#define DS_L "\\p{L}" INL_LATE_L
+#define DS_PS "\\p{P}\\p{S}" INL_LATE_P INL_LATE_S
 #define DEEPSEEK3                                                                                  \
-    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?"           \
-    "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" TRAILING_SPACE
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n" DS_L DS_PS "]?[" DS_L         \
+    "\\p{M}" INL_LATE_M "]+| ?[" DS_PS "]+[\\r\\n]*|" SPACE "*[\\r\\n]+|" TRAILING_SPACE
+
+_Static_assert(sizeof(DEEPSEEK3) <= INL_PRETOKENIZER_PATTERN, "the longest expression");
 
 const char inl_pretokenizer_gpt2[] = GPT2;
 
@@ -113,7 +119,8 @@ void inl_pretokenizer_spell(const char *pattern, char *out)
 {
     static const char *const shorter[][2] = {
         {"(?<!" SPACE ")", ""}, {"[^" WS "]", "\\S"}, {"[" WS "]", "\\s"},
-        {WS, "\\s"},           {"\\r", "\r"},         {"\\n", "\n"}};
+        {WS, "\\s"},           {"\\r", "\r"},         {"\\n", "\n"},
+        {INL_LATE_L, ""},      {INL_LATE_M, ""},      {INL_LATE_P INL_LATE_S, ""}};
     while (*pattern) {
         const char *next = NULL;
         for (size_t i = 0; i < INL_COUNT(shorter) && !next; i++)

@@ -9,7 +9,7 @@
 #define INL_PRETOKENIZER_NAMES 14
 #define INL_PRETOKENIZER_NAMES_ROOM 768
 // Bytes of the longest expression of ours, and a zero.
-#define INL_PRETOKENIZER_PATTERN 2048
+#define INL_PRETOKENIZER_PATTERN 8192
 
 typedef struct inl_pretokenizer_family {
     const char *names[INL_PRETOKENIZER_NAMES];
