@@ -4,7 +4,8 @@
 // .txt: one stream of tokens cut into rows of max_length. Records come from .jsonl (an object a
 // line), .json (an array of objects, or objects in a row), .csv (columns named in the first row),
 // each also compressed, with .zst behind it. The first one's keys tell what they are:
-// - "text"
+// - "text": special tokens written in it are tokens, as in "prompt" and "completion" of strings; a
+//   BOS or EOS that it brings along is not added again
 // - "prompt" and "completion", strings: loss on the completion alone
 // - "messages" as OpenAI writes them, also with "tools"; "conversations" as ShareGPT does ("from",
 //   "value"); "prompt" and "completion" as lists of messages: through a chat template, loss on what

@@ -53,6 +53,27 @@ static inlay_result push_bos(reader *r)
     return r->model->add_bos ? push_token(r, r->model->bos, false) : INLAY_OK;
 }
 
+// Whether a text has the token written out at its start, or at its end.
+static bool has_token(const reader *r, const char *text, size_t size, int32_t id, bool at_end)
+{
+    inl_slice token = inl_tokenizer_text(r->tokenizer, id);
+    return token.size > 0 && token.size <= size &&
+           memcmp(at_end ? text + size - token.size : text, token.data, token.size) == 0;
+}
+
+// Text that was rendered before it came here may bring its BOS and EOS along: once is enough.
+static inlay_result push_text_bos(reader *r, const char *text, size_t size)
+{
+    return has_token(r, text, size, r->model->bos, false) ? INLAY_OK : push_bos(r);
+}
+
+static inlay_result push_text_eos(reader *r, const char *text, size_t size)
+{
+    if (r->params->no_eos || has_token(r, text, size, r->model->eos, true))
+        return INLAY_OK;
+    return push_token(r, r->model->eos, true);
+}
+
 static inlay_result push_parts(reader *r, const inl_text_part *parts, size_t count, bool supervised,
                                inl_place *place)
 {
@@ -61,10 +82,11 @@ static inlay_result push_parts(reader *r, const inl_text_part *parts, size_t cou
     return inl_corpus_mark(r->env, r->corpus, marked, supervised);
 }
 
+// Special tokens written in it are tokens, as in a prompt of `inlay generate`.
 static inlay_result push_text(reader *r, const char *text, size_t size, bool supervised,
                               inl_place *place)
 {
-    inl_text_part part = {.text = text, .size = size};
+    inl_text_part part = {.text = text, .size = size, .parse_special = true};
     return push_parts(r, &part, 1, supervised, place);
 }
 
@@ -101,9 +123,10 @@ static inlay_result read_text(reader *r, const json_t *object)
     const json_t *text;
     inl_place place = INL_PLACE_START;
     INL_TRY(get_string(r, object, "text", &text));
-    INL_TRY(push_bos(r));
-    INL_TRY(push_text(r, json_string_value(text), json_string_length(text), true, &place));
-    return r->params->no_eos ? INLAY_OK : push_token(r, r->model->eos, true);
+    size_t size = json_string_length(text);
+    INL_TRY(push_text_bos(r, json_string_value(text), size));
+    INL_TRY(push_text(r, json_string_value(text), size, true, &place));
+    return push_text_eos(r, json_string_value(text), size);
 }
 
 // The completion goes on where the prompt ends: SentencePiece puts no space between them.
@@ -114,12 +137,11 @@ static inlay_result read_pair(reader *r, const json_t *object)
     inl_place place = INL_PLACE_START;
     INL_TRY(get_string(r, object, "prompt", &prompt));
     INL_TRY(get_string(r, object, "completion", &completion));
-    INL_TRY(push_bos(r));
+    size_t size = json_string_length(completion);
+    INL_TRY(push_text_bos(r, json_string_value(prompt), json_string_length(prompt)));
     INL_TRY(push_text(r, json_string_value(prompt), json_string_length(prompt), false, &place));
-    INL_TRY(push_text(r, json_string_value(completion), json_string_length(completion), true,
-                      &place));
-    if (!r->params->no_eos)
-        INL_TRY(push_token(r, r->model->eos, true));
+    INL_TRY(push_text(r, json_string_value(completion), size, true, &place));
+    INL_TRY(push_text_eos(r, json_string_value(completion), size));
     if (r->params->no_records)
         return INLAY_OK;
     return inl_corpus_add_pair(r->env, r->corpus, json_string_value(prompt),
@@ -420,7 +442,7 @@ static inlay_result read_txt(reader *r, const char *data, uint64_t size)
     inl_place place = INL_PLACE_START;
     snprintf(c->format, sizeof(c->format), "txt");
     c->records = 1;
-    INL_TRY(push_bos(r));
+    INL_TRY(push_text_bos(r, data, size));
     INL_TRY(push_text(r, data, size, true, &place));
     for (size_t start = 0; start + 1 < c->tokens.count;) { // a single token teaches nothing
         inl_sequence s = {.start = start};

@@ -18,6 +18,7 @@ TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im
            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 TEXTS = ["plain", "é ü 日本 🦙", "tab\tnl\ncr\r\nq\"uote\\ /slash", "\u2028 \u2029 \u0085 x",
          "\x7f\x01\x1f", "  lead and trail  ", "\ufeffmark inside", "e\u0301", "\U0010ffff"]
+RENDERED = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nyes <|im_end|>x</s>"
 PAIRS = [("Q: a\n", "b"), ("é ", "日本 🦙"), ("p", ""), ("a, \"b\"", "\r\nc")]
 
 
@@ -96,6 +97,10 @@ def test_texts(world):
     want = [world.ids(t) + [1] for t in TEXTS]
     for name, data in files.items():
         assert world.show(name, data)[0] == want, name
+    assert world.show("rendered.jsonl", lines([{"text": RENDERED}]))[0] == [world.ids(RENDERED)]
+    prompt, completion = RENDERED.split("yes")
+    pair = lines([{"prompt": prompt, "completion": "yes" + completion}])
+    assert world.show("pair.jsonl", pair)[0] == [world.ids(RENDERED)]
     assert world.show("one.jsonl", lines(records[:1]))[0] == want[:1]
     assert world.show("huge.jsonl", lines([{"text": "word " * 9000, "junk": "y" * 10**6}]))[0] == \
         [world.ids("word " * 9000) + [1]]

@@ -98,8 +98,8 @@ static inlay_result judge(session *s, inlay_generator *g, const options *o, cons
                           const char *completion)
 {
     size_t count, expected;
-    int32_t *ids = answer_ids(s->model, prompt, false, &count);
-    int32_t *wanted = answer_ids(s->model, completion, false, &expected);
+    int32_t *ids = answer_ids(s->model, prompt, true, &count);
+    int32_t *wanted = answer_ids(s->model, completion, true, &expected);
     inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
     char *text = NULL;
     if (ids && wanted) {
@@ -129,7 +129,7 @@ static inlay_result find_longest(const session *s, uint64_t records, uint32_t *t
         inlay_result result = inlay_dataset_get_record(s->data, i, &texts[0], &texts[1]);
         for (int k = 0; result == INLAY_OK && k < 2; k++) {
             size_t count = 0;
-            int32_t *ids = answer_ids(s->model, texts[k], false, &count);
+            int32_t *ids = answer_ids(s->model, texts[k], true, &count);
             result = ids ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY;
             sum += count;
             free(ids);
