@@ -53,6 +53,9 @@ inlay_result inlay_adapter_merge(const inlay_adapter *adapter, const inlay_model
     }
     const inl_gguf *base = model->model->gguf;
     const inl_module_list *modules = &model->model->modules.list;
+    if (inl_gguf_has_file(base, path))
+        return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT,
+                        "%s is a file of the model: choose another name", path);
     INL_TRY(check_type(env, &p, path));
     p.tokenizer = model->model->tokenizer;
     if (ends_in_gguf(path))

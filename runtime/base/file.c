@@ -141,6 +141,13 @@ bool inl_exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+bool inl_is_same_file(const char *a, const char *b)
+{
+    struct stat st[2];
+    return stat(a, &st[0]) == 0 && stat(b, &st[1]) == 0 && st[0].st_dev == st[1].st_dev &&
+           st[0].st_ino == st[1].st_ino;
+}
+
 inlay_result inl_make_folder(const inl_env *env, const char *path)
 {
     char *copy = inl_strdup(env, path);

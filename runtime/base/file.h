@@ -41,6 +41,8 @@ inlay_result inl_file_write(const inl_env *env, const char *path, const void *da
 inlay_result inl_make_folder(const inl_env *env, const char *path);
 bool inl_is_folder(const char *path);
 bool inl_exists(const char *path);
+// Whether both are there and one thing, under whatever names.
+bool inl_is_same_file(const char *a, const char *b);
 // folder + "/" + name, allocated.
 char *inl_path_join(const inl_env *env, const char *folder, const char *name) INL_CHECKED;
 

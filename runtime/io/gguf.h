@@ -60,6 +60,8 @@ inlay_result inl_gguf_open_memory(const inl_env *env, const char *name, const ui
 void inl_gguf_close(inl_gguf **gguf);
 
 const char *inl_gguf_path(const inl_gguf *gguf);
+// Whether `path` is the file, or any of its parts, under whatever name.
+bool inl_gguf_has_file(const inl_gguf *gguf, const char *path);
 // It stands for a Hugging Face folder (hf_folder.h): rows of q and k are in Hugging Face's order.
 bool inl_gguf_is_folder(const inl_gguf *gguf);
 // A folder whose language model is a part of a multimodal one, and its modules named so.

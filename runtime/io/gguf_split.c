@@ -131,6 +131,14 @@ static inlay_result open_others(inl_gguf *first, size_t stem, uint32_t count)
     return order_tensors(first);
 }
 
+bool inl_gguf_has_file(const inl_gguf *gguf, const char *path)
+{
+    bool has = inl_is_same_file(gguf->path, path);
+    for (uint32_t i = 0; i < gguf->shard_count; i++)
+        has |= inl_is_same_file(gguf->shards[i]->path, path);
+    return has;
+}
+
 // Opens the first file where `gguf` is another one.
 static inlay_result move_to_first(inl_gguf **gguf, size_t stem, uint32_t number, uint32_t count)
 {

@@ -103,6 +103,24 @@ static void test_any_part_opens_all(void **state)
     }
 }
 
+static void test_parts_are_its_files(void **state)
+{
+    inl_env env = inl_env_resolve(NULL);
+    char path[128];
+    inl_gguf *gguf;
+    write_all(*state, good);
+    part_path(*state, "m", 1, path);
+    assert_int_equal(inl_gguf_open(&env, path, &gguf), INLAY_OK);
+    for (uint32_t i = 0; i < PARTS; i++) {
+        part_path(*state, "m", i, path);
+        assert_true(inl_gguf_has_file(gguf, path));
+    }
+    part_path(*state, "other", 0, path);
+    assert_false(inl_gguf_has_file(gguf, path));
+    assert_false(inl_gguf_has_file(gguf, *state));
+    inl_gguf_close(&gguf);
+}
+
 // Opening part `from` must fail with a sentence that has `what` and names `file`.
 static void check_refused(const char *folder, uint32_t from, inlay_result want, const char *file,
                           const char *what)
@@ -198,6 +216,7 @@ int main(void)
         temp_folder_test(test_any_part_opens_all), temp_folder_test(test_missing_part),
         temp_folder_test(test_parts_that_lie),     temp_folder_test(test_damaged_part),
         temp_folder_test(test_renamed_part),       temp_folder_test(test_out_of_memory),
+        temp_folder_test(test_parts_are_its_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
