@@ -26,13 +26,14 @@ static inlay_result add_text(json_t *messages, const char *role, const json_t *t
     return append(messages, json_pack("{s:s, s:O}", "role", role, "content", text));
 }
 
-// A "0" or a false that is not understood would have the answer learned.
+// What is not understood, as "0", false or 0.5, would have the answer learned.
 static inlay_result check_weight(const inl_feed *s, const json_t *turn, size_t before)
 {
     const json_t *weight = json_object_get(turn, "weight");
-    if (!weight || json_is_null(weight) || json_is_number(weight))
+    double value = json_number_value(weight); // of what is no number: 0
+    if (!weight || json_is_null(weight) || (json_is_number(weight) && (value == 0 || value == 1)))
         return INLAY_OK;
-    return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "the \"weight\" of message %zu is no number",
+    return inl_feed_fail(s, INLAY_ERROR_BAD_FILE, "the \"weight\" of message %zu is not 0 or 1",
                          before + 1);
 }
 
