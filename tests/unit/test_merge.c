@@ -102,25 +102,33 @@ static bool show(void *user, uint64_t done, uint64_t total)
 
 // ---- values
 
-static const float *values_of(const inl_gguf *gguf, const char *name)
+static const void *values_of(const inl_gguf *gguf, const char *name)
 {
     const inl_gguf_tensor *t = inl_gguf_find_tensor(gguf, name);
     assert_non_null(t);
     assert_int_equal(t->type, inl_format_by_id(INL_FORMAT_F32)->ggml_type);
-    return (const float *)t->data;
+    return t->data;
+}
+
+static float value_at(const void *values, uint32_t i) // a file's may lie at any address
+{
+    float value;
+    memcpy(&value, (const char *)values + (size_t)i * sizeof(value), sizeof(value));
+    return value;
 }
 
 static void check_pair(const inl_gguf *base, const inl_gguf *merged, const inl_lora_pair *p,
                        const char *name)
 {
-    const float *before = values_of(base, name), *after = values_of(merged, name);
+    const void *before = values_of(base, name), *after = values_of(merged, name);
     for (uint32_t i = 0; i < p->in * p->out; i++) {
         double sum = 0.0;
         for (uint32_t k = 0; k < p->r; k++)
             sum += (double)p->b[i / p->in * p->r + k] * (double)p->a[k * p->in + i % p->in];
-        float want = (float)((double)before[i] + (double)p->scale * sum);
-        if (after[i] != want)
-            fail_msg("%s: element %u is %.9g, not %.9g", name, i, (double)after[i], (double)want);
+        float want = (float)((double)value_at(before, i) + (double)p->scale * sum);
+        float got = value_at(after, i);
+        if (got != want)
+            fail_msg("%s: element %u is %.9g, not %.9g", name, i, (double)got, (double)want);
     }
 }
 
