@@ -5,6 +5,7 @@
 #include "io/utf8.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define KEY_MERGES "tokenizer.ggml.merges"
@@ -56,6 +57,27 @@ inlay_result inl_bpe_create(const inl_env *env, uint64_t count, inl_pretokenizer
     out->slot_mask = slots - 1;
     for (uint32_t i = 0; i < slots; i++)
         out->slots[i].left = -1;
+    return INLAY_OK;
+}
+
+static int by_rank(const void *one, const void *other)
+{
+    const inl_bpe_merge *x = one, *y = other;
+    return (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+inlay_result inl_bpe_list_merges(const inl_env *env, const inl_bpe *bpe, inl_bpe_merge **out,
+                                 uint32_t *count)
+{
+    inl_bpe_merge *all = inl_alloc(env, (size_t)bpe->slot_mask + 1, sizeof(*all));
+    *out = all;
+    *count = 0;
+    if (!all)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    for (uint64_t i = 0; i <= bpe->slot_mask; i++)
+        if (bpe->slots[i].left >= 0)
+            all[(*count)++] = bpe->slots[i];
+    qsort(all, *count, sizeof(*all), by_rank);
     return INLAY_OK;
 }
 

@@ -35,6 +35,9 @@ void inl_bpe_add(inl_bpe *bpe, const inl_bpe_merge *merge, bool last_counts);
 // A GGUF file's. `vocab` must be decoded. `env` and `vocab` must outlive the result.
 inlay_result inl_bpe_load(const inl_env *env, const inl_gguf *gguf, const inl_vocab *vocab,
                           const char *pre, inl_bpe *out);
+// The merges by rank, in a fresh array the caller frees with inl_free(env, *out).
+inlay_result inl_bpe_list_merges(const inl_env *env, const inl_bpe *bpe, inl_bpe_merge **out,
+                                 uint32_t *count);
 void inl_bpe_free(const inl_env *env, inl_bpe *bpe);
 // Appends the ids of `size` bytes without special tokens. at_start: the whole text begins here.
 inlay_result inl_bpe_encode(const inl_env *env, const inl_bpe *bpe, const inl_vocab *vocab,

@@ -182,12 +182,6 @@ static int by_pair(const void *one, const void *other)
                               : (x->right > y->right) - (x->right < y->right);
 }
 
-static int by_rank(const void *one, const void *other)
-{
-    const inl_bpe_merge *x = one, *y = other;
-    return (x->rank > y->rank) - (x->rank < y->rank);
-}
-
 // Whether each pair of tokens that makes a token is a merge. `sorted`: by pair.
 static bool all_pairs_merge(const exporter *x, const inl_bpe_merge *sorted)
 {
@@ -303,16 +297,13 @@ static inlay_result list_tokens(exporter *x)
 // Those whose tokens all have a row, by rank.
 static inlay_result list_merges(exporter *x)
 {
-    const inl_bpe *bpe = &x->t->bpe;
-    x->merges = inl_alloc(&x->t->env, (size_t)bpe->slot_mask + 1, sizeof(*x->merges));
-    if (!x->merges)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    for (uint64_t i = 0; i <= bpe->slot_mask; i++) {
-        const inl_bpe_merge *m = &bpe->slots[i];
-        if (m->left >= 0 && (uint32_t)INL_MAX(m->id, INL_MAX(m->left, m->right)) < x->rows)
-            x->merges[x->merge_count++] = *m;
+    uint32_t count;
+    INL_TRY(inl_bpe_list_merges(&x->t->env, &x->t->bpe, &x->merges, &count));
+    for (uint32_t i = 0; i < count; i++) {
+        inl_bpe_merge m = x->merges[i];
+        if ((uint32_t)INL_MAX(m.id, INL_MAX(m.left, m.right)) < x->rows)
+            x->merges[x->merge_count++] = m;
     }
-    qsort(x->merges, x->merge_count, sizeof(*x->merges), by_rank);
     return INLAY_OK;
 }
 

@@ -66,12 +66,6 @@ static json_t *make_added(const exporter *x)
 
 // ---- merges
 
-static int by_rank(const void *one, const void *other)
-{
-    const inl_bpe_merge *x = one, *y = other;
-    return (x->rank > y->rank) - (x->rank < y->rank);
-}
-
 static void append_merge(const exporter *x, json_t *list, int32_t left, int32_t right)
 {
     json_array_append_new(list, json_pack("[o, o]", text_of(x, left), text_of(x, right)));
@@ -79,15 +73,9 @@ static void append_merge(const exporter *x, json_t *list, int32_t left, int32_t 
 
 static inlay_result list_merges(const exporter *x, json_t *list)
 {
-    const inl_bpe *bpe = &x->t->bpe;
-    uint32_t count = 0;
-    inl_bpe_merge *all = inl_alloc(&x->t->env, (size_t)bpe->slot_mask + 1, sizeof(*all));
-    if (!all)
-        return INLAY_ERROR_OUT_OF_MEMORY;
-    for (uint64_t i = 0; i <= bpe->slot_mask; i++)
-        if (bpe->slots[i].left >= 0)
-            all[count++] = bpe->slots[i];
-    qsort(all, count, sizeof(*all), by_rank);
+    uint32_t count;
+    inl_bpe_merge *all;
+    INL_TRY(inl_bpe_list_merges(&x->t->env, &x->t->bpe, &all, &count));
     for (uint32_t i = 0; i < count; i++)
         append_merge(x, list, all[i].left, all[i].right);
     inl_free(&x->t->env, all);
