@@ -4,6 +4,10 @@
 #include "base/finite.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_NAME 128 // bytes of a tensor's name
 
 // ---- one row
 
@@ -98,6 +102,24 @@ static inlay_result advance(inl_merge_run *run, uint64_t size)
         run->params->progress(run->params->user, run->done, run->total))
         return INLAY_OK;
     return inl_fail(&run->env, INLAY_ERROR_INTERRUPTED, "the merge was stopped");
+}
+
+const inl_module *inl_merge_find_module(const inl_module_list *list, const char *name)
+{
+    for (uint32_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i].gguf, name) == 0)
+            return &list->items[i];
+    return NULL;
+}
+
+const inl_module *inl_merge_find_rows(const inl_module_list *list, const char *name)
+{
+    char weight[MAX_NAME];
+    size_t size = strlen(name), cut = sizeof(".bias") - 1;
+    if (size < cut || size >= sizeof(weight) - 2 || strcmp(name + size - cut, ".bias") != 0)
+        return inl_merge_find_module(list, name);
+    snprintf(weight, sizeof(weight), "%.*s.weight", (int)(size - cut), name);
+    return inl_merge_find_module(list, weight);
 }
 
 inlay_result inl_merge_put_matrix(inl_merge_run *run, const inl_merge_matrix *m, inl_writer *file)

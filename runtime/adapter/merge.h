@@ -53,6 +53,11 @@ typedef struct inl_merge_run {
     uint64_t done, total; // bytes of tensors written
 } inl_merge_run;
 
+// The module whose weight the GGUF tensor is, the first of experts; NULL: none.
+const inl_module *inl_merge_find_module(const inl_module_list *list, const char *name);
+// The one in whose order the tensor's rows are: "blk.0.attn_q.bias" has those of
+// "blk.0.attn_q.weight". NULL: none.
+const inl_module *inl_merge_find_rows(const inl_module_list *list, const char *name);
 // The sum in the wanted format. NOT_FINITE: it does not fit there.
 inlay_result inl_merge_put_matrix(inl_merge_run *run, const inl_merge_matrix *m, inl_writer *file);
 // The same of bitsandbytes' 4 bits, which `m` has in place of `data` and `stored`.

@@ -35,11 +35,6 @@ typedef struct writer {
     inl_gguf_writer *file;
 } writer;
 
-static const inl_format *format_of(inl_format_id id)
-{
-    return inl_format_by_id(id);
-}
-
 // ---- which tensors, in which format
 
 // What a quantizer of GGUF files leaves alone: vectors, and what chooses experts.
@@ -50,15 +45,6 @@ static bool is_matrix(const inl_gguf_tensor *t)
     size_t part = sizeof(router) - 1;
     return t->shape[1] > 1 && t->dims > 1 &&
            !(size >= part && strcmp(t->name + size - part, router) == 0);
-}
-
-// The module of that name, the first of experts; NULL: none.
-static const inl_module *find_module(const writer *w, const char *name)
-{
-    for (uint32_t i = 0; i < w->modules->count; i++)
-        if (strcmp(w->modules->items[i].gguf, name) == 0)
-            return &w->modules->items[i];
-    return NULL;
 }
 
 static const inl_lora_pair *const *find_pairs(const writer *w, const inl_module *m)
@@ -74,8 +60,8 @@ static const inl_lora_pair *const *find_pairs(const writer *w, const inl_module 
 static const inl_format *kept_format(const writer *w, const inl_gguf_tensor *t)
 {
     if (w->folder && !is_matrix(t))
-        return format_of(INL_FORMAT_F32);
-    return t->bnb4 ? format_of(INL_FORMAT_F16) : inl_format_by_ggml(t->type);
+        return inl_format_by_id(INL_FORMAT_F32);
+    return t->bnb4 ? inl_format_by_id(INL_FORMAT_F16) : inl_format_by_ggml(t->type);
 }
 
 static inlay_result choose_format(writer *w, item *t)
@@ -96,7 +82,7 @@ static inlay_result choose_format(writer *w, item *t)
                         inl_format_names(names, sizeof(names)));
     if (t->source->shape[0] % want->block_elements != 0) {
         w->undivided++;
-        want = format_of(INL_FORMAT_F16);
+        want = inl_format_by_id(INL_FORMAT_F16);
     }
     t->wanted = want;
     return INLAY_OK;
@@ -124,27 +110,16 @@ static inlay_result list_tensor(writer *w, const item *t)
     return inl_gguf_writer_tensor(w->file, t->name, type, dims, shape, NULL, bytes);
 }
 
-// "blk.0.attn_q.bias" has its rows in the order of "blk.0.attn_q.weight".
-static uint32_t heads_of_bias(const writer *w, const char *name)
-{
-    char weight[MAX_NAME];
-    size_t size = strlen(name), cut = sizeof(".bias") - 1;
-    if (size < cut || size >= sizeof(weight) - 2 || strcmp(name + size - cut, ".bias") != 0)
-        return 0;
-    snprintf(weight, sizeof(weight), "%.*s.weight", (int)(size - cut), name);
-    const inl_module *m = find_module(w, weight);
-    return m ? m->folder_heads : 0;
-}
-
 static inlay_result add_item(writer *w, const char *name, const inl_gguf_tensor *source,
                              uint32_t experts)
 {
-    const inl_module *m = find_module(w, name);
+    const inl_module *m = inl_merge_find_module(w->modules, name);
+    const inl_module *rows = inl_merge_find_rows(w->modules, name);
     item *t = &w->items[w->count++];
     *t = (item){.name = m ? m->gguf : name,
                 .source = source,
                 .experts = experts,
-                .folder_heads = m ? m->folder_heads : heads_of_bias(w, name),
+                .folder_heads = rows ? rows->folder_heads : 0,
                 .pairs = find_pairs(w, m),
                 .pair_rows = m ? m->out : 0};
     INL_TRY(choose_format(w, t));
@@ -167,7 +142,7 @@ static bool is_expert(const char *name, char all[MAX_NAME], uint32_t *expert)
 static inlay_result add_expert(writer *w, const char *all, const inl_gguf_tensor *t,
                                uint32_t expert)
 {
-    const inl_module *m = expert == 0 ? find_module(w, all) : NULL;
+    const inl_module *m = expert == 0 ? inl_merge_find_module(w->modules, all) : NULL;
     return m ? add_item(w, all, t, m->experts) : INLAY_OK;
 }
 
@@ -182,7 +157,8 @@ static inlay_result add_items(writer *w)
                                                              : add_item(w, t->name, t, 0));
     }
     const inl_gguf_tensor *embedding = inl_gguf_find_tensor(w->base, EMBEDDING);
-    if (embedding && !inl_gguf_find_tensor(w->base, HEAD) && find_pairs(w, find_module(w, HEAD)))
+    const inl_module *head = inl_merge_find_module(w->modules, HEAD);
+    if (embedding && !inl_gguf_find_tensor(w->base, HEAD) && find_pairs(w, head))
         return add_item(w, HEAD, embedding, 0);
     return INLAY_OK;
 }

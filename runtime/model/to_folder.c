@@ -34,15 +34,6 @@ typedef struct writer {
 
 // ---- which tensors
 
-static const inl_module *find_module(const writer *w, const char *name)
-{
-    const inl_module_list *list = &w->model->modules.list;
-    for (uint32_t i = 0; i < list->count; i++)
-        if (strcmp(list->items[i].gguf, name) == 0)
-            return &list->items[i];
-    return NULL;
-}
-
 static const inl_lora_pair *find_pair(const writer *w, const inl_module *m)
 {
     for (uint32_t i = 0; m && i < w->lora->pair_count; i++)
@@ -51,19 +42,10 @@ static const inl_lora_pair *find_pair(const writer *w, const inl_module *m)
     return NULL;
 }
 
-// "blk.0.attn_q.bias" has its rows in the order of "blk.0.attn_q.weight".
-static uint32_t heads_of(const writer *w, const char *name)
-{
-    char weight[INL_HF_NAME_ROOM + 8];
-    const char *bias = strstr(name, ".bias");
-    if (bias && strlen(name) < INL_HF_NAME_ROOM)
-        snprintf(weight, sizeof(weight), "%.*s.weight", (int)(bias - name), name);
-    const inl_module *m = find_module(w, bias ? weight : name);
-    return m ? m->permuted_heads : 0;
-}
-
 static inlay_result add_item(writer *w, const char *name, const inl_gguf_tensor *t)
 {
+    const inl_module_list *list = &w->model->modules.list;
+    const inl_module *rows = inl_merge_find_rows(list, name);
     item *i = &w->items[w->count];
     if (strncmp(name, "rope_", 5) == 0) // config.json says it
         return INLAY_OK;
@@ -73,8 +55,8 @@ static inlay_result add_item(writer *w, const char *name, const inl_gguf_tensor 
                         "%s: tensor %s has no place in a folder of the class %s",
                         inl_gguf_path(w->model->gguf), name, w->arch->name);
     i->source = t;
-    i->pair = find_pair(w, find_module(w, name));
-    i->file_heads = heads_of(w, name);
+    i->pair = find_pair(w, inl_merge_find_module(list, name));
+    i->file_heads = rows ? rows->permuted_heads : 0;
     i->minus_one = w->arch->traits & INL_HF_GEMMA && strstr(name, "norm.weight");
     inl_safetensor_out *out = &w->tensors[w->count];
     *out = (inl_safetensor_out){.name = i->name, .dims = t->dims};
@@ -88,7 +70,8 @@ static inlay_result add_item(writer *w, const char *name, const inl_gguf_tensor 
 // Whether the adapter gives a head that shares the embedding's matrix one of its own.
 static bool unties(const writer *w)
 {
-    return w->model->config.tied_head && find_pair(w, find_module(w, HEAD));
+    const inl_module *head = inl_merge_find_module(&w->model->modules.list, HEAD);
+    return w->model->config.tied_head && find_pair(w, head);
 }
 
 static inlay_result add_items(writer *w)
