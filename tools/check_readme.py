@@ -6,9 +6,10 @@ usage: check_readme.py              -> one line a violation, exit 1 when there i
        check_readme.py --self-test  -> also plants violations; exit 1 when one is missed
 
 Such a table's last column is headed "tested by". Its cells hold, in backticks, files below tests/
-and after each the names of tests or of their cases. A C test must be registered, a Python test
-defined, a case stand in quotes; tools/lib/suites.sh must run the file. And what the code's own
-tables list must have a row, and files that the README and CONTRIBUTING.md name must be there.
+or of runtime/verify, and after each the names of tests or of their cases. A C test must be
+registered, a Python test defined, a case stand in quotes; tools/lib/suites.sh must run the file.
+And what the code's own tables list must have a row, and files that the README and CONTRIBUTING.md
+name must be there.
 """
 import os
 import re
@@ -46,18 +47,18 @@ def is_run(path, suites):
     """Whether suites.sh runs a file: by a script for its folder, or by the test's name."""
     folder, name = path.rsplit("/", 1)
     stem = name.rsplit(".", 1)[0].removeprefix("test_")
-    if folder == "tests/kernels":
+    if folder == "runtime/verify":
         return "test_kernels" in suites
     return f"{folder}/run.sh" in suites or bool(re.search(rf"\b{re.escape(stem)}\b", suites))
 
 
 def has_test(texts, path, name):
-    """Kernels' checks are called by the one that main.c knows; a C file may include its cases."""
+    """Kernels' checks are called by the one that families.h has; a C file may include its cases."""
     text, folder, word = texts[path], path.rsplit("/", 1)[0], re.escape(name)
     for included in re.findall(r'#include "(\w+\.inc)"', text):
         text += texts.get(f"{folder}/{included}", "")
     pattern = (rf"^\s*def {word}\(" if path.endswith(".py") else
-               rf"    {word}\(suite" if folder == "tests/kernels" else rf"_test\({word}\b")
+               rf"    {word}\(suite" if folder == "runtime/verify" else rf"_test\({word}\b")
     return f'"{name}"' in text or bool(re.search(pattern, text, re.MULTILINE))
 
 
@@ -67,7 +68,7 @@ def check_row(cells, texts):
         if "/" in token:
             if path and not names:
                 yield f"names no test of {path}"
-            path, names = f"tests/{token}", 0
+            path, names = f"{'runtime' if token.startswith('verify/') else 'tests'}/{token}", 0
             if path not in texts:
                 yield f"{path} does not exist"
             elif not is_run(path, texts[SUITES]):

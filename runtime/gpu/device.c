@@ -190,6 +190,11 @@ const inl_gpu_caps *inl_gpu_get_caps(const inl_gpu *gpu)
     return &gpu->caps;
 }
 
+inl_gpu_caps *inl_gpu_change_caps(inl_gpu *gpu)
+{
+    return &gpu->caps;
+}
+
 uint64_t inl_gpu_budget(const inl_gpu *gpu)
 {
     return gpu->budget;

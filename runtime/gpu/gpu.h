@@ -48,6 +48,8 @@ inlay_result inl_gpu_create(const inl_env *env, const inl_gpu_params *params, in
 void inl_gpu_destroy(inl_gpu **gpu);
 
 const inl_gpu_caps *inl_gpu_get_caps(const inl_gpu *gpu);
+// For checks that tell a device for a while that it is another.
+inl_gpu_caps *inl_gpu_change_caps(inl_gpu *gpu);
 uint64_t inl_gpu_budget(const inl_gpu *gpu); // bytes this gpu object may hold in all
 uint64_t inl_gpu_used(const inl_gpu *gpu);
 uint64_t inl_gpu_available(const inl_gpu *gpu); // of the budget

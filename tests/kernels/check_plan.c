@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The plan itself: scratch that shares memory, barriers between nodes, copies, submits cut anew,
 // what a dry plan knows, errors.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "kernels/more.h"
+#include "verify/ref.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 
 Block formats: random blocks decoded to the same bits, subnormal and
 extreme scales among them; floats encoded to the same bytes, or as well. That the device decodes to
-those bits too is for tests/kernels (check_matmul.c: "decode through", "embed")."""
+those bits too is for runtime/verify (check_matmul.c: "decode through", "embed")."""
 import bitsandbytes.functional as bnb
 import gguf
 import numpy as np

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Attention forward, backward and over a cache: grouped heads, packed sequences, windows.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "verify/families.h"
+#include "verify/ref.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The adapter's narrow products and its gradients.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "verify/families.h"
+#include "verify/ref.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#include "gpu/vk.h" // caps are changed below
 
 #define BOUND 1e-12
 
@@ -168,16 +166,16 @@ static void check_groups(kt_suite *suite)
 // run on would never take that path: it is told that it is a GPU.
 static void check_slices(kt_suite *suite)
 {
-    inl_gpu *gpu = kt_gpu(suite);
-    uint32_t type = gpu->caps.type;
-    gpu->caps.type = 2;
+    inl_gpu_caps *caps = kt_caps(suite);
+    uint32_t type = caps->type;
+    caps->type = 2;
     for (uint32_t t = 1; t <= 9; t += 8) {
         check_down(suite, &groups[9], t, 172, 0.5f);
         check_down(suite, &groups[0], t, 20, 0.0f);
         check_up_bwd(suite, &groups[9], t, 260, false);
         check_up_bwd(suite, &groups[4], t, 4, false);
     }
-    gpu->caps.type = type;
+    caps->type = type;
 }
 
 // A = I and x = 1: h is the mask itself. What is dropped must be what base/rng.h says, bit for bit.

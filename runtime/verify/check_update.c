@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Loss and its gradient, the norm of the gradients, the optimizer.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "verify/families.h"
+#include "verify/ref.h"
 
 #include <math.h>
-
-#include "gpu/vk.h" // caps are changed below
 
 #define BOUND 1e-12
 
@@ -209,14 +207,14 @@ static void check_adamw(kt_suite *suite, adamw_case c)
 // An arena larger than one binding is taken in pieces.
 static void check_pieces(kt_suite *suite)
 {
-    inl_gpu *gpu = kt_gpu(suite);
-    uint64_t range = gpu->caps.max_buffer_range_bytes;
-    gpu->caps.max_buffer_range_bytes = 40000;
+    inl_gpu_caps *caps = kt_caps(suite);
+    uint64_t range = caps->max_buffer_range_bytes;
+    caps->max_buffer_range_bytes = 40000;
     check_grad_norm(suite, 8192, 1.5f);
     check_grad_norm(suite, 20004, 1.5f);
     check_adamw(suite, (adamw_case){20004, 3, 0.02f, 0.1f, 1.0f, 4.0f, false});
     check_adamw(suite, (adamw_case){20004, 3, 0.02f, 0.1f, 1.0f, 4.0f, true});
-    gpu->caps.max_buffer_range_bytes = range;
+    caps->max_buffer_range_bytes = range;
 }
 
 void check_update(kt_suite *suite)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include "ref.h"
+#include "verify/ref.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stddef.h>
 
 static void softmax(const double *z, uint32_t count, double *p)
 {
@@ -71,19 +71,15 @@ static void probs_gradient(const ref_router *r, const double *p, const uint32_t 
 void ref_route_bwd(const ref_router *r, const double *probs, const uint32_t *ids,
                    const double *dweights, double *dlogits)
 {
-    double *dp = malloc(r->experts * sizeof(*dp));
-    if (!dp)
-        exit(1);
     for (uint32_t t = 0; t < r->rows; t++) {
         const double *p = probs + (size_t)t * r->experts;
-        double *dz = dlogits + (size_t)t * r->experts, inner = 0.0;
-        probs_gradient(r, p, ids + (size_t)t * r->used, dweights + (size_t)t * r->used, dp);
+        double *dz = dlogits + (size_t)t * r->experts, inner = 0.0; // holds dp first
+        probs_gradient(r, p, ids + (size_t)t * r->used, dweights + (size_t)t * r->used, dz);
         for (uint32_t e = 0; e < r->experts; e++)
-            inner += p[e] * dp[e];
+            inner += p[e] * dz[e];
         for (uint32_t e = 0; e < r->experts; e++)
-            dz[e] = p[e] * (dp[e] - inner);
+            dz[e] = p[e] * (dz[e] - inner);
     }
-    free(dp);
 }
 
 uint32_t ref_moe_sort(const ref_router *r, const uint32_t *ids, uint32_t align, uint32_t *row_of,

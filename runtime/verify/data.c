@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The data of a case: regions of the heap, tensors, weights in their formats, adapters; comparison.
-#include "harness/kernel_case.h"
+#include "verify/suite.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -17,10 +15,9 @@ static uint32_t add_region(kt *k, const char *name, uint64_t bytes, bool output)
     uint64_t from = k->heap_used;
     uint64_t offset = inl_round_up(from + KT_GUARD_BYTES, 256);
     uint64_t end = offset + inl_round_up(bytes, 16) + 2 * KT_GUARD_BYTES;
-    if (end > KT_HEAP_BYTES || k->region_count == KT_MAX_REGIONS) {
-        printf("%s does not fit the heap of the tests\n", name);
-        exit(1);
-    }
+    if (end > KT_HEAP_BYTES || k->region_count == KT_MAX_REGIONS)
+        kt_stop(k->suite, inl_fail(&k->suite->env, INLAY_ERROR_INTERNAL,
+                                   "%s: %s does not fit the heap", k->name, name));
     const uint32_t guard = KT_GUARD_WORD;
     for (uint64_t at = from; at < end; at += 4)
         memcpy(k->suite->image + at, &guard, 4);
@@ -155,6 +152,21 @@ static void check_padding(kt *k, const kt_mat *m, uint32_t rows)
             }
 }
 
+// The worst element, and the first ones that are off by as much as that is allowed.
+static void note_wrong(kt *k, const kt_mat *m, uint32_t rows, double limit, uint32_t worst_row,
+                       uint32_t worst_col)
+{
+    const char *name = k->regions[m->region].name;
+    kt_note_wrong(k, name, worst_row, worst_col, (double)kt_get(k, m, worst_row, worst_col),
+                  m->v[(size_t)worst_row * m->cols + worst_col]);
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t c = 0; c < m->cols; c++) {
+            double got = (double)kt_get(k, m, r, c), expected = m->v[(size_t)r * m->cols + c];
+            if (!(fabs(got - expected) < limit) && (r != worst_row || c != worst_col))
+                kt_note_wrong(k, name, r, c, got, expected);
+        }
+}
+
 void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound)
 {
     const char *name = k->regions[m->region].name;
@@ -178,11 +190,14 @@ void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound)
 report:;
     double nmse = wrong / (energy > 0.0 ? energy : 1.0);
     double rms = sqrt((energy > 0.0 ? energy : 1.0) / ((double)rows * m->cols));
-    k->worst = fmax(k->worst, isnan(most) ? INFINITY : nmse);
-    if (isnan(most) || nmse > bound || most > 1000.0 * sqrt(bound) * rms)
+    double limit = 1000.0 * sqrt(bound) * rms;
+    kt_note_error(k, isnan(most) ? (double)INFINITY : nmse, bound);
+    if (isnan(most) || nmse > bound || most > limit) {
+        note_wrong(k, m, rows, INL_MIN(limit, most), worst_row, worst_col);
         kt_fail(k, "%s: NMSE %.3g (bound %.3g), worst at row %u column %u: %.9g instead of %.9g",
                 name, nmse, bound, worst_row, worst_col, (double)kt_get(k, m, worst_row, worst_col),
                 m->v[(size_t)worst_row * m->cols + worst_col]);
+    }
     check_padding(k, m, rows);
 }
 
@@ -198,9 +213,10 @@ void kt_expect_exact(kt *k, const kt_mat *m)
             float expected = (float)m->v[(size_t)r * m->cols + c], got = kt_get(k, m, r, c);
             if (got == expected)
                 continue;
-            kt_fail(k, "%s: row %u column %u is 0x%08x (%.9g), not 0x%08x (%.9g)",
-                    k->regions[m->region].name, r, c, inl_f32_bits(got), (double)got,
-                    inl_f32_bits(expected), (double)expected);
+            const char *name = k->regions[m->region].name;
+            kt_note_wrong(k, name, r, c, (double)got, (double)expected);
+            kt_fail(k, "%s: row %u column %u is 0x%08x (%.9g), not 0x%08x (%.9g)", name, r, c,
+                    inl_f32_bits(got), (double)got, inl_f32_bits(expected), (double)expected);
             return;
         }
     check_padding(k, m, m->rows);
@@ -221,6 +237,7 @@ void kt_expect_words(kt *k, const kt_words *w, const uint32_t *expected)
     const uint32_t *got = (const uint32_t *)(const void *)result_of(k, w->region);
     for (uint32_t i = 0; i < w->count; i++)
         if (got[i] != expected[i]) {
+            kt_note_wrong(k, k->regions[w->region].name, 0, i, got[i], expected[i]);
             kt_fail(k, "%s: word %u is 0x%08x, not 0x%08x", k->regions[w->region].name, i, got[i],
                     expected[i]);
             return;
@@ -316,10 +333,8 @@ static void make_blocks(kt *k, kt_weight *out, uint32_t parts, bool raw)
     const inl_format *f = out->w.format;
     uint32_t cols = out->w.cols;
     uint64_t count = (uint64_t)out->w.rows * cols, blocks = count / f->block_elements;
-    float *values = malloc(count * sizeof(*values));
-    uint8_t *data = malloc(blocks * f->block_bytes);
-    if (!values || !data)
-        exit(1);
+    float *values = kt_alloc(k, count * sizeof(*values));
+    uint8_t *data = kt_alloc(k, blocks * f->block_bytes);
     for (uint64_t i = 0; i < count; i++)
         values[i] = kt_f32(k, 0.25f + (float)(i / 32 % 7)); // blocks of different scales
     fill_blocks(k, f, values, count, raw, data);
@@ -337,8 +352,6 @@ static void make_blocks(kt *k, kt_weight *out, uint32_t parts, bool raw)
                       part.rows, cols, image_of(k, quants), bytes ? image_of(k, scales) : NULL);
         out->parts[i] = part;
     }
-    free(values);
-    free(data);
 }
 
 // The codes and the blocks' absmax as those of the format.
@@ -348,7 +361,7 @@ static const inl_nf4 *as_format(kt *k, const inl_format *f, inl_nf4 *nf4)
     if (f->tile_scale_bytes > 0) {
         nf4->plain = inl_alloc(&k->suite->env, nf4->count / INL_NF4_BLOCK + 1, sizeof(float));
         if (!nf4->plain)
-            exit(1);
+            kt_stop(k->suite, INLAY_ERROR_OUT_OF_MEMORY);
         inl_nf4_block_absmax(nf4, nf4->plain);
     }
     return nf4;
@@ -359,14 +372,11 @@ static void make_nf4(kt *k, kt_weight *out, uint32_t parts)
     const inl_format *f = out->w.format;
     uint32_t rows = out->w.rows, cols = out->w.cols;
     uint64_t count = (uint64_t)rows * cols;
-    float *values = malloc(count * sizeof(*values));
+    float *values = kt_alloc(k, count * sizeof(*values));
     inl_nf4 nf4;
-    if (!values)
-        exit(1);
     for (uint64_t i = 0; i < count; i++)
         values[i] = kt_f32(k, 0.25f + (float)(i / 64 % 7));
-    if (inl_nf4_encode(&k->suite->env, values, count, &nf4) != INLAY_OK)
-        exit(1);
+    kt_must(k, inl_nf4_encode(&k->suite->env, values, count, &nf4));
     inl_nf4_decode(as_format(k, f, &nf4), values);
     set_values(k, out, values);
     uint64_t bytes = inl_tile_scale_bytes(f, rows, cols);
@@ -380,7 +390,6 @@ static void make_nf4(kt *k, kt_weight *out, uint32_t parts)
                                  image_of(k, quants));
     }
     inl_nf4_free(&k->suite->env, &nf4);
-    free(values);
 }
 
 void kt_make_weight(kt *k, inl_format_id format, uint32_t rows, uint32_t cols, uint32_t parts,
@@ -404,16 +413,13 @@ static void pack_expert(kt *k, kt_weight *out, uint32_t expert, void *quants, vo
     const inl_format *f = out->w.format;
     uint32_t rows = out->w.rows, cols = out->w.cols;
     uint64_t count = (uint64_t)rows * cols;
-    float *values = malloc(count * sizeof(*values));
-    uint8_t *data = malloc(count / f->block_elements * f->block_bytes + 1);
-    if (!values || !data)
-        exit(1);
+    float *values = kt_alloc(k, count * sizeof(*values));
+    uint8_t *data = kt_alloc(k, count / f->block_elements * f->block_bytes);
     for (uint64_t i = 0; i < count; i++)
         values[i] = kt_f32(k, 0.25f + (float)((i / 64 + expert) % 7));
     if (inl_is_nf4(f)) {
         inl_nf4 nf4;
-        if (inl_nf4_encode(&k->suite->env, values, count, &nf4) != INLAY_OK)
-            exit(1);
+        kt_must(k, inl_nf4_encode(&k->suite->env, values, count, &nf4));
         inl_nf4_decode(as_format(k, f, &nf4), values);
         inl_tile_pack_nf4_quants(&nf4, 0, rows, cols, quants);
         inl_tile_pack_nf4_scales(&nf4, rows, cols, scales);
@@ -424,8 +430,6 @@ static void pack_expert(kt *k, kt_weight *out, uint32_t expert, void *quants, vo
     }
     for (uint64_t i = 0; i < count; i++)
         out->v[expert * count + i] = (double)values[i];
-    free(values);
-    free(data);
 }
 
 void kt_make_expert_weight(kt *k, inl_format_id format, uint32_t experts, uint32_t rows,

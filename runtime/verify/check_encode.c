@@ -2,13 +2,12 @@
 // Weights encoded on the device: the planes are, to the bit, what the CPU's encoders and packers
 // make of the same numbers.
 #include "base/half.h"
-#include "harness/kernel_case.h"
-#include "kernels/families.h"
+#include "verify/suite.h"
+#include "verify/families.h"
 #include "model/encoder.h"
 #include "quant/tile.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct shape {
@@ -76,15 +75,7 @@ typedef struct expected {
     uint32_t quant_words, scale_words, skipped_quants, skipped_scales;
 } expected;
 
-static void *zeros(uint64_t bytes)
-{
-    void *memory = calloc(1, bytes + 64);
-    if (!memory)
-        exit(1);
-    return memory;
-}
-
-static expected expect_blocks(const shape *s, const float *values)
+static expected expect_blocks(kt *k, const shape *s, const float *values)
 {
     const inl_format *f = inl_format_by_id(s->format);
     uint64_t count = (uint64_t)s->rows * s->cols;
@@ -92,12 +83,11 @@ static expected expect_blocks(const shape *s, const float *values)
                   .scale_words = (uint32_t)inl_tile_scale_bytes(f, s->rows, s->cols) / 4,
                   .skipped_quants = (uint32_t)inl_tile_quant_bytes(f, s->before, s->cols) / 4,
                   .skipped_scales = (uint32_t)inl_tile_scale_bytes(f, s->before, s->cols) / 4};
-    uint8_t *data = zeros(count / f->block_elements * f->block_bytes);
-    e.quants = zeros(4ull * e.quant_words);
-    e.scales = zeros(4ull * e.scale_words);
+    uint8_t *data = kt_alloc(k, count / f->block_elements * f->block_bytes);
+    e.quants = kt_alloc(k, 4ull * e.quant_words);
+    e.scales = kt_alloc(k, 4ull * e.scale_words);
     f->encode(values, data, count);
     inl_tile_pack(f, data, s->rows, s->cols, e.quants, e.scales);
-    free(data);
     return e;
 }
 
@@ -110,10 +100,9 @@ static expected expect_nf4(kt *k, const shape *s, const float *values)
                   .scale_words = 2 * blocks,
                   .skipped_quants = (uint32_t)inl_tile_quant_bytes(f, s->before, s->cols) / 4};
     inl_nf4 nf4;
-    e.quants = zeros(4ull * e.quant_words);
-    e.scales = zeros(4ull * e.scale_words);
-    if (inl_nf4_encode(&kt_suite_of(k)->env, values, count, &nf4) != INLAY_OK)
-        exit(1);
+    e.quants = kt_alloc(k, 4ull * e.quant_words);
+    e.scales = kt_alloc(k, 4ull * e.scale_words);
+    kt_must(k, inl_nf4_encode(&kt_suite_of(k)->env, values, count, &nf4));
     inl_tile_pack_nf4_quants(&nf4, 0, s->rows, s->cols, e.quants);
     inl_nf4_free(&kt_suite_of(k)->env, &nf4);
     for (uint32_t b = 0; b < blocks; b++) {
@@ -134,14 +123,14 @@ static void check(kt_suite *suite, const shape *s)
     if (!k)
         return;
     uint32_t count = s->rows * s->cols, bytes = count * stored->block_bytes;
-    float *values = zeros(4ull * count);
-    uint32_t *data = zeros(bytes);
+    float *values = kt_alloc(k, 4ull * count);
+    uint32_t *data = kt_alloc(k, bytes);
     fill(k, s, (uint8_t *)data, values);
-    expected e = inl_is_nf4(f) ? expect_nf4(k, s, values) : expect_blocks(s, values);
+    expected e = inl_is_nf4(f) ? expect_nf4(k, s, values) : expect_blocks(k, s, values);
     kt_words source = kt_make_words(k, "source", (bytes + 3) / 4, data);
     // What lies before is the plane's and stays.
-    uint32_t *quants = zeros(4ull * (e.skipped_quants + e.quant_words));
-    uint32_t *scales = zeros(4ull * (e.skipped_scales + e.scale_words));
+    uint32_t *quants = kt_alloc(k, 4ull * (e.skipped_quants + e.quant_words));
+    uint32_t *scales = kt_alloc(k, 4ull * (e.skipped_scales + e.scale_words));
     memcpy(quants + e.skipped_quants, e.quants, 4ull * e.quant_words);
     memcpy(scales + e.skipped_scales, e.scales, 4ull * e.scale_words);
     for (uint32_t i = 0; i < e.skipped_quants; i++)
@@ -164,7 +153,6 @@ static void check(kt_suite *suite, const shape *s)
         kt_expect_words(k, &q, quants);
     }
     kt_end(k);
-    free(values), free(data), free(quants), free(scales), free(e.quants), free(e.scales);
 }
 
 // ---- whole matrices, in pieces, parts and experts
@@ -173,12 +161,6 @@ typedef struct whole {
     inl_format_id format, stored;
     uint32_t rows, cols, experts, parts;
 } whole;
-
-static void must(inlay_result result)
-{
-    if (result != INLAY_OK)
-        exit(1);
-}
 
 // Planes of the parts one behind the other in a buffer, and what the CPU makes of each.
 static void lay_out(const whole *m, inl_weight *w, inl_weight_part *parts, uint64_t *bytes)
@@ -209,7 +191,7 @@ static void lay_out(const whole *m, inl_weight *w, inl_weight_part *parts, uint6
     w->part_count = m->parts;
 }
 
-static void pack_expected(const inl_env *env, const whole *m, const inl_weight_part *p,
+static void pack_expected(kt *k, const whole *m, const inl_weight_part *p,
                           uint32_t expert, const float *values, uint8_t *planes)
 {
     const inl_format *f = inl_format_by_id(m->format);
@@ -221,16 +203,15 @@ static void pack_expected(const inl_env *env, const whole *m, const inl_weight_p
                                             at * inl_tile_scale_bytes(f, scaled, m->cols));
     if (inl_is_nf4(f)) {
         inl_nf4 nf4;
-        must(inl_nf4_encode(env, values, count, &nf4));
+        kt_must(k, inl_nf4_encode(&kt_suite_of(k)->env, values, count, &nf4));
         inl_tile_pack_nf4_quants(&nf4, p->row0, p->rows, m->cols, quants);
         inl_tile_pack_nf4_scales(&nf4, m->rows, m->cols, scales);
-        inl_nf4_free(env, &nf4);
+        inl_nf4_free(&kt_suite_of(k)->env, &nf4);
         return;
     }
-    uint8_t *data = zeros((uint64_t)p->rows * m->cols / f->block_elements * f->block_bytes);
+    uint8_t *data = kt_alloc(k, (uint64_t)p->rows * m->cols / f->block_elements * f->block_bytes);
     f->encode(values + (uint64_t)p->row0 * m->cols, data, (uint64_t)p->rows * m->cols);
     inl_tile_pack(f, data, p->rows, m->cols, quants, scales);
-    free(data);
 }
 
 static void check_whole(kt_suite *suite, const whole *m)
@@ -243,8 +224,8 @@ static void check_whole(kt_suite *suite, const whole *m)
     const inl_env *env = &suite->env;
     uint32_t experts = INL_MAX(m->experts, 1);
     uint64_t count = (uint64_t)m->rows * m->cols, bytes;
-    float *values = zeros(4 * count * experts);
-    uint8_t *data = zeros(count * experts / stored->block_elements * stored->block_bytes);
+    float *values = kt_alloc(k, 4 * count * experts);
+    uint8_t *data = kt_alloc(k, count * experts / stored->block_elements * stored->block_bytes);
     for (uint64_t i = 0; i < count * experts; i++)
         values[i] = kt_f32(k, 0.25f + (float)(i / 32 % 7));
     stored->encode(values, data, count * experts);
@@ -255,29 +236,29 @@ static void check_whole(kt_suite *suite, const whole *m)
     inl_weight w = {.format = f, .rows = m->rows, .cols = m->cols, .experts = m->experts};
     inl_weight_part parts[KT_MAX_PARTS];
     lay_out(m, &w, parts, &bytes);
-    uint8_t *wanted = zeros(bytes), *got = zeros(bytes);
-    inl_buffer *planes;
+    uint8_t *wanted = kt_alloc(k, bytes), *got = kt_alloc(k, bytes);
+    inl_buffer *planes = kt_buffer(k, bytes);
     inl_encoder encoder;
-    must(inl_buffer_create(suite->gpu, "planes", bytes, INL_MEMORY_DEVICE, &planes));
-    must(inl_gpu_zero(suite->gpu, planes, 0, bytes));
     for (uint32_t i = 0; i < m->parts; i++) {
         parts[i].quants.buffer = parts[i].scales.buffer = planes;
         uint32_t first = parts[i].expert0, end = first + INL_MAX(parts[i].experts, 1);
         for (uint32_t e = first; e < end; e++)
-            pack_expected(env, m, &parts[i], e, values + e * count, wanted);
+            pack_expected(k, m, &parts[i], e, values + e * count, wanted);
     }
     uint64_t range = inl_gpu_get_caps(suite->gpu)->max_buffer_range_bytes;
-    must(inl_encoder_open(env, suite->gpu, inl_encoder_bytes(&source, &w, range), &encoder));
-    must(inl_encoder_put(&encoder, &source, &w));
+    kt_must(k, inl_encoder_open(env, suite->gpu, inl_encoder_bytes(&source, &w, range), &encoder));
+    inlay_result put = inl_encoder_put(&encoder, &source, &w);
     inl_encoder_close(&encoder);
-    must(inl_gpu_download(suite->gpu, planes, 0, got, bytes));
+    kt_must(k, put);
+    kt_note_kernel(k, INL_KERNEL_ENCODE);
+    if (inl_is_nf4(f))
+        kt_note_kernel(k, INL_KERNEL_NF4_SCALES);
+    kt_must(k, inl_gpu_download(suite->gpu, planes, 0, got, bytes));
     for (uint64_t i = 0; i < bytes; i++)
         if (got[i] != wanted[i]) {
             kt_fail(k, "byte %llu is 0x%02x, not 0x%02x", (unsigned long long)i, got[i], wanted[i]);
             break;
         }
-    inl_buffer_destroy(suite->gpu, &planes);
-    free(values), free(data), free(wanted), free(got);
     kt_end(k);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Products with frozen weights in every format and both directions, and the embedding.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "verify/families.h"
+#include "verify/ref.h"
 
 #include <stdio.h>
 #include <string.h>

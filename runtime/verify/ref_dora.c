@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "ref/ref.h"
+#include "verify/ref.h"
 
 #include <math.h>
 

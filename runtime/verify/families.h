@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// One function per file of this folder.
-#ifndef INL_TEST_KERNELS_FAMILIES_H
-#define INL_TEST_KERNELS_FAMILIES_H
+// Families of cases: one function per check_*.c of this folder.
+#ifndef INL_VERIFY_FAMILIES_H
+#define INL_VERIFY_FAMILIES_H
 
-#include "harness/kernel_test.h"
+#include "verify/case.h"
 
 // All formats are decoded through every kernel that reads weights. Those that one shader decodes
 // differ in nothing else: one of them is taken through its other options, for all.
@@ -23,8 +23,6 @@ void check_attention(kt_suite *suite);
 void check_update(kt_suite *suite);
 void check_reduce(kt_suite *suite);
 void check_block(kt_suite *suite);
-void check_plan(kt_suite *suite);
-void check_large(kt_suite *suite);
 void check_moe(kt_suite *suite);
 void check_dora(kt_suite *suite);
 void check_encode(kt_suite *suite);

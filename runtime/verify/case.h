@@ -7,10 +7,14 @@
 // the plan runs, the heap comes back, and every byte outside of the outputs must be what it was.
 // Guard words are NaN, so that reading them shows too. Padding columns hold zero as the contract of
 // plan.h says, padding rows hold finite garbage, and outputs hold NaN before the run.
-#ifndef INL_TEST_KERNEL_TEST_H
-#define INL_TEST_KERNEL_TEST_H
+//
+// The tests of kernels run all cases, inlay_verify some. Where memory runs out, or the device is
+// lost, the function under way does not return: the suite ends there (suite.h).
+#ifndef INL_VERIFY_CASE_H
+#define INL_VERIFY_CASE_H
 
 #include "op/op.h"
+#include "verify/names.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,17 +33,26 @@ bool kt_run(kt *k);
 // After kt_run: runs the plan on the same bytes once more, which must give the same bits.
 bool kt_run_again(kt *k);
 void kt_end(kt *k);
-// Says what failed, once a case, with what replays it.
+// The first failure of a case is kept, and told when it ends.
 void kt_fail(kt *k, const char *format, ...) INL_PRINTF(2, 3);
+// Why the case looks at nothing on this device.
+void kt_skip(kt *k, const char *format, ...) INL_PRINTF(2, 3);
 
 kt_suite *kt_suite_of(kt *k);
 inl_plan *kt_plan(kt *k);
 inl_gpu *kt_gpu(kt_suite *suite);
-bool kt_quick(const kt_suite *suite); // --quick
+inl_gpu_caps *kt_caps(kt_suite *suite); // to tell the device for a while that it is another
+bool kt_quick(const kt_suite *suite);   // not what takes the CPU driver or its compiler long
+bool kt_brief(const kt_suite *suite);   // a few cases for each kernel (then it is quick, too)
+// Both hold zeros and are freed at the end of the case.
+void *kt_alloc(kt *k, uint64_t bytes);
+inl_buffer *kt_buffer(kt *k, uint64_t bytes);
+// What is not the device's to get right: anything but INLAY_OK ends the suite.
+void kt_must(kt *k, inlay_result result);
 uint32_t kt_u32(kt *k);                        // random
 uint32_t kt_below(kt *k, uint32_t n);          // in [0, n)
 float kt_f32(kt *k, float scale);              // in [-scale, scale)
-double *kt_doubles(kt *k, uint64_t count);     // zeros, freed at the end of the case
+double *kt_doubles(kt *k, uint64_t count);     // as kt_alloc
 double *kt_copy(kt *k, const double *values, uint64_t count);
 double *kt_absolute(kt *k, const double *values, uint64_t count); // NULL stays NULL
 
@@ -155,20 +168,5 @@ void kt_lora_expect(kt *k, const kt_lora *l, double bound);
 double *kt_lora_narrow(kt *k, const kt_lora *l, uint32_t slot, const double *h, uint32_t rows);
 // Puts dense [rows, rank] there.
 void kt_lora_widen(const kt_lora *l, uint32_t slot, const double *narrow, uint32_t rows, double *h);
-
-// ---- running everything
-
-typedef struct kt_family {
-    const char *name;
-    void (*check)(kt_suite *suite);
-} kt_family;
-
-// Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what takes the
-// CPU driver or its compiler long), --gpu (not the variants for a CPU's vectors), --compile
-// (records and submits, looks at no result: for a driver without a card behind it). Environment:
-// INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the
-// validation layer said something, and, without a filter, when a kernel of shaders/kernels.txt that
-// the device should get was never run.
-int kt_main(int argc, char **argv, const kt_family *families, uint32_t count);
 
 #endif

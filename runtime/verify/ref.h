@@ -2,11 +2,13 @@
 // Float64 references of every operation and its gradient: plain loops over dense row-major
 // matrices, written from the formulas and not from the shaders. Shapes are [rows, cols]; "+=" adds
 // to the output.
-#ifndef INL_TEST_REF_H
-#define INL_TEST_REF_H
+#ifndef INL_VERIFY_REF_H
+#define INL_VERIFY_REF_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "verify/names.h"
 
 // ---- products
 
@@ -54,7 +56,7 @@ void ref_lora_db(const double *dy, const double *h, uint32_t rows, uint32_t out,
 void ref_lora_da(const double *g, const double *x, const double *mask, uint32_t rows, uint32_t in,
                  uint32_t rank, double *da);
 
-// ---- DoRA, ref/dora.c
+// ---- DoRA (ref_dora.c)
 
 // norm [out]: of the rows of W + scale B A, W [out, in] and A and B as above.
 void ref_dora_norms(const double *w, const double *a, const double *b, uint32_t out, uint32_t in,
@@ -112,7 +114,7 @@ void ref_attention_bwd_terms(const ref_attention *a, const double *q, const doub
                              const double *v, const double *d_o, double *dq, double *dk,
                              double *dv);
 
-// ---- a mixture of experts (moe.c)
+// ---- a mixture of experts (ref_moe.c)
 
 // A token's `used` experts of all, by falling probability, equal ones by rising index. Lists are
 // [rows, used].

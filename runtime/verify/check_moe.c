@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A mixture of experts: the router, rows by expert, products with experts' matrices and adapters.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "verify/families.h"
+#include "verify/ref.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 // DoRA's kernels: the norms of rows through every tiling, the scaled result, the magnitudes'
 // gradient.
-#include "kernels/families.h"
+#include "verify/families.h"
 #include "op/dora.h"
-#include "ref/ref.h"
+#include "verify/ref.h"
 
 #include <math.h>
 #include <string.h>
-
-#include "gpu/vk.h" // caps are changed below
 
 #define BOUND 1e-12
 
@@ -160,12 +158,12 @@ static void check_rows(kt_suite *suite)
 // tests run on is told that it is a GPU.
 static void check_slices(kt_suite *suite)
 {
-    inl_gpu *gpu = kt_gpu(suite);
-    uint32_t type = gpu->caps.type;
-    gpu->caps.type = 2;
+    inl_gpu_caps *caps = kt_caps(suite);
+    uint32_t type = caps->type;
+    caps->type = 2;
     check_bwd(suite, 1, 20, false);
     check_bwd(suite, 33, 172, true);
-    gpu->caps.type = type;
+    caps->type = type;
 }
 
 void check_dora(kt_suite *suite)

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "ref.h"
+#include "verify/ref.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -71,23 +70,22 @@ void ref_dropout_mask(uint32_t seed, uint32_t stream, uint32_t rows, uint32_t co
         mask[i] = inl_rng_f32(seed, stream, i) < p ? 0.0 : 1.0 / (1.0 - (double)p);
 }
 
-static double *masked(const double *x, const double *mask, size_t count)
+// What dropout leaves of x[i].
+static double kept(const double *x, const double *mask, size_t i)
 {
-    double *copy = malloc(count * sizeof(*copy) + 1);
-    if (!copy)
-        abort();
-    for (size_t i = 0; i < count; i++)
-        copy[i] = x[i] * (mask ? mask[i] : 1.0);
-    return copy;
+    return x[i] * (mask ? mask[i] : 1.0);
 }
 
 void ref_lora_down(const double *x, const double *mask, const double *a, uint32_t rows, uint32_t in,
                    uint32_t rank, double *h)
 {
-    double *kept = masked(x, mask, (size_t)rows * in);
-    memset(h, 0, (size_t)rows * rank * sizeof(*h));
-    ref_nt(kept, a, rows, in, rank, 1.0, h);
-    free(kept);
+    for (uint32_t t = 0; t < rows; t++)
+        for (uint32_t r = 0; r < rank; r++) {
+            double sum = 0.0;
+            for (uint32_t k = 0; k < in; k++)
+                sum += kept(x, mask, (size_t)t * in + k) * a[(size_t)r * in + k];
+            h[(size_t)t * rank + r] = sum;
+        }
 }
 
 void ref_lora_up(const double *dy, const double *b, uint32_t rows, uint32_t out, uint32_t rank,
@@ -106,9 +104,11 @@ void ref_lora_db(const double *dy, const double *h, uint32_t rows, uint32_t out,
 void ref_lora_da(const double *g, const double *x, const double *mask, uint32_t rows, uint32_t in,
                  uint32_t rank, double *da)
 {
-    double *kept = masked(x, mask, (size_t)rows * in);
-    ref_tn(g, kept, rank, rows, in, 1.0, da);
-    free(kept);
+    for (uint32_t t = 0; t < rows; t++)
+        for (uint32_t r = 0; r < rank; r++)
+            for (uint32_t k = 0; k < in; k++)
+                da[(size_t)r * in + k] +=
+                    g[(size_t)t * rank + r] * kept(x, mask, (size_t)t * in + k);
 }
 
 void ref_embed(const double *table, const uint32_t *tokens, uint32_t rows, uint32_t cols, double *y)
@@ -216,110 +216,125 @@ static bool sees(const ref_attention *a, uint32_t t, uint32_t key)
     return key >= a->starts[t] && key <= own && own - key < a->window;
 }
 
-// The row of probabilities of query t and head h over keys 0 .. own; returns its log-sum-exp.
-static double probabilities(const ref_attention *a, const double *q, const double *k, uint32_t t,
-                            uint32_t h, double *p)
+// Query t of head h: its row of q, the keys that it may see, and its log-sum-exp over them.
+typedef struct query {
+    const ref_attention *a;
+    const double *q, *k;
+    uint32_t t, kv_head, own;
+    double lse;
+} query;
+
+static size_t key_at(const query *r, uint32_t key)
 {
-    uint32_t d = a->head_dim, kv_head = h / (a->heads / a->kv_heads), own = a->first + t;
-    double most = -INFINITY, sum = 0.0;
-    for (uint32_t j = 0; j <= own; j++) {
-        double dot = 0.0;
-        for (uint32_t i = 0; i < d; i++)
-            dot += q[((size_t)t * a->heads + h) * d + i] *
-                   k[((size_t)j * a->kv_heads + kv_head) * d + i];
-        double score = a->softcap > 0.0 ? a->softcap * tanh(a->scale * dot / a->softcap)
-                                        : a->scale * dot;
-        p[j] = sees(a, t, j) ? score : -INFINITY;
-        most = fmax(most, p[j]);
-    }
-    for (uint32_t j = 0; j <= own; j++)
-        sum += exp(p[j] - most);
-    double lse = most + log(sum);
-    for (uint32_t j = 0; j <= own; j++)
-        p[j] = exp(p[j] - lse);
-    return lse;
+    return ((size_t)key * r->a->kv_heads + r->kv_head) * r->a->head_dim;
 }
 
-static double *row_of_keys(const ref_attention *a)
+// The score of a key before the mask; *slope is that of the score in scale q.k.
+static double score(const query *r, uint32_t key, double *slope)
 {
-    double *row = calloc((size_t)a->first + a->rows, sizeof(*row));
-    if (!row)
-        abort();
-    return row;
+    const ref_attention *a = r->a;
+    const double *k = r->k + key_at(r, key);
+    double dot = 0.0;
+    for (uint32_t i = 0; i < a->head_dim; i++)
+        dot += r->q[i] * k[i];
+    double t = a->softcap > 0.0 ? tanh(a->scale * dot / a->softcap) : 0.0;
+    *slope = 1.0 - t * t;
+    return a->softcap > 0.0 ? a->softcap * t : a->scale * dot;
+}
+
+// Nothing is kept of a row of probabilities: each is made again where it is needed.
+static double probability(const query *r, uint32_t key, double *slope)
+{
+    return sees(r->a, r->t, key) ? exp(score(r, key, slope) - r->lse) : 0.0;
+}
+
+static query query_of(const ref_attention *a, const double *q, const double *k, uint32_t t,
+                      uint32_t h)
+{
+    query r = {.a = a,
+               .q = q + ((size_t)t * a->heads + h) * a->head_dim,
+               .k = k,
+               .t = t,
+               .kv_head = h / (a->heads / a->kv_heads),
+               .own = a->first + t};
+    double most = -INFINITY, sum = 0.0, slope;
+    for (uint32_t j = 0; j <= r.own; j++) {
+        if (!sees(a, t, j))
+            continue;
+        double s = score(&r, j, &slope);
+        if (s > most) {
+            sum = sum * exp(most - s) + 1.0;
+            most = s;
+        } else {
+            sum += exp(s - most);
+        }
+    }
+    r.lse = most + log(sum);
+    return r;
 }
 
 void ref_attention_fwd(const ref_attention *a, const double *q, const double *k, const double *v,
                        double *o, double *lse)
 {
-    double *p = row_of_keys(a);
     uint32_t d = a->head_dim;
     for (uint32_t t = 0; t < a->rows; t++)
         for (uint32_t h = 0; h < a->heads; h++) {
-            uint32_t kv_head = h / (a->heads / a->kv_heads);
-            lse[(size_t)t * a->heads + h] = probabilities(a, q, k, t, h, p);
-            for (uint32_t i = 0; i < d; i++) {
-                double sum = 0.0;
-                for (uint32_t j = 0; j <= a->first + t; j++)
-                    sum += p[j] * v[((size_t)j * a->kv_heads + kv_head) * d + i];
-                o[((size_t)t * a->heads + h) * d + i] = sum;
+            query r = query_of(a, q, k, t, h);
+            double *row = o + ((size_t)t * a->heads + h) * d, slope;
+            lse[(size_t)t * a->heads + h] = r.lse;
+            memset(row, 0, d * sizeof(*row));
+            for (uint32_t j = 0; j <= r.own; j++) {
+                double p = probability(&r, j, &slope);
+                for (uint32_t i = 0; i < d; i++)
+                    row[i] += p * v[key_at(&r, j) + i];
             }
         }
-    free(p);
 }
 
 void ref_attention_fwd_terms(const ref_attention *a, const double *q, const double *k, double *lse)
 {
-    double *p = row_of_keys(a);
-    uint32_t d = a->head_dim;
     for (uint32_t t = 0; t < a->rows; t++)
         for (uint32_t h = 0; h < a->heads; h++) {
-            const double *query = q + ((size_t)t * a->heads + h) * d;
-            uint32_t kv_head = h / (a->heads / a->kv_heads);
-            double sum = 0.0;
-            (void)probabilities(a, q, k, t, h, p);
-            for (uint32_t j = 0; j <= a->first + t; j++)
-                for (uint32_t i = 0; i < d; i++)
-                    sum += p[j] * a->scale *
-                           fabs(query[i] * k[((size_t)j * a->kv_heads + kv_head) * d + i]);
+            query r = query_of(a, q, k, t, h);
+            double sum = 0.0, slope;
+            for (uint32_t j = 0; j <= r.own; j++) {
+                double p = probability(&r, j, &slope);
+                for (uint32_t i = 0; i < a->head_dim; i++)
+                    sum += p * a->scale * fabs(r.q[i] * k[key_at(&r, j) + i]);
+            }
             lse[(size_t)t * a->heads + h] = sum;
         }
-    free(p);
 }
 
-// Of a score in scale q.k.
-static double score_slope(const ref_attention *a, const double *q_row, const double *k_row)
+static double product_sum(double (*value)(double), const double *a, const double *b, uint32_t count)
 {
-    double dot = 0.0;
-    for (uint32_t i = 0; i < a->head_dim; i++)
-        dot += q_row[i] * k_row[i];
-    double t = a->softcap > 0.0 ? tanh(a->scale * dot / a->softcap) : 0.0;
-    return 1.0 - t * t;
+    double sum = 0.0;
+    for (uint32_t i = 0; i < count; i++)
+        sum += value(a[i] * b[i]);
+    return sum;
 }
 
-// One query of one head, with p its probabilities and dp room for their gradient. `minus` is -1 and
-// `value` the identity, or, for the terms' absolute values, 1 and fabs.
-static void attention_row_bwd(const ref_attention *a, double minus, double (*value)(double),
-                              const double *k, const double *v, const double *q_row,
-                              const double *do_row, uint32_t kv_head, uint32_t own, const double *p,
-                              double *dp, double *dq_row, double *dk, double *dv)
+// One query of one head. `minus` is -1 and `value` the identity, or, for the terms' absolute
+// values, 1 and fabs.
+static void attention_row_bwd(const query *r, double minus, double (*value)(double),
+                              const double *v, const double *do_row, double *dq_row, double *dk,
+                              double *dv)
 {
-    uint32_t d = a->head_dim;
-    double mean = 0.0; // sum_j p_j dp_j
-    for (uint32_t j = 0; j <= own; j++) {
-        size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
-        dp[j] = 0.0;
-        for (uint32_t i = 0; i < d; i++) {
-            dp[j] += value(do_row[i] * v[at + i]);
-            dv[at + i] += value(p[j] * do_row[i]);
-        }
-        mean += p[j] * dp[j];
+    uint32_t d = r->a->head_dim;
+    double mean = 0.0, slope; // sum_j p_j dp_j
+    for (uint32_t j = 0; j <= r->own; j++) {
+        double p = probability(r, j, &slope);
+        mean += p * product_sum(value, do_row, v + key_at(r, j), d);
+        for (uint32_t i = 0; i < d; i++)
+            dv[key_at(r, j) + i] += value(p * do_row[i]);
     }
-    for (uint32_t j = 0; j <= own; j++) {
-        size_t at = ((size_t)j * a->kv_heads + kv_head) * d;
-        double ds = a->scale * score_slope(a, q_row, k + at) * p[j] * (dp[j] + minus * mean);
+    for (uint32_t j = 0; j <= r->own; j++) {
+        size_t at = key_at(r, j);
+        double p = probability(r, j, &slope), dp = product_sum(value, do_row, v + at, d);
+        double ds = p > 0.0 ? r->a->scale * slope * p * (dp + minus * mean) : 0.0;
         for (uint32_t i = 0; i < d; i++) {
-            dq_row[i] += value(ds * k[at + i]);
-            dk[at + i] += value(ds * q_row[i]);
+            dq_row[i] += value(ds * r->k[at + i]);
+            dk[at + i] += value(ds * r->q[i]);
         }
     }
 }
@@ -333,20 +348,16 @@ static void attention_bwd(const ref_attention *a, double minus, double (*value)(
                           const double *q, const double *k, const double *v, const double *d_o,
                           double *dq, double *dk, double *dv)
 {
-    double *p = row_of_keys(a), *dp = row_of_keys(a);
     size_t d = a->head_dim, keys = (size_t)a->first + a->rows;
     memset(dq, 0, a->rows * a->heads * d * sizeof(*dq));
     memset(dk, 0, keys * a->kv_heads * d * sizeof(*dk));
     memset(dv, 0, keys * a->kv_heads * d * sizeof(*dv));
     for (uint32_t t = 0; t < a->rows; t++)
         for (uint32_t h = 0; h < a->heads; h++) {
+            query r = query_of(a, q, k, t, h);
             size_t at = ((size_t)t * a->heads + h) * d;
-            (void)probabilities(a, q, k, t, h, p);
-            attention_row_bwd(a, minus, value, k, v, q + at, d_o + at, h / (a->heads / a->kv_heads),
-                              a->first + t, p, dp, dq + at, dk, dv);
+            attention_row_bwd(&r, minus, value, v, d_o + at, dq + at, dk, dv);
         }
-    free(p);
-    free(dp);
 }
 
 void ref_attention_bwd(const ref_attention *a, const double *q, const double *k, const double *v,

@@ -2,9 +2,9 @@
 // Reductions (lib/reduce.glsl) in workgroups of one subgroup, of a part of one, and of many. The
 // wrappers in runtime/op use 64 threads, which on one device is 16 subgroups and on another less
 // than one.
-#include "kernels/families.h"
+#include "verify/families.h"
 #include "op/node.h"
-#include "ref/ref.h"
+#include "verify/ref.h"
 
 #include "gpu/gpu.h"
 

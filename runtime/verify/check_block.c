@@ -2,9 +2,9 @@
 // A transformer block as the model emits it, forward and backward, against the same block put
 // together from the float64 references: that the layers meet in the right places, adapters, biases,
 // residuals.
-#include "kernels/families.h"
+#include "verify/families.h"
 #include "model/network.h"
-#include "ref/ref.h"
+#include "verify/ref.h"
 
 #include <string.h>
 

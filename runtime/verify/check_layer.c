@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Norms, positions and the activation.
-#include "kernels/families.h"
-#include "ref/ref.h"
+#include "verify/families.h"
+#include "verify/ref.h"
 
 #include <math.h>
 #include <stdio.h>
