@@ -39,6 +39,8 @@ typedef struct inlay_train_params {
     // Layers whose activations are computed again in the backward pass: NONE, ALL, AUTO (as few as
     // fit the memory), or the number of layers.
     int32_t gradient_checkpointing;
+    // Of those layers every so many keep their input: less memory, for up to one more forward pass.
+    uint32_t checkpoint_segment; // 0: with AUTO as few as fit, where all layers at 1 do not; else 1
     bool no_shuffle;
     uint32_t seed; // of the shuffle and of dropout
 } inlay_train_params;
@@ -53,7 +55,7 @@ typedef struct inlay_train_plan {
     uint64_t flops_per_step;
     uint32_t tokens_per_step; // rows times row length times accumulation
     uint32_t total_steps, steps_per_epoch;
-    uint32_t checkpointed_layers;
+    uint32_t checkpointed_layers, checkpoint_segment;
     uint32_t dispatches; // of one micro-batch, forward and backward
 } inlay_train_plan;
 

@@ -34,6 +34,7 @@ static inlay_result resolve(const inl_env *env, const inlay_train_params *params
         .beta2 = p->adam_beta2 > 0.0f ? p->adam_beta2 : 0.999f,
         .epsilon = p->adam_epsilon > 0.0f ? p->adam_epsilon : 1e-8f,
         .checkpointing = p->gradient_checkpointing,
+        .checkpoint_segment = p->checkpoint_segment,
         .shuffle = !p->no_shuffle,
         .seed = p->seed,
     };
@@ -61,6 +62,7 @@ static void translate_plan(const inl_train_plan *plan, const inl_model *model,
         .total_steps = plan->total_steps,
         .steps_per_epoch = plan->steps_per_epoch,
         .checkpointed_layers = plan->checkpointed_layers,
+        .checkpoint_segment = plan->checkpoint_segment,
         .dispatches = plan->dispatches};
 }
 

@@ -210,6 +210,13 @@ static void attend(const inl_network *net, uint32_t layer, inl_block *b)
                      cached ? net->cache_v[layer] : b->v, b->o, b->lse, cached);
 }
 
+// Whether the backward pass reads what down's product makes.
+static bool keeps_down(const inl_network *net, uint32_t layer)
+{
+    const inl_lora_slot *slot = slot_of(net, layer, INL_ROLE_DOWN);
+    return net->weights->model->config.arch.post_norms || (slot && slot->dora);
+}
+
 // x + linear(y), or x + norm(linear(y)).
 static inl_tensor added(const inl_network *net, uint32_t layer, inl_group g, inl_role role,
                         inl_norm_role post, inl_tensor x, inl_tensor y, inl_block *b,
@@ -217,6 +224,8 @@ static inl_tensor added(const inl_network *net, uint32_t layer, inl_group g, inl
 {
     const inl_norm *norm = &net->weights->layers[layer].norm[post];
     inl_tensor h = b->h[g] = group_down(net, layer, g, y);
+    if (b->again && role == INL_ROLE_DOWN && !keeps_down(net, layer))
+        return (inl_tensor){.buf = INL_BUF_NONE};
     if (!net->weights->model->config.arch.post_norms)
         return linear(net, layer, g, role, y, h, x.buf, b);
     *before = linear(net, layer, g, role, y, h, INL_BUF_NONE, b);
@@ -266,13 +275,15 @@ static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_bl
     b->act = like(net, b->gate);
     inl_op_moe_swiglu(net->plan, &b->routing, b->gate, b->up, b->act);
     h = b->h[INL_GROUP_DOWN] = group_down(all, layer, INL_GROUP_DOWN, b->act);
+    if (b->again)
+        return (inl_tensor){.buf = INL_BUF_NONE};
     inl_tensor down = linear(all, layer, INL_GROUP_DOWN, INL_ROLE_DOWN, b->act, h, INL_BUF_NONE, b);
     inl_tensor y = like(net, b->x2);
     inl_op_moe_combine(net->plan, &b->routing, down, b->x2.buf, y);
     return y;
 }
 
-inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
+static inl_tensor forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
     const inl_config *c = &net->weights->model->config;
@@ -297,15 +308,78 @@ inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor 
                  &b->fed, &b->rstd_fed);
 }
 
+inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
+{
+    *b = (inl_block){.again = false};
+    return forward(net, layer, x, b);
+}
+
+void inl_block_forward_again(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
+{
+    *b = (inl_block){.again = true};
+    forward(net, layer, x, b);
+}
+
 // ---- backward
 
+// One linear layer of a group on its way back.
+typedef struct linear_back {
+    const inl_network *net;
+    const inl_block *b;
+    uint32_t layer;
+    inl_role role;
+    inl_tail tail;
+    inl_tensor dy, du; // du: of W x + s B A x, dy itself but for DoRA
+} linear_back;
+
+static linear_back begin_linear_back(const inl_network *net, uint32_t layer, inl_group g,
+                                     inl_role role, const inl_block *b, inl_tensor dy)
+{
+    linear_back l = {.net = net, .b = b, .layer = layer, .role = role, .dy = dy, .du = dy};
+    l.tail = tail_of(net, layer, g, role, b->h[g]);
+    return l;
+}
+
+// dB, DoRA's dm, and this layer's columns of `grad`, the gradient of the group's H.
+static void adapter_back(linear_back *l, inl_tensor grad)
+{
+    const inl_network *net = l->net;
+    if (!l->tail.slot)
+        return;
+    if (l->tail.slot->dora) {
+        l->du = like(net, l->dy);
+        inl_op_dora_bwd(net->plan, net->arena, l->tail.slot, l->b->u[l->role], l->dy, l->du);
+    }
+    inl_op_lora_up_bwd(net->plan, &net->in, &l->tail, l->du, grad);
+    l->tail.h = grad;
+}
+
+static void base_back(const linear_back *l, inl_buf residual, inl_tensor dx)
+{
+    const inl_network *net = l->net;
+    inl_gemm_args args = {.w = &net->weights->layers[l->layer].linear[l->role],
+                          .x = l->du,
+                          .y = dx,
+                          .bias = INL_BUF_NONE,
+                          .residual = residual,
+                          .tail = l->tail,
+                          .routing = net->routing,
+                          .tag = role_tags[l->role]};
+    if (l->tail.slot && l->tail.slot->dora)
+        inl_op_dora_linear_dx(net->plan, &net->in, &args, l->dy);
+    else
+        inl_op_gemm_dx(net->plan, &net->in, &args);
+}
+
 // Gradients of a group of linear layers on x: of their adapters always, of x when `dx` has a
-// buffer. dy[i] belongs to inl_groups[g].first + i.
+// buffer. dy[i] belongs to inl_groups[g].first + i. The adapters come first, so that x, which is
+// large where it is what the MLP made, is no longer needed when dx is there.
 static void group_backward(const inl_network *net, uint32_t layer, inl_group g, const inl_block *b,
                            inl_tensor x, const inl_tensor *dy, inl_tensor dx)
 {
     inl_lora_slot slots[3];
-    uint32_t ranks, count = group_slots(net, layer, g, slots, &ranks);
+    linear_back layers[3];
+    uint32_t ranks, count = group_slots(net, layer, g, slots, &ranks), linears = 0;
     inl_tensor grad = {.buf = INL_BUF_NONE};
     if (count > 0)
         grad = inl_plan_tensor(net->plan, net->tokens, ranks);
@@ -313,31 +387,13 @@ static void group_backward(const inl_network *net, uint32_t layer, inl_group g, 
         inl_role role = inl_groups[g].first + i;
         if (!inl_config_has_role(&net->weights->model->config, layer, role))
             continue;
-        inl_tail tail = tail_of(net, layer, g, role, b->h[g]);
-        inl_tensor du = dy[i];
-        bool dora = tail.slot && tail.slot->dora;
-        if (dora) {
-            du = like(net, dy[i]);
-            inl_op_dora_bwd(net->plan, net->arena, tail.slot, b->u[role], dy[i], du);
-        }
-        if (tail.slot)
-            inl_op_lora_up_bwd(net->plan, &net->in, &tail, du, grad);
-        tail.h = grad;
-        inl_gemm_args args = {.w = &net->weights->layers[layer].linear[role],
-                              .x = du,
-                              .y = dx,
-                              .bias = INL_BUF_NONE,
-                              .residual = i == 0 ? INL_BUF_NONE : dx.buf,
-                              .tail = tail,
-                              .routing = net->routing,
-                              .tag = role_tags[role]};
-        if (dx.buf != INL_BUF_NONE && dora)
-            inl_op_dora_linear_dx(net->plan, &net->in, &args, dy[i]);
-        else if (dx.buf != INL_BUF_NONE)
-            inl_op_gemm_dx(net->plan, &net->in, &args);
+        layers[linears] = begin_linear_back(net, layer, g, role, b, dy[i]);
+        adapter_back(&layers[linears++], grad);
     }
     if (count > 0)
         inl_op_lora_down_bwd(net->plan, &net->in, net->arena, slots, count, x, grad);
+    for (uint32_t i = 0; i < linears && dx.buf != INL_BUF_NONE; i++)
+        base_back(&layers[i], i == 0 ? INL_BUF_NONE : dx.buf, dx);
 }
 
 // The gradient through a norm from that of its result; `past` is the gradient of what went past it.
@@ -399,12 +455,12 @@ static inl_tensor feed_forward_backward(const inl_network *net, uint32_t layer, 
     if (inl_config_has_experts(&net->weights->model->config, layer))
         return norm_backward(net, &l->norm[INL_NORM_FFN], b->x2, b->rstd2,
                              experts_backward(net, layer, b, dy), dy.buf);
-    inl_tensor dfed = dy, dact = like(net, b->act), halves[2] = {like(net, b->gate)};
+    inl_tensor dfed = dy, dact = like(net, b->act);
     if (arch->post_norms)
         dfed = norm_backward(net, &l->norm[INL_NORM_POST_FFN], b->fed, b->rstd_fed, dy,
                              INL_BUF_NONE);
     group_backward(net, layer, INL_GROUP_DOWN, b, b->act, &dfed, dact);
-    halves[1] = arch->fused_gate_up ? b->up : like(net, b->up);
+    inl_tensor halves[2] = {b->gate, b->up}; // their gradients take their place
     inl_op_glu_bwd(net->plan, activation_of(net), b->gate, b->up, dact, halves[0], halves[1]);
     inl_tensor dxn2 = like(net, b->xn2);
     group_backward(net, layer, INL_GROUP_GATE_UP, b, b->xn2, halves, dxn2);

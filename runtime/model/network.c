@@ -134,13 +134,27 @@ static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_te
     return dx;
 }
 
-// A checkpointed layer keeps its input: its forward pass is emitted once more before its backward.
+// The inputs of a segment's layers after its first, from that one's, which was kept.
+static void emit_inputs(const inl_network *net, inl_block *blocks, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++) {
+        inl_tensor x = blocks[i].x;
+        inl_tensor y = inl_block_forward(net, i, x, &blocks[i]);
+        blocks[i + 1].x = y;
+    }
+}
+
+// A checkpointed layer's forward pass is emitted once more before its backward, from its input; a
+// segment's inputs are made when its last layer's turn comes.
 static void emit_backward(const inl_network *net, const inl_walk *walk, inl_block *blocks,
                           inl_tensor dx, uint32_t lowest)
 {
+    uint32_t segment = INL_MAX(walk->segment, 1), end = walk->checkpointed_layers;
     for (uint32_t i = net->weights->model->config.layers; i-- > lowest;) {
-        if (i < walk->checkpointed_layers)
-            inl_block_forward(net, i, blocks[i].x, &blocks[i]);
+        if (i < end && (i + 1 == end || (i + 1) % segment == 0))
+            emit_inputs(net, blocks, INL_MAX(i - i % segment, lowest), i);
+        if (i < end)
+            inl_block_forward_again(net, i, blocks[i].x, &blocks[i]);
         dx = inl_block_backward(net, i, &blocks[i], dx, i > lowest);
     }
 }

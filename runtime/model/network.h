@@ -22,6 +22,7 @@ typedef struct inl_network {
 
 // What the backward pass of a block reads. T rows each.
 typedef struct inl_block {
+    bool again;                        // made once more for the backward pass alone
     inl_tensor x;                      // input [T, dim]
     inl_tensor xn, q, k, v, o;         // normed; [T, heads * head_dim], kv; attention's output
     inl_tensor x2, xn2, gate, up, act; // after attention [T, dim]; [T, ffn], or gate [T, 2 ffn]
@@ -39,6 +40,9 @@ typedef struct inl_block {
 // Emits layer `layer` on x and returns its output [T, dim].
 inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x,
                              inl_block *saved);
+// The same but for the output, of which nothing is needed then.
+void inl_block_forward_again(const inl_network *net, uint32_t layer, inl_tensor x,
+                             inl_block *saved);
 // Emits the layer's gradients for dy, the gradient of its output; returns the gradient of its
 // input, or a tensor without a buffer when `need_dx` is false.
 inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_block *saved,
@@ -46,7 +50,8 @@ inl_tensor inl_block_backward(const inl_network *net, uint32_t layer, const inl_
 
 typedef struct inl_walk {
     bool backward;                // also the adapter's gradients
-    uint32_t checkpointed_layers; // the first so many keep their input alone
+    uint32_t checkpointed_layers; // the first so many are computed again for the backward pass:
+    uint32_t segment;             // of them every so many keep their input; 0: 1
     inl_range losses;             // f32 [T], host-visible
     inl_range logits;             // size 0: none; else [head_rows, vocab padded to 8] are kept
     uint32_t head_rows;           // of in.rows that get logits or a loss; 0: all T

@@ -4,7 +4,7 @@
 
 inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const inl_slots *slots,
                             const inl_lora_arena *arena, const inl_input_buffers *inputs,
-                            uint32_t checkpointed)
+                            uint32_t checkpointed, uint32_t segment)
 {
     inl_network net = {.plan = plan,
                        .weights = weights,
@@ -14,6 +14,7 @@ inlay_result inl_emit_micro(inl_plan *plan, const inl_weights *weights, const in
                        .tokens = inputs->tokens_max};
     inl_network_emit(&net, &(inl_walk){.backward = true,
                                        .checkpointed_layers = checkpointed,
+                                       .segment = segment,
                                        .losses = inl_inputs_losses(inputs)});
     return inl_plan_finish(plan);
 }

@@ -71,8 +71,13 @@ uint64_t inl_rates_bytes(const inl_train_params *params, const inl_slots *slots)
     return params->loraplus_lr_ratio > 0.0f || decays ? slots->floats : 0;
 }
 
-static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpointed,
-                             inl_plan *micro, inl_plan *update)
+// Which layers are computed again, and every how many of them keep their input.
+typedef struct checkpointing {
+    uint32_t layers, segment;
+} checkpointing;
+
+static inlay_result emit_dry(const walker *w, uint32_t tokens, checkpointing c, inl_plan *micro,
+                             inl_plan *update)
 {
     uint64_t floats = w->slots.floats;
     inl_range none = {.size = 4 * floats};
@@ -80,7 +85,8 @@ static inlay_result emit_dry(const walker *w, uint32_t tokens, uint32_t checkpoi
     inl_input_buffers inputs;
     INL_TRY(inl_inputs_create(NULL, tokens, &inputs));
     inl_dora_bind(&w->slots, NULL, &arena);
-    INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, checkpointed));
+    INL_TRY(inl_emit_micro(micro, w->weights, &w->slots, &arena, &inputs, c.layers,
+                           c.segment));
     return inl_emit_update(update,
                            &(inl_adamw_args){.weights = none,
                                              .gradients = none,
@@ -131,10 +137,11 @@ static void add_encoding(const walker *w, inl_train_plan *out)
     out->total = loading;
 }
 
-static inlay_result sum_up(const walker *w, uint32_t tokens, uint32_t checkpointed,
+static inlay_result sum_up(const walker *w, uint32_t tokens, checkpointing c,
                            const inl_plan *micro, const inl_plan *update, inl_train_plan *out)
 {
-    out->checkpointed_layers = checkpointed;
+    out->checkpointed_layers = c.layers;
+    out->checkpoint_segment = c.segment;
     out->activations = inl_plan_memory(micro, INL_ACTIVATION);
     out->scratch = inl_plan_memory(micro, INL_SCRATCH) + inl_plan_memory(update, INL_SCRATCH) +
                    inl_plan_memory(update, INL_ACTIVATION) + inl_inputs_bytes(tokens) +
@@ -148,7 +155,7 @@ static inlay_result sum_up(const walker *w, uint32_t tokens, uint32_t checkpoint
     return INLAY_OK;
 }
 
-static inlay_result measure(const walker *w, uint32_t tokens, uint32_t checkpointed,
+static inlay_result measure(const walker *w, uint32_t tokens, checkpointing c,
                             inl_train_plan *out)
 {
     const inl_gpu_caps *caps = w->gpu ? inl_gpu_get_caps(w->gpu) : NULL;
@@ -157,30 +164,55 @@ static inlay_result measure(const walker *w, uint32_t tokens, uint32_t checkpoin
     if (result == INLAY_OK)
         result = inl_plan_create_dry(&w->env, caps, &update);
     if (result == INLAY_OK)
-        result = emit_dry(w, tokens, checkpointed, micro, update);
+        result = emit_dry(w, tokens, c, micro, update);
     if (result == INLAY_OK)
-        result = sum_up(w, tokens, checkpointed, micro, update, out);
+        result = sum_up(w, tokens, c, micro, update, out);
     inl_plan_destroy(&micro);
     inl_plan_destroy(&update);
     return result;
 }
 
+// All layers, and the shortest segments that fit; where none does, those that need least.
+static inlay_result checkpoint_all(const walker *w, uint32_t tokens, inl_train_plan *out)
+{
+    static const uint32_t segments[] = {1, 2, 3, 4, 6, 8, 12};
+    bool choose = w->params->checkpointing == INL_CHECKPOINT_AUTO &&
+                  w->params->checkpoint_segment == 0;
+    checkpointing c = {layer_count(w), INL_MAX(w->params->checkpoint_segment, 1)};
+    INL_TRY(measure(w, tokens, c, out));
+    for (size_t i = 1; i < INL_COUNT(segments) && choose && out->total > out->available; i++) {
+        inl_train_plan trial = *out;
+        c.segment = segments[i];
+        if (c.segment > c.layers)
+            break;
+        INL_TRY(measure(w, tokens, c, &trial));
+        if (trial.total < out->total)
+            *out = trial;
+    }
+    return INLAY_OK;
+}
+
 // As few layers as fit: memory falls with each, so halve the interval.
 static inlay_result choose_checkpointing(const walker *w, uint32_t tokens, inl_train_plan *out)
 {
+    checkpointing c = {0, INL_MAX(w->params->checkpoint_segment, 1)};
     uint32_t least = 0, most = layer_count(w);
-    INL_TRY(measure(w, tokens, 0, out));
+    INL_TRY(measure(w, tokens, c, out));
     if (out->total <= out->available)
         return INLAY_OK;
+    INL_TRY(checkpoint_all(w, tokens, out));
+    if (out->total > out->available || out->checkpoint_segment != c.segment)
+        return INLAY_OK;
     while (least < most) {
-        uint32_t middle = least + (most - least) / 2;
-        INL_TRY(measure(w, tokens, middle, out));
+        c.layers = least + (most - least) / 2;
+        INL_TRY(measure(w, tokens, c, out));
         if (out->total <= out->available)
-            most = middle;
+            most = c.layers;
         else
-            least = middle + 1;
+            least = c.layers + 1;
     }
-    return measure(w, tokens, least, out);
+    c.layers = least;
+    return measure(w, tokens, c, out);
 }
 
 static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *out)
@@ -195,10 +227,11 @@ static inlay_result fill_plan(const walker *w, uint32_t tokens, inl_train_plan *
     }
     if (p->checkpointing == INL_CHECKPOINT_AUTO)
         return choose_checkpointing(w, tokens, out);
-    uint32_t layers = p->checkpointing == INL_CHECKPOINT_ALL
-                          ? layer_count(w)
-                          : INL_MIN((uint32_t)p->checkpointing, layer_count(w));
-    return measure(w, tokens, layers, out);
+    if (p->checkpointing == INL_CHECKPOINT_ALL)
+        return checkpoint_all(w, tokens, out);
+    checkpointing c = {INL_MIN((uint32_t)p->checkpointing, layer_count(w)),
+                       INL_MAX(p->checkpoint_segment, 1)};
+    return measure(w, tokens, c, out);
 }
 
 static void close_walker(walker *w)
@@ -240,7 +273,7 @@ inlay_result inl_train_plan_make(const inl_env *env, inl_gpu *gpu, const inl_mod
 static bool fits(const walker *w, uint32_t tokens, const inl_train_plan *plan, inl_train_plan *out)
 {
     *out = *plan;
-    return measure(w, tokens, layer_count(w), out) == INLAY_OK && out->total <= out->available;
+    return checkpoint_all(w, tokens, out) == INLAY_OK && out->total <= out->available;
 }
 
 // The most units of `unit` tokens, below `too_many`, that fit with every layer checkpointed; 0:

@@ -85,7 +85,8 @@ static inlay_result emit(inl_trainer *t)
 {
     INL_TRY(inl_plan_create(&t->env, t->gpu, &t->micro));
     INL_TRY(inl_emit_micro(t->micro, t->weights, &t->slots, &t->arena, &t->inputs,
-                           t->plan_info.checkpointed_layers));
+                           t->plan_info.checkpointed_layers,
+                           t->plan_info.checkpoint_segment));
     INL_TRY(inl_plan_create(&t->env, t->gpu, &t->update));
     return inl_emit_update(t->update,
                            &(inl_adamw_args){.weights = t->arena.weights,

@@ -25,6 +25,7 @@ typedef struct inl_train_params {
     double warmup_ratio;
     float weight_decay, max_grad_norm, beta1, beta2, epsilon;
     int32_t checkpointing; // layers, or INL_CHECKPOINT_*
+    uint32_t checkpoint_segment; // 0: with INL_CHECKPOINT_AUTO what fits, else 1
     bool shuffle;
     uint32_t seed;
 } inl_train_params;
@@ -32,7 +33,7 @@ typedef struct inl_train_params {
 typedef struct inl_train_plan {
     uint64_t trainable, weights, adapter, optimizer, activations, scratch, total, flops;
     uint64_t available; // on the device when the plan was made; UINT64_MAX without a device
-    uint32_t total_steps, steps_per_epoch, checkpointed_layers, dispatches;
+    uint32_t total_steps, steps_per_epoch, checkpointed_layers, checkpoint_segment, dispatches;
 } inl_train_plan;
 
 typedef struct inl_trainer {

@@ -154,7 +154,7 @@ static void auto_checkpoints_as_few_layers_as_fit(void **state)
     (void)state;
     train_run r;
     train_prepare(&r, &long_rows);
-    uint64_t totals[5];
+    uint64_t totals[6];
     inlay_device *before = swap_device(0); // whose staging buffer does not exist yet
     for (int32_t layers = 0; layers <= 4; layers++) {
         inlay_train_params params = train_params_of(&long_rows);
@@ -162,17 +162,23 @@ static void auto_checkpoints_as_few_layers_as_fit(void **state)
         totals[layers] = plan_run(&r, &params).total_bytes;
         assert_true(layers == 0 || totals[layers] < totals[layers - 1]);
     }
+    inlay_train_params pairs = train_params_of(&long_rows);
+    pairs.gradient_checkpointing = INLAY_CHECKPOINT_ALL;
+    pairs.checkpoint_segment = 2;
+    totals[5] = plan_run(&r, &pairs).total_bytes;
+    assert_true(totals[5] < totals[4]);
     swap_back(before);
     inlay_train_params params = train_params_of(&long_rows);
     train_bytes plain = bytes_of_two_steps(&r, &params);
     train_close(&r);
     params.gradient_checkpointing = INLAY_CHECKPOINT_AUTO;
-    for (uint32_t layers = 0; layers <= 4; layers += 2) {
+    for (uint32_t layers = 0; layers <= 5; layers += layers == 4 ? 1 : 2) {
         before = swap_device(totals[layers]); // to the byte
         train_prepare(&r, &long_rows);
         inlay_train_plan plan = plan_run(&r, &params);
         assert_true(plan.fits);
-        assert_int_equal(plan.checkpointed_layers, layers);
+        assert_int_equal(plan.checkpointed_layers, INL_MIN(layers, 4));
+        assert_int_equal(plan.checkpoint_segment, layers == 5 ? 2 : 1);
         assert_int_equal(plan.device_budget_bytes, totals[layers]);
         train_bytes bytes = bytes_of_two_steps(&r, &params);
         assert_true(train_same(plain, bytes));
@@ -243,6 +249,7 @@ static void too_little_memory_is_refused_with_advice(void **state)
     (void)state;
     inlay_train_params none = {.batch_size = 6}, automatic = none;
     automatic.gradient_checkpointing = INLAY_CHECKPOINT_AUTO;
+    automatic.checkpoint_segment = 1; // longer ones fit more
     uint64_t budget = total_of(6, 48);
     refused_under(budget, &none, "--gradient-checkpointing all needs");
     followed(budget, 6, 48);

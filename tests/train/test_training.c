@@ -47,6 +47,34 @@ static void check_checkpointing(train_setup s)
     free(none.data);
 }
 
+// Segments that end with the layers that are checkpointed, before them, and across their end.
+static void segments_change_no_bit(void **state)
+{
+    (void)state;
+    train_setup s = {.model = {.layers = 5}, .adapter = {.dropout = 0.2f},
+                     .params = {.max_steps = 2}};
+    train_bytes plain = {0};
+    for (int32_t layers = 0; layers <= 5; layers++) {
+        for (uint32_t segment = 2; segment <= (layers ? 6u : 2u); segment++) {
+            s.params.gradient_checkpointing = layers;
+            s.params.checkpoint_segment = segment;
+            train_run r;
+            train_open(&r, &s);
+            assert_int_equal(plan_of(&r).checkpoint_segment, segment);
+            train_steps(&r, 2);
+            train_bytes bytes = train_adapter(&r);
+            train_close(&r);
+            if (layers == 0) {
+                plain = bytes;
+                continue;
+            }
+            assert_true(train_same(plain, bytes));
+            free(bytes.data);
+        }
+    }
+    free(plain.data);
+}
+
 static void checkpointing_changes_no_bit(void **state)
 {
     (void)state;
@@ -487,6 +515,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checkpointing_changes_no_bit),
+        cmocka_unit_test(segments_change_no_bit),
         cmocka_unit_test(a_batch_is_rows_accumulated),
         cmocka_unit_test(packing_is_no_attention_across),
         cmocka_unit_test(dropout_draws_anew_each_micro_batch),

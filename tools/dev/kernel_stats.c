@@ -77,7 +77,7 @@ static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const
     dev_check(inl_inputs_create(NULL, TOKENS, &inputs), "size the inputs");
     dev_check(inl_plan_create_dry(env, caps, &micro), "make a plan");
     dev_check(inl_plan_create_dry(env, caps, &update), "make a plan");
-    dev_check(inl_emit_micro(micro, w, slots, &arena, &inputs, 0), "emit a step");
+    dev_check(inl_emit_micro(micro, w, slots, &arena, &inputs, 0, 1), "emit a step");
     inl_adamw_args args = {.weights = size,
                            .gradients = size,
                            .m = size,

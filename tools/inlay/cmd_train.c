@@ -88,9 +88,13 @@ static void note_plan(const train_run *run)
     cli_note("model: %s of %s parameters; adapter: rank %u on %u matrices, %s parameters",
              m.architecture, text_count(&parameters, (double)m.parameters), a.r, a.pair_count,
              text_count(&trainable, (double)p->trainable_parameters));
-    cli_note("plan: %u steps, %s of %s device memory, %u of %u layers checkpointed", p->total_steps,
-             text_bytes(&total, p->total_bytes), text_bytes(&budget, p->device_budget_bytes),
-             p->checkpointed_layers, m.layers);
+    char segments[32] = "";
+    if (p->checkpoint_segment > 1)
+        snprintf(segments, sizeof(segments), " in segments of %u", p->checkpoint_segment);
+    cli_note("plan: %u steps, %s of %s device memory, %u of %u layers checkpointed%s",
+             p->total_steps, text_bytes(&total, p->total_bytes),
+             text_bytes(&budget, p->device_budget_bytes), p->checkpointed_layers, m.layers,
+             segments);
 }
 
 // ---- the dry run
@@ -114,6 +118,7 @@ static void print_plan_json(const inlay_train_plan *p)
     json_put(o, "total_steps", json_count(p->total_steps));
     json_put(o, "steps_per_epoch", json_count(p->steps_per_epoch));
     json_put(o, "checkpointed_layers", json_count(p->checkpointed_layers));
+    json_put(o, "checkpoint_segment", json_count(p->checkpoint_segment));
     json_put(o, "dispatches", json_count(p->dispatches));
     json_print(o);
 }
@@ -138,7 +143,8 @@ static void print_plan(const inlay_train_plan *p)
     printf("step         %sFLOP, %u tokens, %u dispatches a micro-batch\n",
            text_count(&a, (double)p->flops_per_step), p->tokens_per_step, p->dispatches);
     printf("steps        %u, %u an epoch\n", p->total_steps, p->steps_per_epoch);
-    printf("checkpointed %u layers\n", p->checkpointed_layers);
+    printf("checkpointed %u layers", p->checkpointed_layers);
+    printf(p->checkpoint_segment > 1 ? ", in segments of %u\n" : "\n", p->checkpoint_segment);
 }
 
 // ---- the output folder

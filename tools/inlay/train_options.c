@@ -130,6 +130,9 @@ static const arg table[] = {
      .value = "none|all|auto|N",
      .help = "layers computed again to save memory (default auto: as few as fit)",
      .parse = parse_checkpointing, .expected = "none, all, auto or a number of layers"},
+    {.name = "checkpoint-segment", .type = ARG_UINT, .offset = AT(checkpoint_segment), .value = "N",
+     .help = "of them every Nth keeps its input: less memory, more time (default: what fits)",
+     .max = 1 << 16},
     {.name = "seed", .type = ARG_UINT, .offset = AT(seed), .value = "S",
      .help = "of the adapter's first values, the shuffle and dropout (default 0)",
      .max = UINT32_MAX},
@@ -268,6 +271,7 @@ inlay_train_params train_train_params(const train_options *o)
                                 .adam_beta2 = (float)o->beta2,
                                 .adam_epsilon = (float)o->epsilon,
                                 .gradient_checkpointing = o->checkpointing,
+                                .checkpoint_segment = o->checkpoint_segment,
                                 .no_shuffle = o->no_shuffle,
                                 .seed = o->seed};
 }

@@ -30,6 +30,7 @@ typedef struct train_options {
     int schedule;
     uint32_t warmup_steps, max_steps, batch_size, accumulation;
     int32_t checkpointing;
+    uint32_t checkpoint_segment;
     uint32_t eval_steps, save_steps, save_total_limit, logging_steps, seed;
     bool overwrite, dry_run, json;
     bool no_steps; // --max-steps 0: only the initial adapter is written
