@@ -26,7 +26,7 @@ typedef enum inlay_device_type {
 
 // A group of kernels that needs something of the device, and whether this device gets it.
 typedef struct inlay_kernel_path {
-    char name[32];    // "f32", "simd", "f16", "cooperative-matrix", ...
+    char name[32];    // "f32", "simd", "f16", "dot8", "matrix"
     bool available;
     char reason[128]; // why not; empty when available
 } inlay_kernel_path;
@@ -66,9 +66,14 @@ typedef struct inlay_device_params {
     bool validation;              // turn on VK_LAYER_KHRONOS_validation, its messages go to the log
     // Pipeline cache file, read if it is there, written when the device is destroyed. NULL: none.
     const char *pipeline_cache_path;
+    // Kernel paths by name with commas between, to switch off ("-matrix") or to ask for where they
+    // are not chosen anyway ("+matrix"). NULL: those known to be fast on the device. Numbers differ
+    // between paths: "matrix" and "f16" multiply numbers of 11 bits, summed up in f32.
+    const char *paths;
 } inlay_device_params;
 
-// On success *out is the caller's to destroy. Errors: NO_DEVICE, NOT_FOUND (select), UNSUPPORTED.
+// On success *out is the caller's to destroy. Errors: NO_DEVICE, NOT_FOUND (select), UNSUPPORTED
+// (also of a path asked for), INVALID_ARGUMENT (paths).
 INLAY_API inlay_result inlay_device_create(inlay_device **out, const inlay_env *env,
                                            const inlay_device_params *params);
 // Waits for its work, frees it and sets *device to NULL. *device may be NULL.

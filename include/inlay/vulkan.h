@@ -25,7 +25,12 @@ typedef struct inlay_device_import_params {
 
     const char *const *extensions; // device extensions the host enabled
     uint32_t extension_count;
-    const VkPhysicalDeviceFeatures2 *features; // what the host enabled; NULL: what is required
+    // What the host enabled; NULL: what is required. Faster kernels are used where there is also:
+    // for "matrix" VK_KHR_cooperative_matrix with cooperativeMatrix, and shaderFloat16,
+    // vulkanMemoryModel, subgroupSizeControl and computeFullSubgroups; for "f16" shaderFloat16 and
+    // storageBuffer16BitAccess; for "dot8" shaderIntegerDotProduct.
+    const VkPhysicalDeviceFeatures2 *features;
+    const char *paths; // as in inlay_device_params
 
     uint64_t memory_budget_bytes; // 0: what the driver says is free
     uint32_t max_submit_ms;       // 0: 100

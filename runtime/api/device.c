@@ -3,30 +3,47 @@
 #include "gpu/import.h"
 
 #include "api/handles.h"
+#include "op_kernels.h"
 
 #include <inlay/vulkan.h>
 #include <stdio.h>
 #include <string.h>
 
-static void add_path(inlay_device_info *info, const char *name, bool available, const char *reason)
+// Why this build has no kernel of a path, or NULL: it has one.
+static const char *absent(inl_path path)
 {
-    if (info->path_count == INLAY_DEVICE_MAX_PATHS)
-        return;
-    inlay_kernel_path *path = &info->paths[info->path_count++];
-    snprintf(path->name, sizeof(path->name), "%s", name);
-    path->available = available;
-    snprintf(path->reason, sizeof(path->reason), "%s", available ? "" : reason);
+    static const char *const compilers[INL_PATH_COUNT] = {
+        [INL_PATH_F16] = "built with a shader compiler without explicit f16 arithmetic",
+        [INL_PATH_DOT8] = "built with a shader compiler without GL_EXT_integer_dot_product",
+        [INL_PATH_MATRIX] = "built with a shader compiler without GL_KHR_cooperative_matrix",
+    };
+    bool listed = path == INL_PATH_F32;
+    for (uint32_t i = 0; i < INL_KERNEL_COUNT; i++) {
+        if (!(inl_kernels[i].needs >> path & 1u))
+            continue;
+        if (inl_kernels[i].code)
+            return NULL;
+        listed = true;
+    }
+    return path == INL_PATH_F32 ? NULL : listed ? compilers[path] : "no kernel needs it yet";
 }
 
 static void fill_paths(const inl_gpu_caps *caps, inlay_device_info *info)
 {
-    add_path(info, "f32", caps->usable, caps->unusable_reason);
-    add_path(info, "simd", caps->usable && caps->simd_lanes > 0,
-             "for drivers that run subgroups in a CPU's vectors");
-    add_path(info, "f16", false,
-             caps->float16 && caps->storage16 ? "this build has no f16 arithmetic kernels"
-                                              : "the driver has no f16 arithmetic or storage");
-    add_path(info, "cooperative-matrix", false, "this build has no matrix-core kernels");
+    for (inl_path p = 0; p < INL_PATH_COUNT; p++) {
+        const inl_path_state *state = &caps->paths[p];
+        const char *why = !caps->usable ? caps->unusable_reason : state->able ? absent(p) : NULL;
+        inlay_kernel_path *path = &info->paths[info->path_count++];
+        path->available = caps->usable && !why && state->on;
+        snprintf(path->name, sizeof(path->name), "%s", inl_path_name(p));
+        snprintf(path->reason, sizeof(path->reason), "%s", why ? why : state->reason);
+    }
+}
+
+static void fill_absent(const char *reasons[INL_PATH_COUNT])
+{
+    for (inl_path p = 0; p < INL_PATH_COUNT; p++)
+        reasons[p] = absent(p);
 }
 
 static void translate(const inl_gpu_caps *caps, inlay_device_info *info)
@@ -90,13 +107,17 @@ inlay_result inlay_device_create(inlay_device **out, const inlay_env *public_env
     inl_env env = inl_env_resolve(public_env);
     INL_REQUIRE(&env, out != NULL);
     *out = NULL;
-    inl_gpu_params p = {0};
+    const char *reasons[INL_PATH_COUNT];
+    fill_absent(reasons);
+    inl_gpu_params p = {.absent = reasons};
     if (params)
         p = (inl_gpu_params){.select = params->select,
                              .memory_budget_bytes = params->memory_budget_bytes,
                              .max_submit_ms = params->max_submit_ms,
                              .validation = params->validation,
-                             .pipeline_cache_path = params->pipeline_cache_path};
+                             .pipeline_cache_path = params->pipeline_cache_path,
+                             .paths = params->paths,
+                             .absent = reasons};
     inl_gpu *gpu;
     INL_TRY(inl_gpu_create(&env, &p, &gpu));
     return wrap(&env, gpu, out);
@@ -124,18 +145,6 @@ void inlay_device_get_memory(const inlay_device *device, uint64_t *used, uint64_
     *peak = inl_gpu_peak(device->gpu);
 }
 
-static bool has_timeline(const VkPhysicalDeviceFeatures2 *features)
-{
-    const VkBaseInStructure *s = (const VkBaseInStructure *)features;
-    for (; s; s = s->pNext) {
-        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES)
-            return ((const VkPhysicalDeviceVulkan12Features *)s)->timelineSemaphore;
-        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES)
-            return ((const VkPhysicalDeviceTimelineSemaphoreFeatures *)s)->timelineSemaphore;
-    }
-    return false;
-}
-
 inlay_result inlay_device_import(inlay_device **out, const inlay_env *public_env,
                                  const inlay_device_import_params *params)
 {
@@ -143,9 +152,8 @@ inlay_result inlay_device_import(inlay_device **out, const inlay_env *public_env
     INL_REQUIRE(&env, out != NULL);
     *out = NULL;
     INL_REQUIRE(&env, params != NULL);
-    if (params->features && !has_timeline(params->features))
-        return inl_fail(&env, INLAY_ERROR_UNSUPPORTED,
-                        "the imported device was created without the feature timelineSemaphore");
+    const char *reasons[INL_PATH_COUNT];
+    fill_absent(reasons);
     inl_gpu_import_params p = {.instance = params->instance,
                                .physical = params->physical_device,
                                .device = params->device,
@@ -155,6 +163,11 @@ inlay_result inlay_device_import(inlay_device **out, const inlay_env *public_env
                                .lock_queue = params->lock_queue,
                                .unlock_queue = params->unlock_queue,
                                .queue_user = params->queue_user,
+                               .extensions = params->extensions,
+                               .extension_count = params->extension_count,
+                               .features = params->features,
+                               .paths = params->paths,
+                               .absent = reasons,
                                .memory_budget_bytes = params->memory_budget_bytes,
                                .max_submit_ms = params->max_submit_ms};
     inl_gpu *gpu;

@@ -14,13 +14,6 @@ typedef struct quirk {
     const char *why; // with a link
 } quirk;
 
-// VK_KHR_cooperative_matrix alone says nothing of matrix units: on RX 6800 it is emulated, on Arc A
-// it is slower than vector code. No kernel uses it yet, so no device gets it.
-static void drop_cooperative_matrix(inl_gpu_caps *caps)
-{
-    caps->cooperative_matrix = false;
-}
-
 // 128 registers of 8 to 16 lanes: tiles of 8 rows spill, and take twice the cycles of tiles of 4.
 static void take_small_tiles(inl_gpu_caps *caps)
 {
@@ -37,7 +30,6 @@ static const quirk quirks[] = {
     {0, "llvmpipe", VK_MAKE_API_VERSION(0, 26, 1, 0), limit_loops,
      "all loops of a thread end after 65535 rounds together, without a word: Mesa 22.3,"
      " src/gallium/auxiliary/gallivm/lp_bld_limits.h; 26.1 is the first version seen without"},
-    {0, NULL, 0, drop_cooperative_matrix, "no kernel uses matrix cores yet"},
 };
 
 static void apply_quirks(inl_gpu_caps *caps)
@@ -77,20 +69,6 @@ static uint32_t type_of(VkPhysicalDeviceType type)
 }
 
 #define TEXEL_BYTES 16
-
-static bool has_extension(const inl_instance *vk, VkPhysicalDevice physical, const char *name)
-{
-    static const uint32_t most = 512;
-    VkExtensionProperties extensions[512];
-    uint32_t count = most;
-    VkResult result = vk->vkEnumerateDeviceExtensionProperties(physical, NULL, &count, extensions);
-    if (result != VK_SUCCESS && result != VK_INCOMPLETE)
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(extensions[i].extensionName, name) == 0)
-            return true;
-    return false;
-}
 
 #define MAX_FAMILIES 32
 
@@ -161,6 +139,7 @@ static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, i
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_size_min = sizes.minSubgroupSize ? sizes.minSubgroupSize : subgroup.subgroupSize;
     caps->subgroup_size_max = sizes.maxSubgroupSize ? sizes.maxSubgroupSize : subgroup.subgroupSize;
+    caps->subgroup_required = sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT;
     VkSubgroupFeatureFlags in_compute =
         subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT ? subgroup.supportedOperations : 0;
     caps->subgroup_arithmetic = (in_compute & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0;
@@ -176,25 +155,23 @@ static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, i
     caps->timestamp_ns = limits->timestampComputeAndGraphics ? limits->timestampPeriod : 0.0f;
 }
 
-static void read_features(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
+// How integer dot products are done, where there are any.
+static void read_dots(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
-    VkPhysicalDeviceVulkan11Features v11 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES};
-    VkPhysicalDeviceVulkan12Features v12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .pNext = &v11};
-    VkPhysicalDeviceFeatures2 f = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-                                   .pNext = &v12};
-    vk->vkGetPhysicalDeviceFeatures2(physical, &f);
-    caps->timeline = v12.timelineSemaphore;
-    caps->float16 = v12.shaderFloat16;
-    caps->storage16 = v11.storageBuffer16BitAccess;
+    VkPhysicalDeviceShaderIntegerDotProductProperties dots = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
+    VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                     .pNext = &dots};
+    vk->vkGetPhysicalDeviceProperties2(physical, &p);
+    caps->dot8_fast = dots.integerDotProduct4x8BitPackedSignedAccelerated;
+    caps->dot8_mixed = dots.integerDotProduct4x8BitPackedMixedSignednessAccelerated;
 }
 
 // Sums up what there is; the budget is that of the one heap that memory for the device comes from
 // (buffer.c), which on cards with a small window for the host is not all of it.
 static void read_memory(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
 {
-    bool has_budget = has_extension(vk, physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
+    bool has_budget = inl_vk_has_extension(vk, physical, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME);
     VkPhysicalDeviceMemoryBudgetPropertiesEXT budget = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
     VkPhysicalDeviceMemoryProperties2 m = {
@@ -235,24 +212,31 @@ static void judge(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_cap
         snprintf(caps->unusable_reason, sizeof(caps->unusable_reason), "%s", reason);
 }
 
-void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, inl_gpu_caps *caps)
+void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, const inl_features *enabled,
+                   inl_gpu_caps *caps)
 {
     *caps = (inl_gpu_caps){0};
+    inl_features features = {0};
     VkPhysicalDeviceProperties p;
     vk->vkGetPhysicalDeviceProperties(physical, &p);
     caps->max_loop_rounds = UINT32_MAX;
     caps->api_version = p.apiVersion;
     if (p.apiVersion >= VK_API_VERSION_1_2) { // older drivers do not know the structs below
         read_properties(vk, physical, caps);
-        read_features(vk, physical, caps);
+        inl_features_read(vk, physical, p.apiVersion, &features);
+        caps->timeline = features.timeline;
+        if (features.dot8)
+            read_dots(vk, physical, caps);
+        if (enabled)
+            features = *enabled;
     } else {
         snprintf(caps->name, sizeof(caps->name), "%s", p.deviceName);
         snprintf(caps->vendor, sizeof(caps->vendor), "%s", vendor_name(p.vendorID));
         caps->type = type_of(p.deviceType);
     }
     read_memory(vk, physical, caps);
-    caps->cooperative_matrix = has_extension(vk, physical, "VK_KHR_cooperative_matrix");
     caps->gemm_rows = 8;
     apply_quirks(caps);
     judge(vk, physical, caps);
+    inl_paths_read(vk, physical, &features, caps);
 }

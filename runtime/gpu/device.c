@@ -52,7 +52,7 @@ static inlay_result choose(inl_gpu *gpu, const char *select)
     inl_gpu_caps refused = {0};
     for (uint32_t i = 0; i < count; i++) {
         inl_gpu_caps caps;
-        inl_caps_read(instance, devices[i], &caps);
+        inl_caps_read(instance, devices[i], NULL, &caps);
         if (!selected(select, i, count, &caps))
             continue;
         if (!caps.usable)
@@ -74,20 +74,9 @@ static inlay_result choose(inl_gpu *gpu, const char *select)
 static inlay_result create_device(inl_gpu *gpu)
 {
     gpu->queue_family = inl_caps_compute_family(&gpu->instance, gpu->physical);
-    float priority = 0.5f;
-    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = gpu->queue_family,
-                                     .queueCount = 1,
-                                     .pQueuePriorities = &priority};
-    VkPhysicalDeviceVulkan12Features v12 = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-        .timelineSemaphore = VK_TRUE};
-    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &v12,
-                               .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue};
-    INL_VK(gpu, gpu->instance.vkCreateDevice(gpu->physical, &info, NULL, &gpu->device),
-           "create the device");
+    inl_features_read(&gpu->instance, gpu->physical, gpu->caps.api_version, &gpu->features);
+    inl_paths_restrict(&gpu->caps, &gpu->features);
+    INL_TRY(inl_vk_create_device(gpu, NULL, NULL, &gpu->device));
     inl_vk_load_device(gpu);
     gpu->vk.vkGetDeviceQueue(gpu->device, gpu->queue_family, 0, &gpu->queue);
     return INLAY_OK;
@@ -139,6 +128,7 @@ static inlay_result create(inl_gpu *gpu, const inl_gpu_params *params)
                         "there is no Vulkan loader (libvulkan.so.1) on this machine");
     INL_TRY(inl_vk_create_instance(gpu, params->validation));
     INL_TRY(choose(gpu, params->select));
+    INL_TRY(inl_paths_select(&gpu->env, params->paths, params->absent, &gpu->caps));
     INL_TRY(create_device(gpu));
     INL_TRY(inl_gpu_finish(gpu, params->memory_budget_bytes, params->max_submit_ms));
     return inl_pipecache_open(gpu, params->pipeline_cache_path);

@@ -13,6 +13,26 @@ typedef struct inl_commands inl_commands;
 
 #define INL_MAX_BINDINGS 9 // storage buffers of a kernel; a device that binds fewer is refused
 
+// Groups of kernels that need something of a device: the words of `needs` in shaders/kernels.txt.
+typedef enum inl_path {
+    INL_PATH_F32, // what every device runs
+    INL_PATH_SIMD,
+    INL_PATH_F16,
+    INL_PATH_DOT8,
+    INL_PATH_MATRIX,
+    INL_PATH_COUNT,
+} inl_path;
+
+typedef struct inl_path_state {
+    bool able, on; // the device can run them; it gets them
+    char reason[128]; // why not
+} inl_path_state;
+
+// Of a product of matrix cores, f16 [m, k] by f16 [k, n] into f32, and the subgroup's size then.
+typedef struct inl_matrix_shape {
+    uint32_t m, n, k, subgroup;
+} inl_matrix_shape;
+
 // What a device can do and who made it; the one place kernels' needs are decided from (caps.c).
 typedef struct inl_gpu_caps {
     char name[256], vendor[32], driver_name[256], driver_info[256];
@@ -28,8 +48,11 @@ typedef struct inl_gpu_caps {
     uint64_t max_buffer_range_bytes, max_allocation_bytes;
     uint32_t max_workgroup_size, max_bindings;
     float timestamp_ns; // of one tick; 0: no timestamps
-    bool subgroup_arithmetic, subgroup_shuffle, float16, storage16, cooperative_matrix;
-    bool timeline;
+    bool subgroup_arithmetic, subgroup_shuffle, timeline;
+    bool subgroup_required; // a kernel may ask for the subgroup's size
+    bool dot8_fast, dot8_mixed; // packed integer dot products in hardware; of mixed signs too
+    inl_path_state paths[INL_PATH_COUNT];
+    inl_matrix_shape matrix; // m 0: none
     bool usable;
     char unusable_reason[128];
 } inl_gpu_caps;
@@ -40,6 +63,8 @@ typedef struct inl_gpu_params {
     uint32_t max_submit_ms;
     bool validation;
     const char *pipeline_cache_path;
+    const char *paths; // as in inlay_device_params
+    const char *const *absent; // by inl_path: why there are no such kernels; NULL: there are
 } inl_gpu_params;
 
 // Fills up to *count and sets it to the number there are; no loader gives 0.
@@ -48,6 +73,9 @@ inlay_result inl_gpu_create(const inl_env *env, const inl_gpu_params *params, in
 void inl_gpu_destroy(inl_gpu **gpu);
 
 const inl_gpu_caps *inl_gpu_get_caps(const inl_gpu *gpu);
+const char *inl_path_name(inl_path path);
+// Takes a path away that turned out not to work, and warns.
+void inl_gpu_drop_path(inl_gpu *gpu, inl_path path, const char *reason);
 // For checks that tell a device for a while that it is another.
 inl_gpu_caps *inl_gpu_change_caps(inl_gpu *gpu);
 uint64_t inl_gpu_budget(const inl_gpu *gpu); // bytes this gpu object may hold in all
@@ -91,11 +119,13 @@ typedef struct inl_shader {
     uint32_t binding_count; // 0 .. binding_count-1 of set 0: storage buffers, but for
     uint32_t push_bytes;
     uint32_t float_texels, uint_texels; // masks of bindings that are texel buffers of vec4, uvec4
+    uint32_t needs; // mask of inl_path
 } inl_shader;
 
 // Made on first use and kept by the gpu. Specialization constants have ids 0 .. spec_count-1.
+// `subgroup`: the size that is required, with workgroups of whole ones; 0: the driver's choice.
 inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint32_t *spec,
-                              uint32_t spec_count, inl_pipeline **out);
+                              uint32_t spec_count, uint32_t subgroup, inl_pipeline **out);
 
 // ---- recorded commands
 

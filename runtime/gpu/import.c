@@ -22,10 +22,16 @@ static inlay_result adopt(inl_gpu *gpu, const inl_gpu_import_params *p)
         return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
                         "the imported instance does not have Vulkan 1.1's functions");
     gpu->physical = p->physical;
-    inl_caps_read(&gpu->instance, p->physical, &gpu->caps);
+    inl_features_enabled(p->features, p->extensions, p->extension_count, &gpu->features);
+    inl_caps_read(&gpu->instance, p->physical, &gpu->features, &gpu->caps);
     if (!gpu->caps.usable)
         return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED, "cannot use %s: %s", gpu->caps.name,
                         gpu->caps.unusable_reason);
+    if (!gpu->features.timeline)
+        return inl_fail(&gpu->env, INLAY_ERROR_UNSUPPORTED,
+                        "the imported device was created without the feature timelineSemaphore");
+    INL_TRY(inl_paths_select(&gpu->env, p->paths, p->absent, &gpu->caps));
+    inl_paths_restrict(&gpu->caps, &gpu->features);
     INL_TRY(check_queue(gpu, p->queue_family));
     gpu->device = p->device;
     inl_vk_load_device(gpu);

@@ -17,6 +17,11 @@ typedef struct inl_gpu_import_params {
     void (*lock_queue)(void *);
     void (*unlock_queue)(void *);
     void *queue_user;
+    const char *const *extensions; // enabled
+    uint32_t extension_count;
+    const VkPhysicalDeviceFeatures2 *features; // enabled; NULL: what is required
+    const char *paths;
+    const char *const *absent; // as in inl_gpu_params
     uint64_t memory_budget_bytes;
     uint32_t max_submit_ms;
 } inl_gpu_import_params;

@@ -157,7 +157,7 @@ inlay_result inl_gpu_list(const inl_env *env, inl_gpu_caps *caps, uint32_t *coun
         gpu.instance.vkEnumeratePhysicalDevices(gpu.instance.handle, &found, devices);
     if (result == VK_SUCCESS || result == VK_INCOMPLETE) {
         for (uint32_t i = 0; i < found && i < room; i++)
-            inl_caps_read(&gpu.instance, devices[i], &caps[i]);
+            inl_caps_read(&gpu.instance, devices[i], NULL, &caps[i]);
         *count = found;
     }
     inl_vk_destroy_instance(&gpu);

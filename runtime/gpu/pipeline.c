@@ -5,11 +5,11 @@
 #include <string.h>
 
 static inl_pipeline *find(const inl_gpu *gpu, const inl_shader *shader, const uint32_t *spec,
-                          uint32_t count)
+                          uint32_t count, uint32_t subgroup)
 {
     for (size_t i = 0; i < gpu->pipeline_count; i++) {
         inl_pipeline *p = gpu->pipelines[i];
-        if (p->code == shader->code && p->spec_count == count &&
+        if (p->code == shader->code && p->spec_count == count && p->subgroup == subgroup &&
             (count == 0 || memcmp(p->spec, spec, count * sizeof(*spec)) == 0))
             return p;
     }
@@ -64,10 +64,17 @@ static inlay_result create_pipeline(inl_gpu *gpu, const inl_shader *shader, inl_
                                  .pMapEntries = entries,
                                  .dataSize = 4 * p->spec_count,
                                  .pData = p->spec};
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = p->subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .flags = VK_PIPELINE_CREATE_DISPATCH_BASE_BIT | gpu->pipeline_flags, // it may be cut
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = p->subgroup ? &size : NULL,
+                  .flags = p->subgroup && gpu->features.full_subgroups
+                               ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT
+                               : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",
@@ -93,11 +100,16 @@ static void destroy(inl_gpu *gpu, inl_pipeline *p)
 }
 
 inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint32_t *spec,
-                              uint32_t spec_count, inl_pipeline **out)
+                              uint32_t spec_count, uint32_t subgroup, inl_pipeline **out)
 {
-    *out = find(gpu, shader, spec, spec_count);
+    if (!gpu->features.subgroup_sizes)
+        subgroup = 0;
+    *out = find(gpu, shader, spec, spec_count, subgroup);
     if (*out)
         return INLAY_OK;
+    if (!shader->code)
+        return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL,
+                        "this build's shader compiler could not make the kernel %s", shader->name);
     if (spec_count > INL_COUNT((*out)->spec) || shader->binding_count > INL_MAX_BINDINGS)
         return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL,
                         "kernel %s has too many constants or bindings", shader->name);
@@ -108,6 +120,7 @@ inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint
         return INLAY_ERROR_OUT_OF_MEMORY;
     p->code = shader->code;
     p->spec_count = spec_count;
+    p->subgroup = subgroup;
     if (spec_count > 0)
         memcpy(p->spec, spec, spec_count * sizeof(*spec));
     p->binding_count = shader->binding_count;

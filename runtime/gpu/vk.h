@@ -5,6 +5,8 @@
 
 #include "gpu/gpu.h"
 
+#include "gpu/vk_late.h"
+
 #include <volk.h>
 
 // The functions of one instance. volk's globals are those of whichever instance was loaded last:
@@ -27,9 +29,16 @@ typedef struct inl_instance {
     INL_INSTANCE_FUNCTIONS(INL_INSTANCE_MEMBER)
 } inl_instance;
 
+// Optional features: what a device has, or what is enabled of it.
+typedef struct inl_features {
+    bool timeline, storage16, float16, memory_model, subgroup_sizes, full_subgroups, dot8, matrix;
+} inl_features;
+#define INL_FEATURE_EXTENSIONS 8
+
 struct inl_gpu {
     inl_env env;
     inl_gpu_caps caps;
+    inl_features features; // enabled
     bool imported; // instance and device are the host's
     inl_instance instance;
     VkDebugUtilsMessengerEXT messenger;
@@ -70,9 +79,9 @@ struct inl_buffer {
 };
 
 struct inl_pipeline {
-    const uint32_t *code; // with spec, the key
+    const uint32_t *code; // with spec and subgroup, the key
     uint32_t spec[24];
-    uint32_t spec_count;
+    uint32_t spec_count, subgroup;
     uint32_t binding_count, push_bytes, float_texels, uint_texels;
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
@@ -107,12 +116,31 @@ void inl_vk_load_device(inl_gpu *gpu); // gpu->vk from gpu->device
 inlay_result inl_vk_create_instance(inl_gpu *gpu, bool validation);
 void inl_vk_destroy_instance(inl_gpu *gpu);
 // caps.c
-void inl_caps_read(const inl_instance *instance, VkPhysicalDevice physical, inl_gpu_caps *caps);
+// `enabled`: the features a host has enabled; NULL: all there are.
+void inl_caps_read(const inl_instance *instance, VkPhysicalDevice physical,
+                   const inl_features *enabled, inl_gpu_caps *caps);
 uint32_t inl_caps_compute_family(const inl_instance *instance,
                                  VkPhysicalDevice physical); // UINT32_MAX: none
 // False when there is no family of that index.
 bool inl_caps_queue_family(const inl_instance *instance, VkPhysicalDevice physical, uint32_t index,
                            VkQueueFamilyProperties *out);
+// features.c
+bool inl_vk_has_extension(const inl_instance *instance, VkPhysicalDevice physical,
+                          const char *name);
+void inl_features_read(const inl_instance *instance, VkPhysicalDevice physical,
+                       uint32_t api_version, inl_features *out);
+// Of a chain that a host made its device with; NULL: what is required.
+void inl_features_enabled(const VkPhysicalDeviceFeatures2 *features, const char *const *extensions,
+                          uint32_t count, inl_features *out);
+// With gpu->features. A development tool has a chain of features more, and an extension.
+inlay_result inl_vk_create_device(inl_gpu *gpu, const void *next, const char *extension,
+                                  VkDevice *out);
+// paths.c: what a device of these caps and features can and should run.
+void inl_paths_read(const inl_instance *instance, VkPhysicalDevice physical,
+                    const inl_features *features, inl_gpu_caps *caps);
+inlay_result inl_paths_select(const inl_env *env, const char *words, const char *const *absent,
+                              inl_gpu_caps *caps);
+void inl_paths_restrict(const inl_gpu_caps *caps, inl_features *features);
 // device.c: what create and import have in common, after device and queue are set.
 inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms);
 // buffer.c: the first memory type of `allowed` with all the properties wanted, or UINT32_MAX.

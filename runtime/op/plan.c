@@ -119,6 +119,15 @@ void inl_plan_destroy(inl_plan **handle)
     inl_free(&env, plan);
 }
 
+bool inl_kernel_usable(const inl_gpu_caps *caps, inl_kernel kernel)
+{
+    const inl_shader *shader = &inl_kernels[kernel];
+    for (inl_path path = 0; path < INL_PATH_COUNT; path++)
+        if ((shader->needs >> path & 1u) && !(caps && caps->paths[path].on))
+            return false;
+    return shader->code != NULL;
+}
+
 void inl_plan_fail(inl_plan *plan, inlay_result error)
 {
     if (plan->error == INLAY_OK)
@@ -425,7 +434,8 @@ static inlay_result record_dispatch(inl_plan *plan, inl_commands *c, const inl_n
 {
     const inl_shader *shader = &inl_kernels[node->kernel];
     inl_pipeline *pipeline;
-    INL_TRY(inl_pipeline_get(plan->gpu, shader, node->spec, node->spec_count, &pipeline));
+    INL_TRY(inl_pipeline_get(plan->gpu, shader, node->spec, node->spec_count, node->subgroup,
+                             &pipeline));
     inl_binding bindings[INL_NODE_BINDINGS];
     for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
         bindings[i] = binding_of(

@@ -66,6 +66,7 @@ typedef struct inl_node {
     inl_node_use uses[INL_NODE_BINDINGS];
     uint32_t spec[INL_NODE_SPECS];
     uint32_t spec_count;
+    uint32_t subgroup; // size that the kernel requires; 0: none
     uint8_t push[INL_NODE_PUSH];
     uint32_t groups[3];
     uint64_t flops;
@@ -102,5 +103,7 @@ const inl_node *inl_plan_node(const inl_plan *plan, uint32_t index);
 uint32_t inl_plan_submit_count(const inl_plan *plan);
 const inl_env *inl_plan_env(const inl_plan *plan);
 const inl_gpu_caps *inl_plan_caps(const inl_plan *plan); // NULL in a dry plan without a device
+// Whether this build has the kernel and the device gets all that it needs; NULL: f32 alone.
+bool inl_kernel_usable(const inl_gpu_caps *caps, inl_kernel kernel);
 
 #endif

@@ -86,6 +86,8 @@ bool kt_kernel_is_expected(const inl_gpu_caps *caps, inl_kernel kernel)
 {
     if (!inl_kernels[kernel].code)
         return false; // this build's compiler could not make it
+    if ((inl_kernels[kernel].needs & ~(1u << INL_PATH_SIMD)) != 0)
+        return inl_kernel_usable(caps, kernel);
     if (caps->simd_lanes)
         return inl_simd_kernels[kernel] == kernel;
     for (uint32_t i = 0; i < INL_KERNEL_COUNT; i++)

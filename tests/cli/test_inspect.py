@@ -41,6 +41,14 @@ class Devices(CliTest):
         self.refuse(1, "999", *evaluation, "--device", 999)
         self.refuse(1, "no such card", *evaluation, "--device", "no such card")
 
+    def test_paths(self):
+        evaluation = ("eval", "-m", self.model, "-d", self.text, "--max-length", 32, "--json")
+        loss = self.succeed(*evaluation).json()["loss"]
+        plain = self.succeed(*evaluation, "--paths=-simd,-f16,-dot8,-matrix").json()["loss"]
+        self.assertAlmostEqual(plain, loss, delta=1e-3)
+        self.refuse(1, "tensor", *evaluation, "--paths", "+tensor")
+        self.refuse(1, "f32", *evaluation, "--paths=-f32")
+
 
 class NoDriver(CliTest):
     def refuse_driver(self, *args):

@@ -81,6 +81,49 @@ static void expect_not_found(const char *select)
     assert_null(device);
 }
 
+static void refuse_paths(const char *paths, inlay_result expected, const char *part)
+{
+    inlay_device *device = train_device;
+    inlay_device_params params = {.paths = paths};
+    inlay_result result = inlay_device_create(&device, &train_env, &params);
+    train_refused(result, expected, part, NULL);
+    assert_null(device);
+}
+
+// Each path can be switched off, and asked for where the device is able to run it.
+static void paths_are_what_was_asked_for(void **state)
+{
+    (void)state;
+    inlay_device_info info, with;
+    inlay_device_get_info(train_device, &info);
+    for (uint32_t i = 0; i < info.path_count; i++) {
+        char words[80];
+        const char *name = info.paths[i].name;
+        inlay_device *device;
+        if (strcmp(name, "f32") == 0)
+            continue;
+        snprintf(words, sizeof(words), "+f32,-%s", name);
+        inlay_device_params params = {.paths = words};
+        TRAIN_OK(inlay_device_create(&device, &train_env, &params));
+        inlay_device_get_info(device, &with);
+        assert_false(with.paths[i].available);
+        assert_true(with.paths[i].reason[0] != '\0');
+        inlay_device_destroy(&device);
+        params.paths = name;
+        inlay_result result = inlay_device_create(&device, &train_env, &params);
+        if (result == INLAY_OK) {
+            inlay_device_get_info(device, &with);
+            assert_true(with.paths[i].available);
+        } else {
+            train_refused(result, INLAY_ERROR_UNSUPPORTED, info.paths[i].reason, NULL);
+        }
+        inlay_device_destroy(&device);
+    }
+    refuse_paths("-f32", INLAY_ERROR_INVALID_ARGUMENT, "f32");
+    refuse_paths("-matrix,+tensor", INLAY_ERROR_INVALID_ARGUMENT, "\"+tensor\"");
+    refuse_paths("-matrix,,", INLAY_ERROR_INVALID_ARGUMENT, "\"\"");
+}
+
 static void a_device_is_selected_by_name_or_index(void **state)
 {
     (void)state;
@@ -457,6 +500,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_are_listed),
         cmocka_unit_test(a_device_is_selected_by_name_or_index),
+        cmocka_unit_test(paths_are_what_was_asked_for),
         cmocka_unit_test(a_machine_without_a_driver_or_loader_has_no_device),
         cmocka_unit_test(a_budget_is_kept),
         cmocka_unit_test(what_does_not_fit_leaves_nothing_allocated),

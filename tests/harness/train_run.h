@@ -65,7 +65,8 @@ static inline inlay_device *train_open_device(uint64_t budget)
 {
     inlay_device *device;
     inlay_device_params params = {.validation = getenv("INLAY_TEST_VALIDATION") != NULL,
-                                  .memory_budget_bytes = budget};
+                                  .memory_budget_bytes = budget,
+                                  .paths = getenv("INLAY_TEST_PATHS")};
     TRAIN_OK(inlay_device_create(&device, &train_env, &params));
     return device;
 }

@@ -5,9 +5,9 @@
 // Options: --list, --filter PART_OF_NAME, --seed N, --verbose, --quick (without what takes the
 // CPU driver or its compiler long), --gpu (not the variants for a CPU's vectors), --compile
 // (records and submits, looks at no result: for a driver without a card behind it). Environment:
-// INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE. Fails when a case failed, when nothing ran, when the
-// validation layer said something, and, without a filter, when a kernel of shaders/kernels.txt that
-// the device should get was never run.
+// INLAY_TEST_VALIDATION=1, INLAY_TEST_DEVICE, INLAY_TEST_PATHS (as --paths of the command). Fails
+// when a case failed, when nothing ran, when the validation layer said something, and, without a
+// filter, when a kernel of shaders/kernels.txt that the device should get was never run.
 #include "kernels/more.h"
 #include "verify/suite.h"
 
@@ -91,7 +91,8 @@ static bool open_suite(kt_suite *s, options *o)
 {
     const char *validation = getenv("INLAY_TEST_VALIDATION");
     inl_gpu_params params = {.select = getenv("INLAY_TEST_DEVICE"),
-                             .validation = validation && strcmp(validation, "1") == 0};
+                             .validation = validation && strcmp(validation, "1") == 0,
+                             .paths = getenv("INLAY_TEST_PATHS")};
     inlay_env env = {.log = on_log, .log_level = INLAY_LOG_WARN};
     s->env = inl_env_resolve(&env);
     s->begin = on_begin;

@@ -22,7 +22,7 @@ enum { TOKENS = 64, RANK = 8, CONTEXT = 64, MAX_SEEN = 512, MAX_STATISTICS = 64 
 
 typedef struct seen_node {
     inl_kernel kernel;
-    uint32_t spec[INL_NODE_SPECS], spec_count;
+    uint32_t spec[INL_NODE_SPECS], spec_count, subgroup;
 } seen_node;
 
 typedef struct collection {
@@ -44,7 +44,9 @@ static void collect(const inl_plan *plan, collection *c)
             k++;
         if (k < c->count || k == MAX_SEEN)
             continue;
-        c->nodes[k] = (seen_node){.kernel = node->kernel, .spec_count = node->spec_count};
+        c->nodes[k] = (seen_node){.kernel = node->kernel,
+                                  .spec_count = node->spec_count,
+                                  .subgroup = node->subgroup};
         memcpy(c->nodes[k].spec, node->spec, sizeof(node->spec));
         c->count++;
     }
@@ -200,19 +202,8 @@ static VkDevice open_device(inl_gpu *gpu)
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
-    float priority = 0.5f;
-    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                     .queueFamilyIndex = gpu->queue_family,
-                                     .queueCount = 1,
-                                     .pQueuePriorities = &priority};
-    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                               .pNext = &statistics,
-                               .queueCreateInfoCount = 1,
-                               .pQueueCreateInfos = &queue,
-                               .enabledExtensionCount = 1,
-                               .ppEnabledExtensionNames = &extension};
     VkDevice device = VK_NULL_HANDLE;
-    if (gpu->instance.vkCreateDevice(gpu->physical, &info, NULL, &device) != VK_SUCCESS) {
+    if (inl_vk_create_device(gpu, &statistics, extension, &device) != INLAY_OK) {
         printf("skipped: %s reports no statistics of pipelines\n", gpu->caps.name);
         exit(77);
     }
@@ -275,7 +266,9 @@ static bool print_node(inl_gpu *gpu, const seen_node *node, bool all)
 {
     const inl_shader *shader = &inl_kernels[node->kernel];
     inl_pipeline *pipeline;
-    dev_check(inl_pipeline_get(gpu, shader, node->spec, node->spec_count, &pipeline), shader->name);
+    dev_check(inl_pipeline_get(gpu, shader, node->spec, node->spec_count, node->subgroup,
+                               &pipeline),
+              shader->name);
     printf("%-18s [", shader->name);
     for (uint32_t i = 0; i < node->spec_count; i++)
         printf("%s%u", i ? " " : "", node->spec[i]);

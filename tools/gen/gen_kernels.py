@@ -10,8 +10,10 @@ usage: gen_kernels.py names KERNELS_TXT            -> "name|source|needs|defines
 
 A line "list = word word ..." names a list, {list} in a later one stands for an earlier list. A row
 with {list} in its name is one kernel for each word; {LIST} in its defines is the word in capitals.
-The kernels of such a row are a family, looked up by how weights lie.
+The kernels of such a row are a family, looked up by how weights lie. A kernel that there is no
+SPIR-V of, because the compiler lacks what it needs, has no code.
 """
+import os
 import re
 import struct
 import sys
@@ -19,6 +21,7 @@ import sys
 OP_NAME_TYPES = {"struct": 30, "pointer": 32, "variable": 59, "decorate": 71, "member_decorate": 72,
                  "type_int": 21, "type_float": 22, "type_vector": 23, "type_image": 25}
 BINDING, OFFSET, PUSH_CONSTANT = 33, 35, 9
+NEEDS = ("simd", "f16", "dot8", "matrix")  # inl_path of gpu/gpu.h
 
 
 def expand(fields, lists):
@@ -52,6 +55,8 @@ def read_kernels(path):
             for row in rows:
                 if len(row) != 6 or not re.fullmatch(r"[a-z0-9_]+", row[0]):
                     sys.exit(f"{path}:{number}: expected name | source | needs | defines")
+                if not set(row[2].split()) <= set(NEEDS):
+                    sys.exit(f"{path}:{number}: needs are {', '.join(NEEDS)}")
             kernels += rows
     names = [k[0] for k in kernels]
     for name in names:
@@ -132,11 +137,18 @@ def write_header(kernels, out):
               "inl_kernels_by_tiling[INL_KERNELS_COUNT][INL_TILING_COUNT];\n\n#endif\n")
 
 
+def needs_mask(needs):
+    return " | ".join(f"1u << INL_PATH_{need.upper()}" for need in needs.split()) or "0"
+
+
 def write_table(kernels, paths, out):
     out.write("// Generated from shaders/kernels.txt.\n#include \"op_kernels.h\"\n\n")
-    rows = []
-    for (name, *_), path in zip(kernels, paths):
-        with open(path, "rb") as f:
+    rows, compiled = [], {os.path.basename(path): path for path in paths}
+    for name, _, needs, *_ in kernels:
+        if f"{name}.spv" not in compiled:
+            rows.append(f"    {{.name = \"{name}\", .needs = {needs_mask(needs)}}},\n")
+            continue
+        with open(compiled[f"{name}.spv"], "rb") as f:
             code = f.read()
         bindings, texels, utexels, push = reflect(code)
         words = struct.unpack(f"<{len(code) // 4}I", code)
@@ -144,7 +156,7 @@ def write_table(kernels, paths, out):
         code = ",\n    ".join(lines)
         out.write(f"static const uint32_t {name}_code[] = {{\n    {code}}};\n")
         rows.append(f"    {{\"{name}\", {name}_code, sizeof({name}_code), {bindings}, {push}, "
-                    f"{texels:#x}, {utexels:#x}}},\n")
+                    f"{texels:#x}, {utexels:#x}, {needs_mask(needs)}}},\n")
     out.write("\nconst inl_shader inl_kernels[INL_KERNEL_COUNT] = {\n" + "".join(rows) + "};\n")
     names = [name for name, *_ in kernels]
     twins = [f"{name}_simd" if f"{name}_simd" in names else name for name in names]

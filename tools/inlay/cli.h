@@ -73,7 +73,7 @@ extern const command command_devices, command_info, command_tokenize, command_tr
 // ---- the first steps of every command (setup.c)
 
 typedef struct common_options {
-    const char *device;
+    const char *device, *paths;
     uint64_t memory_budget; // bytes
     uint32_t max_submit_ms;
     bool verbose, quiet, validation;
@@ -89,6 +89,8 @@ typedef struct common_options {
     {.name = "device", .type = ARG_STRING, .offset = offsetof(opts_, common.device),               \
      .value = "NAME|N", .help = "Vulkan device: a part of its name, or its number",                \
      .heading = "Device"},                                                                         \
+    {.name = "paths", .type = ARG_STRING, .offset = offsetof(opts_, common.paths),                 \
+     .value = "LIST", .help = "kernels to use or not, like -matrix,+f16 (see inlay devices)"},     \
     {.name = "memory-budget", .type = ARG_CUSTOM, .offset = offsetof(opts_, common.memory_budget), \
      .value = "SIZE", .help = "device memory to stay within, like 6G; default: what is free",      \
      .parse = setup_parse_size, .expected = "a size like 512M or 6G"},                             \

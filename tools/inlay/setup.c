@@ -234,6 +234,7 @@ inlay_result setup_device(inlay_device **out, const inlay_env *env, const common
 {
     char *cache = cache_path();
     inlay_device_params params = {.select = common->device,
+                                  .paths = common->paths,
                                   .memory_budget_bytes = common->memory_budget,
                                   .max_submit_ms = common->max_submit_ms,
                                   .validation = common->validation,
