@@ -64,12 +64,18 @@ typedef struct inlay_device_params {
     uint64_t memory_budget_bytes; // refuse to use more; 0: what the driver says is free
     uint32_t max_submit_ms;       // no submit is planned to run longer; 0: 100
     bool validation;              // turn on VK_LAYER_KHRONOS_validation, its messages go to the log
-    // Pipeline cache file, read if it is there, written when the device is destroyed. NULL: none.
+    // Pipeline cache file, read if it is there, written whole when the device is destroyed and
+    // anything is new. It holds several devices' and drivers'; what is damaged or of no use is
+    // replaced without a word. NULL: none.
     const char *pipeline_cache_path;
     // Kernel paths by name with commas between, to switch off ("-matrix") or to ask for where they
     // are not chosen anyway ("+matrix"). NULL: those known to be fast on the device. Numbers differ
     // between paths: "matrix" and "f16" multiply numbers of 11 bits, summed up in f32.
     const char *paths;
+    // Threads that compile pipelines at once while a call waits, the calling one among them. They
+    // call the driver alone, never the env's functions, and are gone when the call returns; all
+    // signals are blocked on them. 0: one a processor, at most 8; 1: none is started.
+    uint32_t compile_threads;
 } inlay_device_params;
 
 // On success *out is the caller's to destroy. Errors: NO_DEVICE, NOT_FOUND (select), UNSUPPORTED

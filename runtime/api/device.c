@@ -117,7 +117,8 @@ inlay_result inlay_device_create(inlay_device **out, const inlay_env *public_env
                              .validation = params->validation,
                              .pipeline_cache_path = params->pipeline_cache_path,
                              .paths = params->paths,
-                             .absent = reasons};
+                             .absent = reasons,
+                             .compile_threads = params->compile_threads};
     inl_gpu *gpu;
     INL_TRY(inl_gpu_create(&env, &p, &gpu));
     return wrap(&env, gpu, out);
@@ -169,7 +170,9 @@ inlay_result inlay_device_import(inlay_device **out, const inlay_env *public_env
                                .paths = params->paths,
                                .absent = reasons,
                                .memory_budget_bytes = params->memory_budget_bytes,
-                               .max_submit_ms = params->max_submit_ms};
+                               .max_submit_ms = params->max_submit_ms,
+                               .pipeline_cache_path = params->pipeline_cache_path,
+                               .compile_threads = params->compile_threads};
     inl_gpu *gpu;
     INL_TRY(inl_gpu_import(&env, &p, &gpu));
     return wrap(&env, gpu, out);

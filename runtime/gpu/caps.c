@@ -135,6 +135,7 @@ static void read_properties(const inl_instance *vk, VkPhysicalDevice physical, i
     caps->device_id = p.properties.deviceID;
     caps->driver_version = p.properties.driverVersion;
     caps->api_version = p.properties.apiVersion;
+    memcpy(caps->cache_uuid, p.properties.pipelineCacheUUID, sizeof(caps->cache_uuid));
     caps->type = type_of(p.properties.deviceType);
     caps->subgroup_size = subgroup.subgroupSize;
     caps->subgroup_size_min = sizes.minSubgroupSize ? sizes.minSubgroupSize : subgroup.subgroupSize;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Choosing a physical device, making the logical one, and what own and imported devices share.
+#include "base/parallel.h"
 #include "gpu/vk.h"
 
 #include <ctype.h>
@@ -92,7 +93,8 @@ static void read_timestamps(inl_gpu *gpu)
         gpu->caps.timestamp_ns = 0.0f;
 }
 
-inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms)
+inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms,
+                            uint32_t compile_threads)
 {
     VkPhysicalDeviceMemoryProperties2 memory = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
@@ -101,6 +103,8 @@ inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t
     read_timestamps(gpu);
     gpu->budget = memory_budget_bytes ? memory_budget_bytes : gpu->caps.budget_bytes;
     gpu->max_submit_ms = max_submit_ms ? max_submit_ms : DEFAULT_SUBMIT_MS;
+    gpu->compile_threads =
+        compile_threads ? compile_threads : INL_MIN(inl_processors(), INL_COMPILE_THREADS);
     VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
                                       .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO,
@@ -130,7 +134,8 @@ static inlay_result create(inl_gpu *gpu, const inl_gpu_params *params)
     INL_TRY(choose(gpu, params->select));
     INL_TRY(inl_paths_select(&gpu->env, params->paths, params->absent, &gpu->caps));
     INL_TRY(create_device(gpu));
-    INL_TRY(inl_gpu_finish(gpu, params->memory_budget_bytes, params->max_submit_ms));
+    INL_TRY(inl_gpu_finish(gpu, params->memory_budget_bytes, params->max_submit_ms,
+                           params->compile_threads));
     return inl_pipecache_open(gpu, params->pipeline_cache_path);
 }
 

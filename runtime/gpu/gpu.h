@@ -37,6 +37,7 @@ typedef struct inl_matrix_shape {
 typedef struct inl_gpu_caps {
     char name[256], vendor[32], driver_name[256], driver_info[256];
     uint32_t vendor_id, device_id, driver_version, api_version;
+    uint8_t cache_uuid[16]; // of the driver's pipeline cache
     uint32_t type; // as inlay_device_type
     uint64_t memory_bytes, budget_bytes;
     uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
@@ -65,7 +66,10 @@ typedef struct inl_gpu_params {
     const char *pipeline_cache_path;
     const char *paths; // as in inlay_device_params
     const char *const *absent; // by inl_path: why there are no such kernels; NULL: there are
+    uint32_t compile_threads; // 0: one a processor, at most INL_COMPILE_THREADS
 } inl_gpu_params;
+
+#define INL_COMPILE_THREADS 8 // a driver's compiler takes a hundred megabytes for a large kernel
 
 // Fills up to *count and sets it to the number there are; no loader gives 0.
 inlay_result inl_gpu_list(const inl_env *env, inl_gpu_caps *caps, uint32_t *count);
@@ -122,8 +126,18 @@ typedef struct inl_shader {
     uint32_t needs; // mask of inl_path
 } inl_shader;
 
-// Made on first use and kept by the gpu. Specialization constants have ids 0 .. spec_count-1.
-// `subgroup`: the size that is required, with workgroups of whole ones; 0: the driver's choice.
+// Specialization constants have ids 0 .. spec_count-1.
+typedef struct inl_pipeline_key {
+    const inl_shader *shader;
+    const uint32_t *spec;
+    uint32_t spec_count;
+    uint32_t subgroup; // the size that is required, with workgroups of whole ones; 0: the driver's
+} inl_pipeline_key;
+
+// Makes those of the list that are not there yet, several at once. The shaders outlive the gpu. On
+// failure the others are kept.
+inlay_result inl_pipelines_make(inl_gpu *gpu, const inl_pipeline_key *keys, uint32_t count);
+// Made on first use and kept by the gpu.
 inlay_result inl_pipeline_get(inl_gpu *gpu, const inl_shader *shader, const uint32_t *spec,
                               uint32_t spec_count, uint32_t subgroup, inl_pipeline **out);
 

@@ -43,8 +43,8 @@ static inlay_result adopt(inl_gpu *gpu, const inl_gpu_import_params *p)
     gpu->lock_queue = p->lock_queue;
     gpu->unlock_queue = p->unlock_queue;
     gpu->queue_user = p->queue_user;
-    INL_TRY(inl_gpu_finish(gpu, p->memory_budget_bytes, p->max_submit_ms));
-    return inl_pipecache_open(gpu, NULL);
+    INL_TRY(inl_gpu_finish(gpu, p->memory_budget_bytes, p->max_submit_ms, p->compile_threads));
+    return inl_pipecache_open(gpu, p->pipeline_cache_path);
 }
 
 inlay_result inl_gpu_import(const inl_env *env, const inl_gpu_import_params *params, inl_gpu **out)

@@ -24,6 +24,8 @@ typedef struct inl_gpu_import_params {
     const char *const *absent; // as in inl_gpu_params
     uint64_t memory_budget_bytes;
     uint32_t max_submit_ms;
+    const char *pipeline_cache_path;
+    uint32_t compile_threads; // as inl_gpu_params
 } inl_gpu_import_params;
 
 inlay_result inl_gpu_import(const inl_env *env, const inl_gpu_import_params *params, inl_gpu **out);

@@ -7,6 +7,8 @@
 
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool loaded;
+// Pipelines are made on several threads: the log gets one message of the layer at a time.
+static pthread_mutex_t message_lock = PTHREAD_MUTEX_INITIALIZER;
 
 PFN_vkGetInstanceProcAddr inl_vk_loader(void)
 {
@@ -62,9 +64,10 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
     (void)types;
     inl_gpu *gpu = user;
     bool error = severity >= VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT;
-    if (error)
-        gpu->validation_errors++;
+    pthread_mutex_lock(&message_lock);
+    gpu->validation_errors += error;
     inl_logf(&gpu->env, error ? INLAY_LOG_ERROR : INLAY_LOG_WARN, "validation: %s", data->pMessage);
+    pthread_mutex_unlock(&message_lock);
     return VK_FALSE;
 }
 

@@ -66,7 +66,9 @@ struct inl_gpu {
 
     VkPipelineCache pipeline_cache;
     VkPipelineCreateFlags pipeline_flags; // more of them, for a development tool
+    uint32_t compile_threads;             // at once, the calling one among them
     char *cache_path;
+    uint64_t cache_hash; // of what was read there
     inl_pipeline **pipelines;
     size_t pipeline_count, pipeline_cap;
 };
@@ -79,13 +81,14 @@ struct inl_buffer {
 };
 
 struct inl_pipeline {
-    const uint32_t *code; // with spec and subgroup, the key
+    const inl_shader *shader; // its code, with spec and subgroup, is the key
     uint32_t spec[24];
     uint32_t spec_count, subgroup;
     uint32_t binding_count, push_bytes, float_texels, uint_texels;
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkPipeline pipeline;
+    VkResult result; // of its compilation
 };
 
 struct inl_commands {
@@ -142,7 +145,8 @@ inlay_result inl_paths_select(const inl_env *env, const char *words, const char 
                               inl_gpu_caps *caps);
 void inl_paths_restrict(const inl_gpu_caps *caps, inl_features *features);
 // device.c: what create and import have in common, after device and queue are set.
-inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms);
+inlay_result inl_gpu_finish(inl_gpu *gpu, uint64_t memory_budget_bytes, uint32_t max_submit_ms,
+                            uint32_t compile_threads);
 // buffer.c: the first memory type of `allowed` with all the properties wanted, or UINT32_MAX.
 uint32_t inl_memory_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_t allowed,
                          VkMemoryPropertyFlags wanted);

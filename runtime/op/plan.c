@@ -544,6 +544,37 @@ static inlay_result record(inl_plan *plan, uint32_t pieces)
     return INLAY_OK;
 }
 
+static bool same_pipeline(const inl_pipeline_key *a, const inl_pipeline_key *b)
+{
+    return a->shader == b->shader && a->spec_count == b->spec_count &&
+           a->subgroup == b->subgroup &&
+           memcmp(a->spec, b->spec, a->spec_count * sizeof(*a->spec)) == 0;
+}
+
+// The pipelines of all nodes, each once, made together.
+static inlay_result make_pipelines(inl_plan *plan)
+{
+    inl_pipeline_key *keys = inl_alloc(&plan->env, plan->node_count + 1, sizeof(*keys));
+    if (!keys)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    uint32_t count = 0;
+    for (size_t i = 0; i < plan->node_count; i++) {
+        const inl_node *node = &plan->nodes[i].node;
+        if (plan->nodes[i].kind != NODE_DISPATCH)
+            continue;
+        keys[count] =
+            (inl_pipeline_key){&inl_kernels[node->kernel], node->spec, node->spec_count,
+                               node->subgroup};
+        uint32_t k = 0;
+        while (!same_pipeline(&keys[k], &keys[count]))
+            k++;
+        count += k == count;
+    }
+    inlay_result result = inl_pipelines_make(plan->gpu, keys, count);
+    inl_free(&plan->env, keys);
+    return result;
+}
+
 inlay_result inl_plan_finish(inl_plan *plan)
 {
     if (plan->error != INLAY_OK)
@@ -556,6 +587,8 @@ inlay_result inl_plan_finish(inl_plan *plan)
         plan->block_count = 0;
     inl_free(&plan->env, sizes);
     uint64_t pieces = 1 + inl_plan_flops(plan) / FIRST_PIECE_FLOPS;
+    if (result == INLAY_OK && plan->gpu)
+        result = make_pipelines(plan);
     if (result == INLAY_OK && plan->gpu)
         result = record(plan, (uint32_t)INL_MIN(pieces, FIRST_PIECES_MAX));
     return result;

@@ -6,9 +6,13 @@
 #include "base/rng.h"
 #include "gpu/vk.h" // the budget, the limits and the cache's calls are changed below
 #include "op/arena.h"
+#include "op_kernels.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <spawn.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define STAGING_BYTES (8u << 20)
@@ -392,6 +396,136 @@ static void a_cache_that_cannot_be_kept_is_no_failure(void **state)
     }
 }
 
+// Another device's and another driver's are kept beside; one that differs is merged with ours.
+static uint32_t merges;
+static PFN_vkMergePipelineCaches merge_caches;
+
+static VKAPI_ATTR VkResult VKAPI_CALL count_merges(VkDevice device, VkPipelineCache into,
+                                                   uint32_t count, const VkPipelineCache *from)
+{
+    merges++;
+    return merge_caches(device, into, count, from);
+}
+
+static void a_cache_file_serves_several_devices(void **state)
+{
+    (void)state;
+    char path[256];
+    snprintf(path, sizeof(path), "%s", train_path("shared"));
+    uint64_t given[10];
+    for (uint32_t id = 0; id < INL_COUNT(given); id++) { // the last eight are kept
+        inlay_device *device = open_cached(path);
+        gpu_of(device)->caps.driver_version ^= id << 8;
+        train_close_device(&device);
+    }
+    inlay_device *device = open_cached(NULL);
+    inl_gpu *gpu = gpu_of(device);
+    uint32_t version = gpu->caps.driver_version;
+    for (uint32_t id = 0; id < INL_COUNT(given); id++) {
+        gpu->caps.driver_version = version ^ id << 8;
+        given[id] = bytes_given(gpu, path);
+    }
+    for (uint32_t id = 0; id < INL_COUNT(given); id++)
+        assert_true((given[id] > 0) == (id >= 2));
+    // The file changes while the device is open: what is new in it is not lost, what is not new
+    // does not touch the file.
+    gpu->caps.driver_version = version;
+    merge_caches = gpu->vk.vkMergePipelineCaches;
+    gpu->vk.vkMergePipelineCaches = count_merges;
+    inl_pipecache_close(gpu);
+    TRAIN_OK(inl_pipecache_open(gpu, path));
+    inl_pipecache_close(gpu);
+    assert_int_equal(merges, 0);
+    TRAIN_OK(inl_pipecache_open(gpu, path));
+    gpu->cache_hash++; // as if it had been another file
+    inl_pipecache_close(gpu);
+    assert_int_equal(merges, 1);
+    struct stat was, is;
+    assert_int_equal(stat(path, &was), 0);
+    TRAIN_OK(inl_pipecache_open(gpu, path));
+    inl_pipecache_close(gpu);
+    assert_int_equal(stat(path, &is), 0);
+    assert_true(was.st_ino == is.st_ino); // not written anew
+    TRAIN_OK(inl_pipecache_open(gpu, NULL));
+    train_close_device(&device);
+}
+
+// ---- pipelines on several threads
+
+static pthread_t calling_thread;
+static uint32_t foreign_calls; // of the environment
+static atomic_uint compiled;
+static PFN_vkCreateComputePipelines create_pipelines;
+static uint32_t to_fail; // this compilation and the next
+
+static void *own_thread_realloc(void *user, void *ptr, size_t size)
+{
+    (void)user;
+    foreign_calls += !pthread_equal(pthread_self(), calling_thread);
+    if (size > 0)
+        return realloc(ptr, size);
+    free(ptr);
+    return NULL;
+}
+
+static void own_thread_log(void *user, inlay_log_level level, const char *message)
+{
+    foreign_calls += !pthread_equal(pthread_self(), calling_thread);
+    *(uint32_t *)user += level == INLAY_LOG_ERROR;
+    train_message(NULL, level, message);
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL compile_or_fail(VkDevice device, VkPipelineCache cache,
+                                                      uint32_t count,
+                                                      const VkComputePipelineCreateInfo *infos,
+                                                      const VkAllocationCallbacks *allocator,
+                                                      VkPipeline *out)
+{
+    uint32_t number = atomic_fetch_add(&compiled, 1) + 1;
+    if (number == to_fail || number == to_fail + 1)
+        return VK_ERROR_OUT_OF_HOST_MEMORY;
+    return create_pipelines(device, cache, count, infos, allocator, out);
+}
+
+// A list with each kernel twice, of which two fail to compile: one sentence, the others are kept,
+// and a second call makes the two that are missing.
+static void pipelines_are_made_on_threads(void **state)
+{
+    (void)state;
+    enum { KERNELS = 12 };
+    static const char *const names[KERNELS] = {
+        "adamw", "embed_f32", "glu", "glu_bwd", "lora_grad", "loss", "moe_gather", "one_hot",
+        "rmsnorm", "rope", "softcap", "sumsq"};
+    uint32_t errors = 0, lanes = 8;
+    calling_thread = pthread_self();
+    inlay_env env = {.log = own_thread_log, .log_user = &errors, .realloc = own_thread_realloc};
+    inlay_device *device;
+    TRAIN_OK(inlay_device_create(&device, &env, &(inlay_device_params){.compile_threads = 5}));
+    inl_gpu *gpu = gpu_of(device);
+    inl_pipeline_key keys[2 * KERNELS];
+    for (uint32_t i = 0; i < 2 * KERNELS; i++) {
+        uint32_t k = 0;
+        while (k + 1 < INL_KERNEL_COUNT && strcmp(inl_kernels[k].name, names[i % KERNELS]) != 0)
+            k++;
+        keys[i] = (inl_pipeline_key){&inl_kernels[k], &lanes, 1, 0};
+    }
+    create_pipelines = gpu->vk.vkCreateComputePipelines;
+    gpu->vk.vkCreateComputePipelines = compile_or_fail;
+    to_fail = 4;
+    train_refused(inl_pipelines_make(gpu, keys, INL_COUNT(keys)), INLAY_ERROR_OUT_OF_MEMORY,
+                  "compile the kernel", NULL);
+    assert_int_equal(errors, 1);
+    assert_int_equal(compiled, KERNELS);
+    assert_int_equal(gpu->pipeline_count, KERNELS - 2);
+    TRAIN_OK(inl_pipelines_make(gpu, keys, INL_COUNT(keys)));
+    assert_int_equal(compiled, KERNELS + 2);
+    TRAIN_OK(inl_pipelines_make(gpu, keys, INL_COUNT(keys)));
+    assert_int_equal(compiled, KERNELS + 2);
+    assert_int_equal(gpu->pipeline_count, KERNELS);
+    assert_int_equal(foreign_calls, 0);
+    inlay_device_destroy(&device);
+}
+
 // ---- weights in as many bindings as it takes
 
 static double loss_within(uint64_t range, const char *quantize)
@@ -508,6 +642,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(copies_of_any_size_come_back),
         cmocka_unit_test(pipelines_are_cached),
         cmocka_unit_test(a_cache_that_cannot_be_kept_is_no_failure),
+        cmocka_unit_test(a_cache_file_serves_several_devices),
+        cmocka_unit_test(pipelines_are_made_on_threads),
         cmocka_unit_test(weights_are_split_to_fit_bindings),
         cmocka_unit_test(the_arena_never_places_live_buffers_over_each_other),
     };

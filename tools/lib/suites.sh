@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 # Every suite that tools/test.sh runs; sourced by it. Uses run, root, build.
 
-unit_tests="base dense quant gguf gguf_split hf_folder safetensors tokenizer tokenizer_folder
-dataset records chat jinja adapter adapter_experts adapter_peft adapter_gguf merge oom schedule
-plot"
+unit_tests="base dense parallel quant gguf gguf_split hf_folder safetensors tokenizer
+tokenizer_folder dataset records chat jinja adapter adapter_experts adapter_peft adapter_gguf merge
+oom schedule plot"
 for name in $unit_tests; do
     run "unit: $name" "$build/tests/test_$name"
 done
