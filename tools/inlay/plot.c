@@ -8,14 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STB_IMAGE_WRITE_STATIC
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#include <stb/stb_image_write.h>
-
+#define WIDTH 1280
+#define HEIGHT 720
 // The box that the values are drawn in; its left side depends on the tick labels.
 #define TOP 108
 #define BOTTOM 640
-#define RIGHT (CANVAS_WIDTH - MARGIN)
+#define RIGHT (WIDTH - MARGIN)
 #define MARGIN 32
 #define MOST_X_TICKS 11
 #define MOST_Y_TICKS 8
@@ -253,12 +251,12 @@ static void draw_axis_texts(canvas *c, const view *v, const plot_labels *labels)
     for (size_t i = 0; i < v->x_ticks.count; i++) {
         plot_tick_text(&v->x_ticks, i, text, sizeof(text));
         double x = place_x(v, plot_tick(&v->x_ticks, i));
-        x = fmin(x, CANVAS_WIDTH - 12 - face_width(f, text) / 2);
+        x = fmin(x, WIDTH - 12 - face_width(f, text) / 2);
         canvas_text(c, f, (point){x, BOTTOM + 24}, 0.5, false, text);
     }
-    point below = {(v->left + RIGHT) / 2, CANVAS_HEIGHT - 28};
+    point below = {(v->left + RIGHT) / 2, HEIGHT - 28};
     point beside = {MARGIN + f->size, (TOP + BOTTOM) / 2};
-    canvas_text(c, f, below, 0.5, false, face_fit(f, labels->x, CANVAS_WIDTH / 2, text));
+    canvas_text(c, f, below, 0.5, false, face_fit(f, labels->x, WIDTH / 2, text));
     canvas_text(c, f, beside, 0.5, true, face_fit(f, labels->y, BOTTOM - TOP, text));
 }
 
@@ -407,16 +405,14 @@ uint8_t *plot_png(const plot_labels *labels, const plot_series *series, size_t c
     canvas c;
     size_t most = 1;
     uint8_t *png = NULL;
-    int bytes = 0;
+    *size = 0;
     for (size_t i = 0; i < count; i++)
         most = series[i].count > most ? series[i].count : most;
     double *values = malloc(most * sizeof(double)); // no larger than an x that is there
-    if (canvas_open(&c) && values) {
+    if (canvas_open(&c, WIDTH, HEIGHT) && values) {
         draw(&c, labels, series, count, values);
-        png = stbi_write_png_to_mem(c.rgb, 3 * CANVAS_WIDTH, CANVAS_WIDTH, CANVAS_HEIGHT, 3,
-                                    &bytes);
+        png = canvas_png(&c, size);
     }
-    *size = png ? (size_t)bytes : 0;
     free(values);
     canvas_close(&c);
     return png;

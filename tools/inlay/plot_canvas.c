@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STB_IMAGE_WRITE_STATIC
+#define STB_IMAGE_WRITE_IMPLEMENTATION
+#include <stb/stb_image_write.h>
+
 static int clamp_int(double value, int low, int high)
 {
     return value < low ? low : value > high ? high : (int)value;
@@ -15,7 +19,7 @@ static int clamp_int(double value, int low, int high)
 
 static void cover(canvas *c, int x, int y, double amount)
 {
-    float *pixel = &c->mask[(size_t)y * CANVAS_WIDTH + x];
+    float *pixel = &c->mask[(size_t)y * (size_t)c->width + (size_t)x];
     *pixel = fmaxf(*pixel, (float)fmin(amount, 1.0));
     c->dirty_from = y < c->dirty_from ? y : c->dirty_from;
     c->dirty_to = y >= c->dirty_to ? y + 1 : c->dirty_to;
@@ -52,13 +56,27 @@ void canvas_stroke(canvas *c, point a, point b, double radius)
     }
 }
 
-bool canvas_open(canvas *c)
+void canvas_box(canvas *c, range x, range y)
 {
-    size_t pixels = (size_t)CANVAS_WIDTH * CANVAS_HEIGHT;
-    *c = (canvas){.rgb = malloc(3 * pixels), .mask = calloc(pixels, sizeof(float))};
+    int left = clamp_int(floor(x.low), (int)c->clip_x.low, (int)c->clip_x.high);
+    int right = clamp_int(ceil(x.high), (int)c->clip_x.low, (int)c->clip_x.high);
+    int top = clamp_int(floor(y.low), (int)c->clip_y.low, (int)c->clip_y.high);
+    int bottom = clamp_int(ceil(y.high), (int)c->clip_y.low, (int)c->clip_y.high);
+    for (int j = top; j < bottom; j++) {
+        double high = fmin(y.high, j + 1) - fmax(y.low, j);
+        for (int i = left; i < right; i++)
+            cover(c, i, j, high * (fmin(x.high, i + 1) - fmax(x.low, i)));
+    }
+}
+
+bool canvas_open(canvas *c, int width, int height)
+{
+    size_t pixels = (size_t)width * (size_t)height;
+    *c = (canvas){.width = width, .height = height, .rgb = malloc(3 * pixels),
+                  .mask = calloc(pixels, sizeof(float))};
     if (c->rgb)
         memset(c->rgb, 0xff, 3 * pixels);
-    c->dirty_from = CANVAS_HEIGHT;
+    c->dirty_from = c->height;
     canvas_whole(c);
     return c->rgb && c->mask;
 }
@@ -70,16 +88,25 @@ void canvas_close(canvas *c)
     *c = (canvas){0};
 }
 
+uint8_t *canvas_png(const canvas *c, size_t *size)
+{
+    int bytes = 0;
+    uint8_t *png = stbi_write_png_to_mem(c->rgb, 3 * c->width, c->width, c->height, 3, &bytes);
+    *size = png ? (size_t)bytes : 0;
+    return png;
+}
+
 void canvas_whole(canvas *c)
 {
-    c->clip_x = (range){0, CANVAS_WIDTH};
-    c->clip_y = (range){0, CANVAS_HEIGHT};
+    c->clip_x = (range){0, c->width};
+    c->clip_y = (range){0, c->height};
 }
 
 // Colours the mask and empties it.
 void canvas_ink(canvas *c, uint32_t colour, float opacity)
 {
-    size_t from = (size_t)c->dirty_from * CANVAS_WIDTH, to = (size_t)c->dirty_to * CANVAS_WIDTH;
+    size_t from = (size_t)c->dirty_from * (size_t)c->width,
+           to = (size_t)c->dirty_to * (size_t)c->width;
     for (size_t i = from; i < to; i++) {
         float amount = c->mask[i] * opacity;
         for (int k = 0; k < 3 && amount > 0.0f; k++) {
@@ -88,7 +115,7 @@ void canvas_ink(canvas *c, uint32_t colour, float opacity)
         }
         c->mask[i] = 0.0f;
     }
-    c->dirty_from = CANVAS_HEIGHT;
+    c->dirty_from = c->height;
     c->dirty_to = 0;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What plot.c draws on. Everything is strokes, lines with round ends: the exact coverage of each
-// pixel goes into a mask (the highest counts, so joints do not show), then canvas_ink() colours the
-// mask at once. Text is strokes as well, from plot_font.h. Pixels from the top left, y downwards.
+// What pictures are drawn on: strokes, which are lines with round ends, and boxes. The exact
+// coverage of each pixel goes into a mask (the highest counts, so joints do not show), then
+// canvas_ink() colours the mask at once. Text is strokes as well, from plot_font.h. Pixels from the
+// top left, y downwards.
 #ifndef PLOT_CANVAS_H
 #define PLOT_CANVAS_H
 
@@ -9,8 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CANVAS_WIDTH 1280
-#define CANVAS_HEIGHT 720
 #define FACE_ROOM 256
 
 typedef struct point {
@@ -22,8 +21,9 @@ typedef struct range {
 } range;
 
 typedef struct canvas {
-    uint8_t *rgb; // [CANVAS_HEIGHT, CANVAS_WIDTH, 3]
-    float *mask;  // [CANVAS_HEIGHT, CANVAS_WIDTH], zero between two inks
+    int width, height;
+    uint8_t *rgb; // [height, width, 3]
+    float *mask;  // [height, width], zero between two inks
     range clip_x, clip_y; // what strokes may cover
     int dirty_from, dirty_to; // rows of the mask
 } canvas;
@@ -35,11 +35,14 @@ typedef struct face {
 } face;
 
 // White; false when memory ran out. To be closed in either case.
-bool canvas_open(canvas *c);
+bool canvas_open(canvas *c, int width, int height);
 void canvas_close(canvas *c);
+// A PNG file, allocated, *size bytes; NULL when memory ran out.
+uint8_t *canvas_png(const canvas *c, size_t *size);
 void canvas_whole(canvas *c); // no clipping
 // Coordinates are finite and not past a few million.
 void canvas_stroke(canvas *c, point a, point b, double radius);
+void canvas_box(canvas *c, range x, range y);
 void canvas_ink(canvas *c, uint32_t colour, float opacity);
 
 // `anchor`: the part of the text that lies before `at` (on its baseline), from 0 to 1.
