@@ -26,6 +26,7 @@ typedef struct gguf_bytes {
     size_t size;
     gguf_bytes_block keys, tensors, payload;
     uint64_t key_count, tensor_count;
+    uint64_t hollow; // bytes of tensors without data, which follow the file's
 } gguf_bytes;
 
 static inline void gguf_bytes_put(gguf_bytes_block *b, const void *data, size_t size)
@@ -140,7 +141,8 @@ static inline void gguf_bytes_pad(gguf_bytes_block *b)
         gguf_bytes_put(b, "", 1);
 }
 
-// `shape`: ne order, shape[0] contiguous. `type`: ggml's id.
+// `shape`: ne order, shape[0] contiguous. `type`: ggml's id. `data` NULL, of all tensors or of
+// none: the file ends before them, and is made g->hollow bytes longer by who writes it.
 static inline void gguf_bytes_tensor(gguf_bytes *g, const char *name, uint32_t type, uint32_t dims,
                                      const uint64_t *shape, const void *data, size_t bytes)
 {
@@ -148,10 +150,15 @@ static inline void gguf_bytes_tensor(gguf_bytes *g, const char *name, uint32_t t
     gguf_bytes_put_u32(&g->tensors, dims);
     gguf_bytes_put(&g->tensors, shape, dims * sizeof(*shape));
     gguf_bytes_put_u32(&g->tensors, type);
-    gguf_bytes_put_u64(&g->tensors, g->payload.size);
+    gguf_bytes_put_u64(&g->tensors, g->payload.size + g->hollow);
+    g->tensor_count++;
+    if (!data) {
+        g->hollow +=
+            (bytes + GGUF_BYTES_ALIGNMENT - 1) / GGUF_BYTES_ALIGNMENT * GGUF_BYTES_ALIGNMENT;
+        return;
+    }
     gguf_bytes_put(&g->payload, data, bytes);
     gguf_bytes_pad(&g->payload);
-    g->tensor_count++;
 }
 
 static inline void gguf_bytes_end(gguf_bytes *g)

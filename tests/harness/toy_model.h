@@ -15,12 +15,13 @@
 
 typedef struct toy_model {
     uint32_t dim, ffn, layers, heads, kv_heads, head_dim, vocab; // vocab >= TOY_VOCAB
-    uint32_t tokens; // of the tokenizer, at least TOY_VOCAB; 0: vocab
-    inl_format_id format; // of the matrices
+    uint32_t tokens;       // of the tokenizer, at least TOY_VOCAB; 0: vocab
+    inl_format_id format;  // of the matrices
     float gain, head_gain; // on the layers' matrices and on the head; 0: 1
     int tied, biases, rope_factors;
     uint32_t experts, experts_used; // 0: a llama
     uint32_t seed;
+    int hollow; // the tensors are a hole in the file: for those that never read them
 } toy_model;
 
 // `experts` 0 and `rows` 0: so many dimensions less.
@@ -29,16 +30,21 @@ static inline void toy_tensor(gguf_bytes *g, const toy_model *m, const char *nam
                               inl_format_id id, uint32_t *stream)
 {
     uint64_t count = (uint64_t)(experts ? experts : 1) * (rows ? rows : 1) * cols;
+    const inl_format *format = inl_format_by_id(id);
+    uint64_t bytes = count / format->block_elements * format->block_bytes;
+    uint64_t shape[3] = {cols, rows, experts};
+    uint32_t dims = experts ? 3 : rows ? 2 : 1;
+    if (m->hollow) {
+        gguf_bytes_tensor(g, name, format->ggml_type, dims, shape, NULL, bytes);
+        return;
+    }
     float *values = malloc(count * sizeof(float));
     for (uint32_t i = 0; i < count; i++)
         values[i] = center + scale * (2.0f * inl_rng_f32(m->seed, *stream, i) - 1.0f);
     ++*stream;
-    const inl_format *format = inl_format_by_id(id);
-    uint64_t bytes = count / format->block_elements * format->block_bytes;
     void *blocks = malloc(bytes);
     format->encode(values, blocks, count);
-    uint64_t shape[3] = {cols, rows, experts};
-    gguf_bytes_tensor(g, name, format->ggml_type, experts ? 3 : rows ? 2 : 1, shape, blocks, bytes);
+    gguf_bytes_tensor(g, name, format->ggml_type, dims, shape, blocks, bytes);
     free(values);
     free(blocks);
 }
@@ -151,8 +157,10 @@ static inline void toy_model_build(gguf_bytes *g, const toy_model *m)
         toy_number(g, m, "expert_used_count", m->experts_used);
         toy_number(g, m, "expert_feed_forward_length", m->ffn);
     }
-    gguf_bytes_f32(g, m->experts ? "qwen3moe.attention.layer_norm_rms_epsilon"
-                                 : "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    gguf_bytes_f32(g,
+                   m->experts ? "qwen3moe.attention.layer_norm_rms_epsilon"
+                              : "llama.attention.layer_norm_rms_epsilon",
+                   1e-5f);
     toy_tokenizer(g, m->tokens ? m->tokens : m->vocab);
     toy_matrix(g, m, "token_embd.weight", m->vocab, m->dim, 1.0f, 0.0f, m->format, &stream);
     toy_matrix(g, m, "output_norm.weight", 0, m->dim, 0.3f, 1.0f, INL_FORMAT_F32, &stream);
@@ -174,6 +182,8 @@ static inline int toy_model_write(const char *path, const toy_model *m)
     toy_model_build(&g, m);
     FILE *f = fopen(path, "wb");
     int bad = !f || fwrite(g.data, 1, g.size, f) != g.size;
+    if (!bad && g.hollow > 0)
+        bad = fseek(f, (long)g.hollow - 1, SEEK_CUR) != 0 || fputc(0, f) != 0;
     if (f)
         bad |= fclose(f) != 0;
     gguf_bytes_free(&g);

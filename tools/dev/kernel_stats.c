@@ -1,325 +1,249 @@
 // SPDX-License-Identifier: MIT
 // What a driver's compiler makes of every kernel, in the specializations that training and
-// generation ask for: registers, spills, and whatever else it reports. Nothing is run, so the lab's
-// drivers of cards that are not there do.
+// generation ask for: registers, spills, occupancy, its estimate of cycles, and how much of the
+// chip's peak the innermost loop could reach by a model of its machine code (isa.h). Nothing is
+// run, so the lab's drivers of cards that are not there do.
 //
-// usage: kernel_stats [--check] [--all]
-//   --check  exit 1 when a kernel spills registers
-//   --all    every statistic, not only spills and sizes
+// Cycles are the driver's own, and compare with the same driver's alone. RADV: of 64 invocations,
+// each loop taken 8 times (4 in a loop, 2 in that), every unit as busy as the occupancy lets it.
+// ANV: of a thread that runs alone, loops 10 times each. NVK: of every instruction once, loops too,
+// without waiting for memory.
+//
+// usage: kernel_stats [OPTION...] [KERNEL...]
+//   --check        all formats on a small model; exit 1 when a kernel spills registers
+//   --all          every statistic, under the driver's names
+//   --code         the machine code too
+//   --csv          rows of bench/compile_matrix.csv, without the target
+//   --list         the same, but what needs no compiling: kernel,spec,for,hash
+//   --only FILE    only kernels whose hash is a line of it
+//   --chip NAME    the chip for the model, where the device's name does not say
 #define _GNU_SOURCE
-#include "harness/toy_model.h"
-#include "model/dora.h"
-#include "train/emit.h"
+#include "isa.h"
+#include "kernel_report.h"
 
 #include "common.h"
 
-#include "gpu/vk.h"
+#include <math.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
-#include <strings.h>
-#include <unistd.h>
+typedef struct options {
+    bool check, all, code, csv, list;
+    const char *chip, *only_path;
+    char *only; // the file's text
+    char **kernels;
+    int kernel_count;
+} options;
 
-enum { TOKENS = 64, RANK = 8, CONTEXT = 64, MAX_SEEN = 512, MAX_STATISTICS = 64 };
+static const char *const csv_columns =
+    "kernel,spec,for,hash,registers,scalars,spills,scratch,shared,occupancy,width,instructions,"
+    "cycles,latency,share,limit,loop_cycles,loop_flops";
 
-typedef struct seen_node {
-    inl_kernel kernel;
-    uint32_t spec[INL_NODE_SPECS], spec_count, subgroup;
-} seen_node;
-
-typedef struct collection {
-    seen_node nodes[MAX_SEEN];
-    uint32_t count;
-} collection;
-
-// ---- which specializations there are: those of dry plans
-
-static void collect(const inl_plan *plan, collection *c)
+static void usage(void)
 {
-    for (uint32_t i = 0; i < inl_plan_node_count(plan); i++) {
-        const inl_node *node = inl_plan_node(plan, i);
-        if (!node)
-            continue;
-        uint32_t k = 0;
-        while (k < c->count && (c->nodes[k].kernel != node->kernel ||
-                                memcmp(c->nodes[k].spec, node->spec, sizeof(node->spec)) != 0))
-            k++;
-        if (k < c->count || k == MAX_SEEN)
-            continue;
-        c->nodes[k] = (seen_node){.kernel = node->kernel,
-                                  .spec_count = node->spec_count,
-                                  .subgroup = node->subgroup};
-        memcpy(c->nodes[k].spec, node->spec, sizeof(node->spec));
-        c->count++;
+    fprintf(stderr, "usage: kernel_stats [--check] [--all] [--code] [--csv] [--list] [--only FILE]"
+                    " [--chip NAME] [KERNEL...]\n");
+    exit(2);
+}
+
+static char *read_text(const char *path)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = fopen(path, "rb");
+    if (!f || (getdelim(&text, &size, '\0', f) < 0 && ferror(f)))
+        dev_check(INLAY_ERROR_IO, path);
+    fclose(f);
+    return text;
+}
+
+static options read_options(int argc, char **argv)
+{
+    options o = {0};
+    int i = 1;
+    for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
+        const char *word = argv[i] + 2;
+        bool *flag = strcmp(word, "check") == 0  ? &o.check
+                     : strcmp(word, "all") == 0  ? &o.all
+                     : strcmp(word, "code") == 0 ? &o.code
+                     : strcmp(word, "csv") == 0  ? &o.csv
+                     : strcmp(word, "list") == 0 ? &o.list
+                                                 : NULL;
+        const char **value = strcmp(word, "only") == 0   ? &o.only_path
+                             : strcmp(word, "chip") == 0 ? &o.chip
+                                                         : NULL;
+        if (flag)
+            *flag = true;
+        else if (value && i + 1 < argc)
+            *value = argv[++i];
+        else
+            usage();
     }
+    if (o.only_path)
+        o.only = read_text(o.only_path);
+    o.kernels = argv + i;
+    o.kernel_count = argc - i;
+    return o;
 }
 
-// What finds DoRA's norms before the first step.
-static void collect_start(const inl_env *env, const inl_gpu_caps *caps, const inl_weights *w,
-                          const inl_slots *slots, const inl_lora_arena *arena, collection *c)
+// Of the SPIR-V and the constants: two that are equal need not be compiled twice.
+static void hash_of(const inl_shader *shader, const stats_node *node, char hash[17])
 {
-    inl_plan *plan;
-    if (inl_dora_bytes(slots) == 0)
-        return;
-    dev_check(inl_plan_create_dry(env, caps, &plan), "make a plan");
-    inl_inputs in = {.scalars = inl_op_external(plan, arena->norms)};
-    inl_dora_emit_squares(plan, &in, w, slots, arena);
-    dev_check(inl_plan_finish(plan), "emit the norms");
-    collect(plan, c);
-    inl_plan_destroy(&plan);
+    uint64_t code = XXH64(shader->code, shader->code_bytes, 0);
+    uint64_t both =
+        XXH64(node->spec, node->spec_count * sizeof(*node->spec), code + node->subgroup);
+    snprintf(hash, 17, "%016llx", (unsigned long long)both);
 }
 
-static void collect_training(const inl_env *env, const inl_gpu_caps *caps, const inl_weights *w,
-                             const inl_slots *slots, float dropout, collection *c)
+static bool is_wanted(const options *o, const inl_shader *shader, const char *hash)
 {
-    inl_range size = {.size = 4 * slots->floats};
-    inl_lora_arena arena = {.weights = size, .gradients = size, .dropout = dropout};
-    inl_dora_bind(slots, NULL, &arena);
-    inl_range norm = {.size = INL_NORM_BYTES};
-    inl_input_buffers inputs;
-    inl_plan *micro, *update;
-    dev_check(inl_inputs_create(NULL, TOKENS, &inputs), "size the inputs");
-    dev_check(inl_plan_create_dry(env, caps, &micro), "make a plan");
-    dev_check(inl_plan_create_dry(env, caps, &update), "make a plan");
-    dev_check(inl_emit_micro(micro, w, slots, &arena, &inputs, 0, 1), "emit a step");
-    inl_adamw_args args = {.weights = size,
-                           .gradients = size,
-                           .m = size,
-                           .v = size,
-                           .norm = norm,
-                           .floats = slots->floats};
-    dev_check(inl_emit_update(update, &args, &arena, w, slots, &inputs), "emit an update");
-    collect(micro, c);
-    collect(update, c);
-    collect_start(env, caps, w, slots, &arena, c);
-    inl_plan_destroy(&micro);
-    inl_plan_destroy(&update);
+    bool wanted = o->kernel_count == 0;
+    for (int i = 0; i < o->kernel_count; i++)
+        wanted |= strcmp(o->kernels[i], shader->name) == 0;
+    return wanted && (!o->only_path || (o->only && strstr(o->only, hash)));
 }
 
-static void collect_generation(const inl_env *env, const inl_gpu_caps *caps, const inl_weights *w,
-                               const inl_slots *slots, uint32_t tokens, collection *c)
+static void print_spec(const stats_node *node)
 {
-    const inl_config *config = &w->model->config;
-    uint32_t cols = config->kv_heads * config->head_dim;
-    inl_range size = {.size = 4 * slots->floats};
-    inl_lora_arena arena = {.weights = size, .gradients = size};
-    inl_input_buffers inputs;
-    inl_plan *plan;
-    dev_check(inl_inputs_create(NULL, tokens, &inputs), "size the inputs");
-    dev_check(inl_plan_create_dry(env, caps, &plan), "make a plan");
-    inl_range rows = {.size = inl_tensor_bytes(CONTEXT, cols)};
-    inl_tensor cache = {.buf = inl_op_external(plan, rows),
-                        .rows = CONTEXT,
-                        .cols = cols,
-                        .ld = (uint32_t)inl_round_up(cols, 8)};
-    inl_network net = {.plan = plan,
-                       .weights = w,
-                       .slots = slots,
-                       .arena = &arena,
-                       .in = inl_inputs_bind(plan, &inputs),
-                       .tokens = tokens,
-                       .cache_k = &cache,
-                       .cache_v = &cache};
-    inl_range logits = {.size = inl_tensor_bytes(8, config->vocab)};
-    inl_network_emit(&net, &(inl_walk){.logits = logits, .head_rows = 1});
-    dev_check(inl_plan_finish(plan), "emit a pass of generation");
-    collect(plan, c);
-    inl_plan_destroy(&plan);
-}
-
-// What encodes weights at load.
-static void collect_encoding(const inl_env *env, const inl_gpu_caps *caps, collection *c)
-{
-    static const inl_format_id formats[] = {INL_FORMAT_Q8_0, INL_FORMAT_Q4_0, INL_FORMAT_NF4};
-    enum { COLS = 64, BYTES = 1 << 16 };
-    inl_plan *plan;
-    dev_check(inl_plan_create_dry(env, caps, &plan), "make a plan");
-    for (uint32_t i = 0; i < 4 * INL_COUNT(formats); i++) {
-        inl_encode_args args = {.format = inl_format_by_id(formats[i / 4]),
-                                .stored = inl_format_by_id(i % 4 == 3 ? INL_FORMAT_F32 : i % 4),
-                                .rows = 8,
-                                .cols = i % 4 == 3 ? COLS / 2 : COLS, // other blocks of NF4
-                                .source = {.size = BYTES},
-                                .quants = {.size = BYTES},
-                                .scales = {.size = BYTES}};
-        inl_op_encode(plan, &args);
-    }
-    dev_check(inl_plan_finish(plan), "emit the encoding");
-    collect(plan, c);
-    inl_plan_destroy(&plan);
-}
-
-static void collect_model(const inl_env *env, const inl_gpu_caps *caps, inl_format_id id,
-                          uint32_t head_dim, collection *c)
-{
-    bool nf4 = inl_is_nf4(inl_format_by_id(id));
-    toy_model shape = {.dim = 256,
-                       .ffn = 512,
-                       .layers = 1,
-                       .heads = 256 / head_dim,
-                       .kv_heads = 1,
-                       .head_dim = head_dim,
-                       .vocab = 512,
-                       .seed = 1,
-                       .biases = 1,
-                       .format = nf4 ? INL_FORMAT_F32 : id};
-    char path[] = "/tmp/inlay-stats-XXXXXX";
-    int file = mkstemp(path);
-    inl_model *model;
-    inl_weights *weights;
-    inl_lora *lora;
-    inl_slots slots;
-    if (file < 0 || close(file) != 0 || toy_model_write(path, &shape) != 0)
-        dev_check(INLAY_ERROR_IO, "write a model under /tmp");
-    inl_model_params params = {.quantize = nf4 ? inl_format_by_id(id) : NULL};
-    dev_check(inl_model_open(env, path, &params, &model), "open the model");
-    unlink(path);
-    dev_check(inl_weights_create(model, NULL, UINT32_MAX, CONTEXT, CONTEXT, &weights),
-              "size the weights");
-    inl_lora_params adapter = {.r = RANK, .alpha = RANK};
-    dev_check(inl_lora_create(env, &model->modules.list, &adapter, &lora), "make an adapter");
-    dev_check(inl_slots_create(env, &model->config, lora, &slots), "size the adapter");
-    collect_training(env, caps, weights, &slots, 0.0f, c);
-    collect_training(env, caps, weights, &slots, 0.1f, c);
-    collect_generation(env, caps, weights, &slots, 1, c);
-    collect_generation(env, caps, weights, &slots, 16, c);
-    inl_slots_free(env, &slots);
-    inl_lora_destroy(&lora);
-    adapter.use_dora = true;
-    dev_check(inl_lora_create(env, &model->modules.list, &adapter, &lora), "make an adapter");
-    dev_check(inl_slots_create(env, &model->config, lora, &slots), "size the adapter");
-    collect_training(env, caps, weights, &slots, 0.1f, c);
-    inl_slots_free(env, &slots);
-    inl_lora_destroy(&lora);
-    inl_weights_destroy(&weights);
-    inl_model_close(&model);
-}
-
-// ---- what the compiler says
-
-// A device that gives statistics takes the place of gpu's own.
-static VkDevice open_device(inl_gpu *gpu)
-{
-    static const char *const extension = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR statistics = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
-        .pipelineExecutableInfo = VK_TRUE};
-    VkDevice device = VK_NULL_HANDLE;
-    if (inl_vk_create_device(gpu, &statistics, extension, &device) != INLAY_OK) {
-        printf("skipped: %s reports no statistics of pipelines\n", gpu->caps.name);
-        exit(77);
-    }
-    return device;
-}
-
-static double value_of(const VkPipelineExecutableStatisticKHR *s)
-{
-    switch (s->format) {
-    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR: return s->value.b32;
-    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR: return (double)s->value.i64;
-    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR: return (double)s->value.u64;
-    default: return s->value.f64;
-    }
-}
-
-// Registers that went to memory; those that went to registers of another kind do no harm.
-static bool is_spill(const char *name)
-{
-    bool to_registers = strcasestr(name, "sgpr") || strcasestr(name, "to reg");
-    return (strcasestr(name, "spill") && !to_registers) || strcasestr(name, "scratch");
-}
-
-static bool is_of_interest(const char *name)
-{
-    static const char *const words[] = {"vgpr",  "gpr",     "instruction count", "instructions",
-                                        "cycle", "inverse", "subgroups per",     "warps"};
-    if (is_spill(name))
-        return true;
-    for (size_t i = 0; i < INL_COUNT(words); i++)
-        if (strcasestr(name, words[i]) && !strcasestr(name, "pre-sched"))
-            return true;
-    return false;
-}
-
-// Prints the statistics of one executable of a pipeline; true when it spills.
-static bool print_executable(inl_gpu *gpu, VkPipeline pipeline, uint32_t index, bool all)
-{
-    VkPipelineExecutableStatisticKHR stats[MAX_STATISTICS];
-    uint32_t count = MAX_STATISTICS;
-    for (uint32_t i = 0; i < count; i++)
-        stats[i] = (VkPipelineExecutableStatisticKHR){
-            .sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR};
-    VkPipelineExecutableInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
-                                        .pipeline = pipeline,
-                                        .executableIndex = index};
-    bool spills = false;
-    if (gpu->vk.vkGetPipelineExecutableStatisticsKHR(gpu->device, &info, &count, stats) < 0)
-        return false;
-    for (uint32_t i = 0; i < count; i++) {
-        double value = value_of(&stats[i]);
-        spills |= is_spill(stats[i].name) && value > 0.0;
-        if (all || (is_of_interest(stats[i].name) && (!is_spill(stats[i].name) || value > 0.0)))
-            printf("  %s %.6g", stats[i].name, value);
-    }
-    return spills;
-}
-
-static bool print_node(inl_gpu *gpu, const seen_node *node, bool all)
-{
-    const inl_shader *shader = &inl_kernels[node->kernel];
-    inl_pipeline *pipeline;
-    dev_check(inl_pipeline_get(gpu, shader, node->spec, node->spec_count, node->subgroup,
-                               &pipeline),
-              shader->name);
-    printf("%-18s [", shader->name);
     for (uint32_t i = 0; i < node->spec_count; i++)
         printf("%s%u", i ? " " : "", node->spec[i]);
-    printf("]");
-    VkPipelineInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR,
-                              .pipeline = pipeline->pipeline};
-    uint32_t count = 0;
-    gpu->vk.vkGetPipelineExecutablePropertiesKHR(gpu->device, &info, &count, NULL);
-    bool spills = false;
-    for (uint32_t i = 0; i < count; i++)
-        spills |= print_executable(gpu, pipeline->pipeline, i, all);
+}
+
+// ---- rows of the CSV file
+
+static void print_number(double value)
+{
+    if (isnan(value))
+        printf(",");
+    else
+        printf(",%.10g", value);
+}
+
+static void print_csv(const inl_shader *shader, const stats_node *node, const char *hash,
+                      const stats_report *report, const isa_model *model)
+{
+    printf("%s,", shader->name);
+    print_spec(node);
+    printf(",%s,%s", node->tag, hash);
+    if (report) {
+        for (int i = 0; i < STATS_FIELD_COUNT; i++)
+            print_number(report->values[i]);
+        if (model->known)
+            printf(",%.3f,%s,%.4g,%.4g", model->share, isa_pipe_name(model->limit), model->cycles,
+                   model->flops);
+        else
+            printf(",,,,");
+    }
     printf("\n");
-    return spills;
+}
+
+// ---- for people
+
+static void print_table_head(const isa_chip *chip)
+{
+    if (chip)
+        printf("Shares of peak are modelled from the machine code of the innermost loop, for %s.\n",
+               chip->name);
+    else
+        printf("This chip is not in the table of tools/dev/isa.c: no share of peak is modelled.\n");
+    printf("%-22s %-34s %5s %6s %6s %5s %6s %8s %8s  %s\n", "kernel [constants]", "", "regs",
+           "spills", "shared", "occup", "instr", "cycles", "latency", "of peak, limited by");
+}
+
+static void print_cell(double value, int width)
+{
+    if (isnan(value))
+        printf(" %*s", width, "-");
+    else
+        printf(" %*.0f", width, value);
+}
+
+static void print_row(const inl_shader *shader, const stats_node *node, const stats_report *report,
+                      const isa_model *model)
+{
+    static const struct {
+        stats_field field;
+        int width;
+    } cells[] = {{STATS_REGISTERS, 5}, {STATS_SPILLS, 6},       {STATS_SHARED, 6},
+                 {STATS_OCCUPANCY, 5}, {STATS_INSTRUCTIONS, 6}, {STATS_CYCLES, 8},
+                 {STATS_LATENCY, 8}};
+    char spec[128] = "[";
+    for (uint32_t i = 0; i < node->spec_count; i++)
+        snprintf(spec + strlen(spec), sizeof(spec) - strlen(spec), "%s%u", i ? " " : "",
+                 node->spec[i]);
+    int rest = INL_MAX(0, 32 - (int)strlen(spec));
+    printf("%-22s %s] %-*s", shader->name, spec, rest, node->tag);
+    for (size_t i = 0; i < INL_COUNT(cells); i++)
+        print_cell(report->values[cells[i].field], cells[i].width);
+    if (model->known)
+        printf("  %5.1f %% %s", 100.0 * model->share, isa_pipe_name(model->limit));
+    printf("\n");
+}
+
+static bool spills(const stats_report *report)
+{
+    return report->values[STATS_SPILLS] > 0.0 || report->values[STATS_SCRATCH] > 0.0;
+}
+
+// True: it spills.
+static bool print_node(inl_gpu *gpu, const options *o, const isa_chip *chip, const stats_node *node)
+{
+    const inl_shader *shader = &inl_kernels[node->kernel];
+    char hash[17];
+    hash_of(shader, node, hash);
+    if (!is_wanted(o, shader, hash))
+        return false;
+    if (o->list) {
+        print_csv(shader, node, hash, NULL, NULL);
+        return false;
+    }
+    stats_report report;
+    stats_compile(gpu, shader, node, &report);
+    double width = report.values[STATS_WIDTH];
+    isa_model model =
+        isa_model_of(chip, isnan(width) ? 0 : (uint32_t)width, report.invocations, report.code);
+    if (o->csv)
+        print_csv(shader, node, hash, &report, &model);
+    else
+        print_row(shader, node, &report, &model);
+    if (o->all)
+        printf("%s\n", report.listing);
+    if (o->code)
+        printf("%s\n", report.code ? report.code : "(the driver shows no machine code)");
+    fflush(stdout);
+    bool bad = spills(&report);
+    stats_report_free(&report);
+    return bad;
 }
 
 int main(int argc, char **argv)
 {
-    bool fail_on_spills = false, all = false;
-    for (int i = 1; i < argc; i++) {
-        fail_on_spills |= strcmp(argv[i], "--check") == 0;
-        all |= strcmp(argv[i], "--all") == 0;
-        if (strcmp(argv[i], "--check") != 0 && strcmp(argv[i], "--all") != 0) {
-            fprintf(stderr, "usage: kernel_stats [--check] [--all]\n");
-            return 2;
-        }
-    }
+    options o = read_options(argc, argv);
     inl_env env = inl_env_resolve(&(inlay_env){.log = dev_log});
     inl_gpu *gpu;
     dev_check(inl_gpu_create(&env, NULL, &gpu), "open the device");
-    printf("%s, %s\n", gpu->caps.name, gpu->caps.driver_info);
-    static collection c;
-    for (int id = 0; id < INL_FORMAT_COUNT; id++)
-        collect_model(&env, &gpu->caps, (inl_format_id)id, 64, &c);
-    collect_model(&env, &gpu->caps, INL_FORMAT_F32, 128, &c);
-    collect_encoding(&env, &gpu->caps, &c);
-
-    VkDevice own = gpu->device;
-    VkPipelineCache cache = gpu->pipeline_cache;
-    gpu->device = open_device(gpu);
-    gpu->pipeline_cache = VK_NULL_HANDLE;
-    gpu->pipeline_flags = VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR;
-    inl_vk_load_device(gpu);
+    const isa_chip *chip = isa_find_chip(o.chip, gpu->caps.name);
+    if (o.csv || o.list)
+        printf("# %s, %s\n%s\n", gpu->caps.name, gpu->caps.driver_info, csv_columns);
+    else {
+        printf("%s, %s\n", gpu->caps.name, gpu->caps.driver_info);
+        print_table_head(chip);
+    }
+    stats_nodes nodes = {0};
+    stats_collect(&env, &gpu->caps, o.check ? STATS_EVERY : STATS_REAL, &nodes);
+    stats_device saved;
     uint32_t spilling = 0;
-    for (uint32_t i = 0; i < c.count; i++)
-        spilling += print_node(gpu, &c.nodes[i], all);
-    inl_pipelines_destroy(gpu);
-    gpu->vk.vkDestroyDevice(gpu->device, NULL);
-    gpu->device = own;
-    gpu->pipeline_cache = cache;
-    inl_vk_load_device(gpu);
-    printf("%s: %u pipelines, %u spill\n", gpu->caps.name, c.count, spilling);
+    if (!o.list)
+        stats_open(gpu, &saved);
+    for (size_t i = 0; i < nodes.count; i++)
+        spilling += print_node(gpu, &o, chip, &nodes.list[i]);
+    if (!o.list)
+        stats_close(gpu, &saved);
+    if (!o.csv && !o.list)
+        printf("%s: %zu pipelines, %u spill\n", gpu->caps.name, nodes.count, spilling);
+    free(nodes.list);
+    free(o.only);
     inl_gpu_destroy(&gpu);
-    return fail_on_spills && spilling > 0;
+    return o.check && spilling > 0;
 }
