@@ -65,8 +65,7 @@ static uint32_t read_records(const inl_map *map, record *records)
         memcpy(&r->header, map->data + at, sizeof(r->header));
         r->blob = map->data + at + sizeof(r->header);
         if (memcmp(r->header.magic, record_magic, sizeof(record_magic)) != 0 ||
-            memcmp(r->header.reserved, zeros, sizeof(zeros)) != 0 ||
-            r->header.bytes > map->size ||
+            memcmp(r->header.reserved, zeros, sizeof(zeros)) != 0 || r->header.bytes > map->size ||
             bytes_of(r) > map->size - at)
             return 0;
     }

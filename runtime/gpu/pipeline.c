@@ -14,11 +14,17 @@ static uint32_t required_subgroup(const inl_gpu *gpu, const inl_pipeline_key *ke
     return gpu->features.subgroup_sizes ? key->subgroup : 0;
 }
 
+static const inl_shader *shader_of(const inl_gpu *gpu, const inl_pipeline_key *key)
+{
+    return gpu->replace ? gpu->replace(gpu->replace_user, key->shader) : key->shader;
+}
+
 static inl_pipeline *find(const inl_gpu *gpu, const inl_pipeline_key *key)
 {
+    const inl_shader *shader = shader_of(gpu, key);
     for (size_t i = 0; i < gpu->pipeline_count; i++) {
         inl_pipeline *p = gpu->pipelines[i];
-        if (p->shader->code == key->shader->code && p->spec_count == key->spec_count &&
+        if (p->shader->code == shader->code && p->spec_count == key->spec_count &&
             p->subgroup == required_subgroup(gpu, key) &&
             (key->spec_count == 0 ||
              memcmp(p->spec, key->spec, key->spec_count * sizeof(*key->spec)) == 0))
@@ -114,27 +120,27 @@ static void destroy(inl_gpu *gpu, inl_pipeline *p)
 static inlay_result add(inl_gpu *gpu, const inl_pipeline_key *key)
 {
     inl_pipeline *p;
-    if (!key->shader->code)
+    const inl_shader *shader = shader_of(gpu, key);
+    if (!shader->code)
         return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL,
-                        "this build's shader compiler could not make the kernel %s",
-                        key->shader->name);
-    if (key->spec_count > INL_COUNT(p->spec) || key->shader->binding_count > INL_MAX_BINDINGS)
+                        "this build's shader compiler could not make the kernel %s", shader->name);
+    if (key->spec_count > INL_COUNT(p->spec) || shader->binding_count > INL_MAX_BINDINGS)
         return inl_fail(&gpu->env, INLAY_ERROR_INTERNAL,
-                        "kernel %s has too many constants or bindings", key->shader->name);
+                        "kernel %s has too many constants or bindings", shader->name);
     INL_TRY(inl_grow(&gpu->env, (void **)&gpu->pipelines, &gpu->pipeline_cap,
                      gpu->pipeline_count + 1, sizeof(*gpu->pipelines)));
     p = inl_alloc(&gpu->env, 1, sizeof(*p));
     if (!p)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    p->shader = key->shader;
+    p->shader = shader;
     p->spec_count = key->spec_count;
     p->subgroup = required_subgroup(gpu, key);
     if (key->spec_count > 0)
         memcpy(p->spec, key->spec, key->spec_count * sizeof(*key->spec));
-    p->binding_count = key->shader->binding_count;
-    p->push_bytes = key->shader->push_bytes;
-    p->float_texels = key->shader->float_texels;
-    p->uint_texels = key->shader->uint_texels;
+    p->binding_count = shader->binding_count;
+    p->push_bytes = shader->push_bytes;
+    p->float_texels = shader->float_texels;
+    p->uint_texels = shader->uint_texels;
     inlay_result result = create_layouts(gpu, p);
     if (result != INLAY_OK) {
         destroy(gpu, p);

@@ -67,6 +67,9 @@ struct inl_gpu {
     VkPipelineCache pipeline_cache;
     VkPipelineCreateFlags pipeline_flags; // more of them, for a development tool
     uint32_t compile_threads;             // at once, the calling one among them
+    // What a development tool has in the place of a kernel; NULL: the kernel itself.
+    const inl_shader *(*replace)(void *user, const inl_shader *shader);
+    void *replace_user;
     char *cache_path;
     uint64_t cache_hash; // of what was read there
     inl_pipeline **pipelines;

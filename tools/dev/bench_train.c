@@ -13,6 +13,7 @@
 #include "train/trainer.h"
 
 #include "common.h"
+#include "shaders.h"
 
 #include <getopt.h>
 #include <time.h>
@@ -25,7 +26,7 @@
 #define MAX_TAGS 64
 
 typedef struct options {
-    const char *device, *json;
+    const char *device, *json, *shaders;
     uint32_t tokens, rank, repeats;
     int checkpointed;
     double seconds; // of a repeat, at least
@@ -305,14 +306,16 @@ static void usage(void)
             "  -n REPEATS       (5)                 -s SECONDS  of a repeat, at least (2)\n"
             "  -c LAYERS        checkpointed (0)\n"
             "  -p               also times by kernel\n"
-            "  -j FILE          appends a JSON line for each case; - is stdout\n");
+            "  -j FILE          appends a JSON line for each case; - is stdout\n"
+            "  --shaders FOLDER kernels are compiled of this folder's sources\n");
     exit(2);
 }
 
 static int parse(int argc, char **argv, options *o)
 {
     *o = (options){.tokens = 128, .rank = 8, .repeats = 5, .seconds = 2.0};
-    for (int c; (c = getopt(argc, argv, "d:t:r:n:s:c:pj:")) != -1;)
+    static const struct option longs[] = {{"shaders", required_argument, NULL, 'S'}, {0}};
+    for (int c; (c = getopt_long(argc, argv, "d:t:r:n:s:c:pj:", longs, NULL)) != -1;)
         switch (c) {
         case 'd': o->device = optarg; break;
         case 't': o->tokens = (uint32_t)atoi(optarg); break;
@@ -321,6 +324,7 @@ static int parse(int argc, char **argv, options *o)
         case 's': o->seconds = atof(optarg); break;
         case 'c': o->checkpointed = atoi(optarg); break;
         case 'p': o->profile = 1; break;
+        case 'S': o->shaders = optarg; break;
         case 'j': o->json = optarg; break;
         default: usage();
         }
@@ -361,6 +365,7 @@ int main(int argc, char **argv)
     inl_env env = inl_env_resolve(&(inlay_env){.log = dev_log});
     inl_gpu *gpu;
     dev_check(inl_gpu_create(&env, &(inl_gpu_params){.select = o.device}, &gpu), "open the device");
+    dev_use_shaders(gpu, o.shaders);
     const inl_gpu_caps *caps = inl_gpu_get_caps(gpu);
     double load[3] = {0};
     (void)getloadavg(load, 3);
@@ -378,6 +383,7 @@ int main(int argc, char **argv)
             print_profile(&cases[i]);
         close_case(&cases[i]);
     }
+    dev_free_shaders(gpu);
     inl_gpu_destroy(&gpu);
     return 0;
 }

@@ -16,12 +16,14 @@
 //   --csv          rows of bench/compile_matrix.csv, without the target
 //   --list         the same, but what needs no compiling: kernel,spec,for,hash
 //   --only FILE    only kernels whose hash is a line of it
+//   --shaders FOLDER  kernels are compiled of this folder's sources
 //   --chip NAME    the chip for the model, where the device's name does not say
 #define _GNU_SOURCE
 #include "isa.h"
 #include "kernel_report.h"
 
 #include "common.h"
+#include "shaders.h"
 
 #include <math.h>
 #include <string.h>
@@ -30,7 +32,7 @@
 
 typedef struct options {
     bool check, all, code, csv, list;
-    const char *chip, *only_path;
+    const char *chip, *only_path, *shaders;
     char *only; // the file's text
     char **kernels;
     int kernel_count;
@@ -43,7 +45,7 @@ static const char *const csv_columns =
 static void usage(void)
 {
     fprintf(stderr, "usage: kernel_stats [--check] [--all] [--code] [--csv] [--list] [--only FILE]"
-                    " [--chip NAME] [KERNEL...]\n");
+                    " [--chip NAME] [--shaders FOLDER] [KERNEL...]\n");
     exit(2);
 }
 
@@ -70,9 +72,10 @@ static options read_options(int argc, char **argv)
                      : strcmp(word, "csv") == 0  ? &o.csv
                      : strcmp(word, "list") == 0 ? &o.list
                                                  : NULL;
-        const char **value = strcmp(word, "only") == 0   ? &o.only_path
-                             : strcmp(word, "chip") == 0 ? &o.chip
-                                                         : NULL;
+        const char **value = strcmp(word, "only") == 0      ? &o.only_path
+                             : strcmp(word, "chip") == 0    ? &o.chip
+                             : strcmp(word, "shaders") == 0 ? &o.shaders
+                                                            : NULL;
         if (flag)
             *flag = true;
         else if (value && i + 1 < argc)
@@ -223,6 +226,7 @@ int main(int argc, char **argv)
     inl_env env = inl_env_resolve(&(inlay_env){.log = dev_log});
     inl_gpu *gpu;
     dev_check(inl_gpu_create(&env, NULL, &gpu), "open the device");
+    dev_use_shaders(gpu, o.shaders);
     const isa_chip *chip = isa_find_chip(o.chip, gpu->caps.name);
     if (o.csv || o.list)
         printf("# %s, %s\n%s\n", gpu->caps.name, gpu->caps.driver_info, csv_columns);
@@ -244,6 +248,7 @@ int main(int argc, char **argv)
         printf("%s: %zu pipelines, %u spill\n", gpu->caps.name, nodes.count, spilling);
     free(nodes.list);
     free(o.only);
+    dev_free_shaders(gpu);
     inl_gpu_destroy(&gpu);
     return o.check && spilling > 0;
 }

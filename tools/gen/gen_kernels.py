@@ -7,6 +7,7 @@ usage: gen_kernels.py names KERNELS_TXT            -> "name|source|needs|defines
        gen_kernels.py table KERNELS_TXT OUT.c SPV... -> table with code, families by tiling;
                                                       bindings and push-constant size are read
                                                       from the SPIR-V
+       gen_kernels.py sources KERNELS_TXT OUT.h    -> names, sources and defines, for tools/dev
 
 A line "list = word word ..." names a list, {list} in a later one stands for an earlier list. A row
 with {list} in its name is one kernel for each word; {LIST} in its defines is the word in capitals.
@@ -177,6 +178,14 @@ def write_families(families, out):
     out.write("};\n")
 
 
+def write_sources(kernels, out):
+    rows = "".join(f'    {{"{name}", "{source}", "{defines}"}},\n'
+                   for name, source, _, defines, *_ in kernels)
+    out.write("// Generated from shaders/kernels.txt, by inl_kernel.\n"
+              "typedef struct dev_kernel {\n    const char *name, *source, *defines;\n"
+              f"}} dev_kernel;\n\nstatic const dev_kernel dev_kernels[] = {{\n{rows}}};\n")
+
+
 def main():
     command, kernels = sys.argv[1], read_kernels(sys.argv[2])
     if command == "names":
@@ -188,6 +197,9 @@ def main():
     elif command == "table":
         with open(sys.argv[3], "w", encoding="utf-8") as out:
             write_table(kernels, sys.argv[4:], out)
+    elif command == "sources":
+        with open(sys.argv[3], "w", encoding="utf-8") as out:
+            write_sources(kernels, out)
     else:
         sys.exit(__doc__)
 

@@ -53,6 +53,7 @@ for width in 128 512; do
         "$build/tests/test_kernels" --quick
 done
 
+run "dev: shaders of a folder" python3 "$root/tests/dev/test_shaders.py" "$build"
 run "dev: bench_train runs" "$build/tools/dev/bench_train" -n 1 -s 0.1 q8_0 nf4
 
 # Where there is a driver lab (tools/lab): a current Mesa's CPU driver, and no spill on any card.
