@@ -38,6 +38,7 @@
 #include <inlay/log.h>
 #include <inlay/model.h>
 #include <inlay/train.h>
+#include <inlay/verify.h>
 
 INLAY_BEGIN
 // INLAY_VERSION and INLAY_API_VERSION of the library that runs.

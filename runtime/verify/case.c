@@ -289,14 +289,22 @@ double *kt_absolute(kt *k, const double *values, uint64_t count)
 
 // ---- running
 
+// What the device is not to blame for ends the suite, or the case alone; a lost device ends it,
+// too, but is told of first.
 static bool check_result(kt *k, inlay_result result, const char *what)
 {
-    if (result == INLAY_OK)
-        return true;
-    kt_fail(k, "%s: %s", what, inlay_result_string(result));
-    if (result != INLAY_ERROR_DEVICE_LOST && result != INLAY_ERROR_OUT_OF_MEMORY)
+    switch (result) {
+    case INLAY_OK: return true;
+    case INLAY_ERROR_OUT_OF_MEMORY: kt_stop(k->suite, result);
+    case INLAY_ERROR_OUT_OF_DEVICE_MEMORY:
+        kt_skip(k, "%s: %s", what, inlay_result_string(result));
         return false;
-    kt_suite *s = k->suite; // nothing can be run any more; this case is told of first
+    default: break;
+    }
+    kt_fail(k, "%s: %s", what, inlay_result_string(result));
+    if (result != INLAY_ERROR_DEVICE_LOST)
+        return false;
+    kt_suite *s = k->suite;
     s->failures++;
     tell(k);
     kt_stop(s, result);

@@ -173,8 +173,31 @@ static void check_large_heads(kt_suite *suite)
         check_all(suite, cases[i], 5 * i);
 }
 
+// The sizes of heads that models have, packed and not; one token over a cache.
+static void check_briefly(kt_suite *suite)
+{
+    static const attention_case cases[] = {
+        {.t = 65, .heads = 4, .kv_heads = 2, .head_dim = 64, .window = UINT32_MAX, .packing = 1},
+        {.t = 65, .heads = 3, .kv_heads = 1, .head_dim = 64, .window = 16, .softcap = 2.5f},
+        {.t = 33, .heads = 3, .kv_heads = 1, .head_dim = 36, .window = UINT32_MAX, .packing = 2},
+        {.t = 35, .heads = 4, .kv_heads = 2, .head_dim = 128, .window = UINT32_MAX, .packing = 1},
+    };
+    static const uint32_t sizes[] = {64, 128};
+    for (uint32_t i = 0; i < INL_COUNT(cases); i++) {
+        check_forward(suite, cases[i]);
+        check_backward(suite, cases[i]);
+    }
+    for (uint32_t i = 0; i < INL_COUNT(sizes); i++)
+        check_cached(suite, (attention_case){.t = 1, .heads = 4, .kv_heads = 2, .first = 70,
+                                             .head_dim = sizes[i], .window = UINT32_MAX});
+}
+
 void check_attention(kt_suite *suite)
 {
+    if (kt_brief(suite)) {
+        check_briefly(suite);
+        return;
+    }
     static const uint32_t rows[] = {1, 2, 7, 8, 9, 33, 64};
     static const uint32_t head_dims[] = {4, 8, 36, 64};
     static const uint32_t heads[][2] = {{1, 1}, {3, 1}, {4, 2}};

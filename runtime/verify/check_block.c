@@ -23,6 +23,7 @@ typedef struct block_case {
     bool halves;
     uint32_t window;
     float softcap;
+    bool brief; // also where only a few cases are run
 } block_case;
 
 typedef struct block_data {
@@ -447,7 +448,7 @@ void check_block(kt_suite *suite)
     static const block_case cases[] = {
         {.name = "all", .t = 33, .dim = 40, .ffn = 52, .heads = 4, .kv_heads = 2, .head_dim = 12,
          .rope_dim = 8, .format = INL_FORMAT_F32, .ranks = {3, 3, 3, 3, 3, 3, 3}, .biases = true,
-         .lengths = {5, 1, 1, 9}},
+         .lengths = {5, 1, 1, 9}, .brief = true},
         {.name = "dropout, some roles, recomputed", .t = 9, .dim = 64, .ffn = 96, .heads = 2,
          .kv_heads = 1, .head_dim = 32, .rope_dim = 32, .format = INL_FORMAT_Q8_0,
          .ranks = {5, 0, 8, 4, 0, 33, 1}, .dropout = 0.25f, .again = true, .lengths = {1, 1}},
@@ -460,14 +461,15 @@ void check_block(kt_suite *suite)
         {.name = "norms around everything, gelu, capped, a window", .t = 33, .dim = 40, .ffn = 52,
          .heads = 3, .kv_heads = 1, .head_dim = 12, .rope_dim = 12, .format = INL_FORMAT_F32,
          .ranks = {2, 1, 3, 4, 2, 1, 2}, .lengths = {20}, .halves = true, .window = 5,
-         .softcap = 2.0f,
+         .softcap = 2.0f, .brief = true,
          .arch = {.qk_norm = true, .post_norms = true, .gelu = true}},
         {.name = "dora, all", .t = 33, .dim = 40, .ffn = 52, .heads = 4, .kv_heads = 2,
          .head_dim = 12, .rope_dim = 8, .format = INL_FORMAT_F32, .ranks = {3, 3, 3, 3, 3, 3, 3},
          .dora = true, .biases = true, .lengths = {5, 1, 1, 9}},
         {.name = "dora with dropout", .t = 9, .dim = 64, .ffn = 96, .heads = 2, .kv_heads = 1,
          .head_dim = 32, .rope_dim = 32, .format = INL_FORMAT_Q8_0, .dora = true, .biases = true,
-         .ranks = {5, 0, 8, 4, 2, 33, 1}, .dropout = 0.25f, .again = true, .lengths = {1, 1}},
+         .ranks = {5, 0, 8, 4, 2, 33, 1}, .dropout = 0.25f, .again = true, .lengths = {1, 1},
+         .brief = true},
         {.name = "dora, fused, some roles, recomputed", .t = 17, .dim = 36, .ffn = 28, .heads = 3,
          .kv_heads = 1, .head_dim = 20, .rope_dim = 12, .format = INL_FORMAT_F16, .dora = true,
          .ranks = {[INL_ROLE_Q] = 3, [INL_ROLE_GATE] = 5, [INL_ROLE_DOWN] = 2}, .again = true,
@@ -476,9 +478,10 @@ void check_block(kt_suite *suite)
         {.name = "fused, part of a head turns", .t = 17, .dim = 36, .ffn = 28, .heads = 3,
          .kv_heads = 1, .head_dim = 20, .rope_dim = 12, .format = INL_FORMAT_F16,
          .ranks = {[INL_ROLE_Q] = 3, [INL_ROLE_O] = 1, [INL_ROLE_GATE] = 5, [INL_ROLE_DOWN] = 2},
-         .dropout = 0.25f, .again = true, .lengths = {3, 9}, .halves = true,
+         .dropout = 0.25f, .again = true, .lengths = {3, 9}, .halves = true, .brief = true,
          .arch = {.fused_qkv = true, .fused_gate_up = true}},
     };
     for (uint32_t i = 0; i < INL_COUNT(cases); i++)
-        check(suite, &cases[i]);
+        if (!kt_brief(suite) || cases[i].brief)
+            check(suite, &cases[i]);
 }

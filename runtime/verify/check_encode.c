@@ -278,8 +278,21 @@ static void check_wholes(kt_suite *suite)
         check_whole(suite, &all[i]);
 }
 
+static void check_briefly(kt_suite *suite)
+{
+    static const whole nf4 = {INL_FORMAT_NF4, INL_FORMAT_F16, 20, 100, 5, 2};
+    check(suite, &(shape){INL_FORMAT_Q8_0, INL_FORMAT_F32, 131, 96, 16});
+    check(suite, &(shape){INL_FORMAT_Q4_0, INL_FORMAT_BF16, 64, 256, 0});
+    check(suite, &(shape){INL_FORMAT_NF4, INL_FORMAT_F16, 64, 100, 0});
+    check_whole(suite, &nf4);
+}
+
 void check_encode(kt_suite *suite)
 {
+    if (kt_brief(suite)) {
+        check_briefly(suite);
+        return;
+    }
     check_wholes(suite);
     static const inl_format_id formats[] = {INL_FORMAT_Q8_0, INL_FORMAT_Q4_0, INL_FORMAT_NF4};
     static const inl_format_id stored[] = {INL_FORMAT_F32, INL_FORMAT_F16, INL_FORMAT_BF16};

@@ -296,8 +296,37 @@ static bool has_nothing_of_its_own(inl_format_id id)
     }
 }
 
+// Each format both ways, bit for bit; the ways to decode with all that rides on a product, and with
+// as many rows as fill a tile or one alone.
+static void check_briefly(kt_suite *suite, inl_format_id format)
+{
+    static const options plain = {.name = "plain"};
+    static const options full = {.name = "bias+residual+tail",
+                                 .bias = true,
+                                 .tail = true,
+                                 .residual = OTHER,
+                                 .dropout = 0.3f};
+    const uint32_t *ins;
+    uint32_t in = ins_of(format, &ins) - 1;
+    check_decode(suite, (shape){format, 7, 65, ins[in]}, false, 1);
+    check_decode(suite, (shape){format, 37, 37, ins[0]}, true, 1);
+    if (!inl_is_nf4(inl_format_by_id(format)))
+        check_embed(suite, format, 9, 65, ins[0], 1);
+    for (uint32_t dx = 0; dx < 2 && stands_for_others(format); dx++) {
+        check_product(suite, (shape){format, 1, 172, ins[in]}, plain, dx);
+        check_product(suite, (shape){format, 33, 65, ins[1]}, full, dx);
+        check_product(suite, (shape){format, 130, 264, ins[in]}, plain, dx);
+    }
+}
+
 void check_matmul(kt_suite *suite)
 {
+    for (inl_format_id f = 0; f < INL_FORMAT_COUNT && kt_brief(suite); f++)
+        check_briefly(suite, f);
+    if (kt_brief(suite)) {
+        check_options(suite);
+        return;
+    }
     for (inl_format_id f = 0; f < INL_FORMAT_COUNT; f++) {
         if (kt_quick(suite) && has_nothing_of_its_own(f))
             continue;

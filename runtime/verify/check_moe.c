@@ -435,8 +435,29 @@ static void check_formats(kt_suite *suite, inl_format_id format)
     check_product(suite, format, shapes[0], 24, ins[1], (options){.dx = true, .parts = 1});
 }
 
+static void check_briefly(kt_suite *suite)
+{
+    static const uint32_t some[] = {1, 8};
+    static const inl_format_id formats[] = {INL_FORMAT_Q8_0, INL_FORMAT_NF4};
+    for (uint32_t i = 0; i < INL_COUNT(some); i++) {
+        check_route(suite, shapes[some[i]]);
+        check_route_bwd(suite, shapes[some[i]]);
+        check_rows(suite, shapes[some[i]], i ? 37 : 64, i);
+        check_swiglu(suite, shapes[some[i]], i ? 131 : 20);
+        check_lora_of(suite, shapes[some[i]], 44, i ? 45 : 12, 5, i ? 0.3f : 0.0f);
+    }
+    for (uint32_t i = 0; i < INL_COUNT(formats); i++)
+        for (uint32_t dx = 0; dx < 2; dx++)
+            check_product(suite, formats[i], shapes[8], 44, 96,
+                          (options){.dx = dx, .tail = true, .parts = 1 + i, .dropout = 0.2f});
+}
+
 void check_moe(kt_suite *suite)
 {
+    if (kt_brief(suite)) {
+        check_briefly(suite);
+        return;
+    }
     for (uint32_t i = 0; i < INL_COUNT(shapes); i++) {
         check_route(suite, shapes[i]);
         check_route_bwd(suite, shapes[i]);

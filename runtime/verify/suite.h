@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A run of cases, for whoever starts one (run.c, and the tests of kernels), and what case.c and
-// data.c share.
+// A run of cases, for whoever starts one (api/verify.c and the tests of kernels), and what case.c
+// and data.c share.
 #ifndef INL_VERIFY_SUITE_H
 #define INL_VERIFY_SUITE_H
 
@@ -44,7 +44,11 @@ typedef struct kt_family {
     void (*check)(kt_suite *suite);
 } kt_family;
 
-// Set by its owner, up to `gpu`, before kt_open.
+// All of this folder, in the order in which they run.
+extern const kt_family inl_families[];
+extern const uint32_t inl_family_count;
+
+// Its owner sets all up to `user` before kt_open.
 struct kt_suite {
     inl_env env;
     inl_gpu *gpu;
@@ -71,6 +75,9 @@ inlay_result kt_open(kt_suite *suite);
 void kt_close(kt_suite *suite);
 // Not INLAY_OK: the suite has ended: memory ran out, the device was lost, or `report` said so.
 inlay_result kt_run_family(kt_suite *suite, const kt_family *family);
+// All families; then each kernel of the device's that no case ran is reported as skipped, unless
+// there is a filter.
+inlay_result inl_verify(kt_suite *suite);
 // Whether the device is to get this kernel: of a kernel and its variant for a CPU's vectors it gets
 // one.
 bool kt_kernel_is_expected(const inl_gpu_caps *caps, inl_kernel kernel);

@@ -67,8 +67,8 @@ typedef struct command {
     int (*run)(const struct command *self, int argc, char **argv); // without the command's name
 } command;
 
-extern const command command_devices, command_info, command_tokenize, command_train, command_eval,
-    command_generate, command_convert, command_data, command_merge;
+extern const command command_devices, command_verify, command_info, command_tokenize, command_train,
+    command_eval, command_generate, command_convert, command_data, command_merge;
 
 // ---- the first steps of every command (setup.c)
 

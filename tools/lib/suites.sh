@@ -30,7 +30,7 @@ run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
 run "guard: install" "$root/tests/install/check_install.sh" "$build"
 
 # The command as scripts use it.
-for name in usage inspect data generate train stop limits bad_input folder adapters; do
+for name in usage inspect data generate train stop limits bad_input folder adapters verify; do
     run "cli: $name" python3 "$root/tests/cli/test_$name.py" "$build"
 done
 
@@ -48,6 +48,7 @@ run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_i
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
 run "device: kernels of GPUs, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels" \
     --gpu --quick
+run "device: verify, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_verify"
 for width in 128 512; do
     run "device: kernels, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
         "$build/tests/test_kernels" --quick
@@ -58,6 +59,7 @@ run "dev: bench_train runs" "$build/tools/dev/bench_train" -n 1 -s 0.1 q8_0 nf4
 
 # Where there is a driver lab (tools/lab): a current Mesa's CPU driver, and no spill on any card.
 run "lab: kernels" "$root/tools/lab/run" lvp "$build/tests/test_kernels" --quick
+run "lab: verify" "$root/tools/lab/run" lvp "$build/tests/test_verify"
 run "lab: gradients" "$root/tools/lab/run" lvp "$build/tests/test_gradients"
 for target in radv:polaris10 radv:navi31 anv:dg2 nvk:ampere; do
     run "lab: no spills on $target" "$root/tools/lab/run" $target \
