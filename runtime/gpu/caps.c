@@ -18,6 +18,7 @@ typedef struct quirk {
 static void take_small_tiles(inl_gpu_caps *caps)
 {
     caps->gemm_rows = 4;
+    caps->gemm_tile.thread_rows = caps->gemm_tile.thread_columns = 4;
 }
 
 static void limit_loops(inl_gpu_caps *caps)
@@ -25,7 +26,16 @@ static void limit_loops(inl_gpu_caps *caps)
     caps->max_loop_rounds = 65535;
 }
 
+// It runs the kernels of GPUs in tests alone, and takes seconds to compile a large tile's.
+static void take_test_tile(inl_gpu_caps *caps)
+{
+    caps->gemm_tile.rows = caps->gemm_tile.columns = 32;
+    caps->gemm_tile.depth = 8;
+    caps->gemm_tile.thread_columns = 4;
+}
+
 static const quirk quirks[] = {
+    {0, "llvmpipe", 0, take_test_tile, "compile time"},
     {0x8086, NULL, 0, take_small_tiles, "few registers; shaders/SPEED.md, attempt 6"},
     {0, "llvmpipe", VK_MAKE_API_VERSION(0, 26, 1, 0), limit_loops,
      "all loops of a thread end after 65535 rounds together, without a word: Mesa 22.3,"
@@ -237,6 +247,12 @@ void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, const inl_
     }
     read_memory(vk, physical, caps);
     caps->gemm_rows = 8;
+    caps->gemm_tile = (inl_gemm_tile){.rows = 64,
+                                      .columns = 64,
+                                      .depth = 16,
+                                      .thread_rows = 8,
+                                      .thread_columns = 8,
+                                      .min_rows = 32};
     apply_quirks(caps);
     judge(vk, physical, caps);
     inl_paths_read(vk, physical, &features, caps);

@@ -33,6 +33,15 @@ typedef struct inl_matrix_shape {
     uint32_t m, n, k, subgroup;
 } inl_matrix_shape;
 
+// How a workgroup tiles a product of many rows (gemm_tiled.comp): `rows` of X by `columns` of
+// the result in steps of `depth`, of which a thread makes thread_rows by thread_columns. Rows,
+// columns and threads' are multiples of 8, 8 and 4, depth of 8.
+typedef struct inl_gemm_tile {
+    uint32_t rows, columns, depth;
+    uint32_t thread_rows, thread_columns;
+    uint32_t min_rows; // of X, from which on a product is tiled so
+} inl_gemm_tile;
+
 // What a device can do and who made it; the one place kernels' needs are decided from (caps.c).
 typedef struct inl_gpu_caps {
     char name[256], vendor[32], driver_name[256], driver_info[256];
@@ -44,6 +53,7 @@ typedef struct inl_gpu_caps {
     // A CPU driver that runs a subgroup in the lanes of one vector: how many; 0: any other device.
     uint32_t simd_lanes;
     uint32_t gemm_rows; // that a thread of a product makes: what the registers hold
+    inl_gemm_tile gemm_tile; // of a GPU
     uint32_t max_loop_rounds; // of all loops of a thread together; UINT32_MAX: as many as it likes
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;

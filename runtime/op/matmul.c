@@ -8,6 +8,8 @@
 
 #define GEMM_LANES 32
 #define GEMM_ROWS 8
+#define SPEC_TILE 10    // first of gemm_tiled.comp's constants that gemm.comp has not
+#define STAGE_ROUNDS 16 // most loops of a thread in a step of gemm_tiled.comp
 #define LORA_LANES 8
 #define BINDING_FLOATS (INL_BINDING_ALIGNMENT / 4)
 #define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
@@ -135,6 +137,32 @@ static uint32_t live_rows(inl_tensor x, const inl_routing *routing)
     return routing ? routing->tokens * routing->used : x.rows;
 }
 
+// The tile of a workgroup, where the product is one for gemm_tiled.comp; else NULL.
+static const inl_gemm_tile *tile_of(const inl_plan *plan, inl_tensor x, const inl_routing *routing)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    if (!caps || caps->simd_lanes || routing || x.rows < caps->gemm_tile.min_rows)
+        return NULL;
+    return &caps->gemm_tile;
+}
+
+// Of a node for gemm.comp, one for gemm_tiled.comp.
+static void tile_gemm(inl_node *node, const inl_gemm_tile *tile, inl_tiling tiling, bool dx,
+                      uint32_t tiles, uint32_t rows)
+{
+    uint32_t constants[] = {tile->columns, tile->depth, tile->thread_rows, tile->thread_columns};
+    uint32_t threads_m = tile->rows / tile->thread_rows;
+    node->kernel =
+        inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX_TILED : INL_KERNELS_GEMM_TILED][tiling];
+    node->spec[0] = threads_m * (tile->columns / tile->thread_columns);
+    node->spec[1] = tile->rows;
+    memcpy(&node->spec[SPEC_TILE], constants, sizeof(constants));
+    node->spec_count = SPEC_TILE + INL_COUNT(constants);
+    node->groups[0] = inl_div_up(8 * tiles, tile->columns);
+    node->groups[1] = inl_div_up(rows, tile->rows);
+    node->rounds = inl_div_up(node->rounds * 8, tile->depth) * STAGE_ROUNDS;
+}
+
 static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args, bool dx,
                       const inl_weight_part *part, inl_buf residual, bool first_part)
 {
@@ -150,13 +178,14 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         live = live * part->experts / w->experts;
     struct push_gemm push = push_of(w, part);
     planes read = planes_of(plan, w, part);
+    inl_tiling tiling = read.decoded ? INL_TILING_F32 : w->format->tiling;
+    const inl_gemm_tile *tile = tile_of(plan, args->x, routing);
     inl_range tail_range = {0};
     if (tail)
         tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
                                dx ? inl_lora_a_floats(slot) : inl_lora_b_floats(slot));
     inl_node node = {
-        .kernel = inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX : INL_KERNELS_GEMM]
-                                        [read.decoded ? INL_TILING_F32 : w->format->tiling],
+        .kernel = inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX : INL_KERNELS_GEMM][tiling],
         .tag = args->tag,
         .uses = {{read.quants, INL_READ},
                  {read.scales, INL_READ},
@@ -176,6 +205,8 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         .rounds = (dx ? push.n_tiles : push.k_tiles) + (tail ? slot->rank4 : 0),
         .flops = 2ull * live * part->rows * w->cols +
                  (tail ? 2ull * live * slot->rank * (dx ? slot->in : part->rows) : 0)};
+    if (tile)
+        tile_gemm(&node, tile, tiling, dx, dx ? push.k_tiles : push.n_tiles, args->x.rows);
     if (!read.decoded)
         inl_node_packing(&node, w->format);
     push.ldx4 = inl_ld4(args->x);
@@ -187,6 +218,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     push.stream = tail ? slot->stream : 0;
     push.dropout = dropout ? args->tail.arena->dropout : 0.0f;
     push.first = args->first;
+    push.rows = (uint32_t)inl_round_up(args->x.rows, 8);
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
 }

@@ -31,13 +31,15 @@ static inline uint32_t inl_node_lanes(const inl_plan *plan, uint32_t lanes)
     return caps && caps->simd_lanes ? caps->simd_lanes : lanes;
 }
 
-// The constant of lib/dequant_packed.glsl, where the weights are packed.
+#define INL_SPEC_PACKING 9 // shaders/lib/dequant_packed.glsl
+
+// That constant, where the weights are packed.
 static inline void inl_node_packing(inl_node *node, const inl_format *format)
 {
     if (format->packing == 0)
         return;
-    node->spec[INL_NODE_SPECS - 1] = format->packing;
-    node->spec_count = INL_NODE_SPECS;
+    node->spec[INL_SPEC_PACKING] = format->packing;
+    node->spec_count = INL_MAX(node->spec_count, INL_SPEC_PACKING + 1);
 }
 
 // For a kernel that takes its element from linear_index(): `count` of them.

@@ -52,8 +52,8 @@ uint64_t inl_tensor_bytes(uint32_t rows, uint32_t cols);
 uint64_t inl_plan_buf_bytes(const inl_plan *plan, inl_buf buf);
 
 #define INL_NODE_BINDINGS INL_MAX_BINDINGS
-#define INL_NODE_SPECS 10
-#define INL_NODE_PUSH 64
+#define INL_NODE_SPECS 16
+#define INL_NODE_PUSH 80
 
 typedef struct inl_node_use {
     inl_buf buf;

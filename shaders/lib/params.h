@@ -19,6 +19,7 @@ struct push_gemm {
     uint first;            // LIMIT: row 0 is this entry of the list of supervised tokens
     uint expert0, experts; // EXPERTS: those whose matrices this part of W holds, n_tiles each
     uint expert_scales;    // NF4: words of an expert's scales
+    uint rows;             // of X, padded
 };
 
 // H = X A^T and G = s dY B: few columns, long sums.

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// A workgroup's part of a step along K in shared memory: BM rows of X and BN result columns of W by
+// BK, K-major, so that the inner product (gemm_vector.glsl) reads vec4s along m and n in both
+// directions of a product. W's tiles are decoded on the way; the adapter's tail is staged as more
+// steps. Past the end of K the X side is zero and the W side anything finite.
+const uint X_STRIDE = BM / 4 + 1, W_STRIDE = BN / 4 + 1; // of a k, in vec4s; odd against conflicts
+shared vec4 xs[BK * X_STRIDE];                           // [k][m]
+shared vec4 ws[BK * W_STRIDE];                           // [k][n]
+
+// Blocks of four rows by four columns of K: a vec4 of K of each row, turned.
+#define TURNED(v, c) vec4(v[0][c], v[1][c], v[2][c], v[3][c])
+#define STAGE_TURNED(to, stride, count, READ)                                                      \
+    for (uint i = gl_LocalInvocationID.x; i < BK / 4 * (count); i += LANES) {                      \
+        uint k = i % (BK / 4), m = i / (BK / 4);                                                   \
+        vec4 v[4];                                                                                 \
+        [[unroll]] for (uint j = 0; j < 4; j++)                                                    \
+            v[j] = READ(k, m, j);                                                                  \
+        [[unroll]] for (uint c = 0; c < 4; c++)                                                    \
+            to[(4 * k + c) * (stride) + m] = TURNED(v, c);                                         \
+    }
+
+// Rows from `row` to `end`, a multiple of four of them, by columns from vec4 k4 to end4.
+#define X_READ(k, m, j)                                                                            \
+    (k4 + (k) < end4 ? x((min(row + 4 * (m), end - 4) + (j)) * p.ldx4 + k4 + (k)) : vec4(0.0))
+void stage_x(uint row, uint end, uint k4, uint end4)
+{
+    STAGE_TURNED(xs, X_STRIDE, BM / 4, X_READ)
+}
+
+#define H_READ(k, m, j)                                                                            \
+    (r4 + (k) < p.rank4 ? h((min(row + 4 * (m), end - 4) + (j)) * p.ldh4 + p.h4 + r4 + (k))        \
+                        : vec4(0.0))
+void stage_h(uint row, uint end, uint r4)
+{
+    STAGE_TURNED(xs, X_STRIDE, BM / 4, H_READ)
+}
+
+// A thread decodes whole tiles of W: those of result columns from tile `first` of `tiles` on, by
+// tiles from k8 of `steps` on along K; `above` row tiles of W lie above these.
+void stage_w(uint first, uint tiles, uint k8, uint steps, uint above)
+{
+    for (uint i = gl_LocalInvocationID.x; i < BN / 8 * (BK / 8); i += LANES) {
+        float s[TILE_SCALES];
+        vec4 w[8][2];
+#ifdef DX
+        uint n = i % (BN / 8), k = i / (BN / 8);
+        uint rt = above + min(k8 + k, steps - 1), ct = min(first + n, tiles - 1);
+#else
+        uint k = i % (BK / 8), n = i / (BK / 8);
+        uint rt = above + min(first + n, tiles - 1), ct = min(k8 + k, steps - 1);
+#endif
+        load_scales(rt, ct, s);
+        load_tile(rt, ct, s, w);
+        [[unroll]] for (uint c = 0; c < 8; c++)
+            [[unroll]] for (uint g = 0; g < 2; g++) {
+#ifdef DX
+                vec4 v = w[c][g];
+#else
+                vec4 v = vec4(w[4 * g][c / 4][c % 4], w[4 * g + 1][c / 4][c % 4],
+                              w[4 * g + 2][c / 4][c % 4], w[4 * g + 3][c / 4][c % 4]);
+#endif
+                ws[(8 * k + c) * W_STRIDE + 2 * n + g] = v;
+            }
+    }
+}
+
+// The adapter's side: s B [N, rank] of row length rank4, or A [rank, K] of row length ldy4; `first`
+// and `last` are vec4s of result columns.
+#ifdef DX
+void stage_tail(uint first, uint last, uint r4, uint expert)
+{
+    for (uint i = gl_LocalInvocationID.x; i < BN / 4 * BK; i += LANES) {
+        uint n = i % (BN / 4), k = i / (BN / 4);
+        uint r = min(4 * r4 + k, 4 * p.rank4 - 1);
+        ws[k * W_STRIDE + n] = tail((4 * expert * p.rank4 + r) * p.ldy4 + min(first + n, last));
+    }
+}
+#else
+#define B_READ(k, m, j)                                                                            \
+    (p.scale * tail((p.row0 + 4 * (2 * expert * p.n_tiles + min(first + (m), last)) + (j)) *       \
+                        p.rank4 + min(r4 + (k), p.rank4 - 1)))
+void stage_tail(uint first, uint last, uint r4, uint expert)
+{
+    STAGE_TURNED(ws, W_STRIDE, BN / 4, B_READ)
+}
+#endif
