@@ -29,7 +29,8 @@ ALLOWED = {
     "model": ["base", "quant", "io", "op", "adapter"],
     "train": ["base", "quant", "io", "op", "adapter", "model"],
     "verify": ["base", "gpu", "quant", "io", "op", "model"],
-    "api": ["base", "gpu", "quant", "io", "op", "adapter", "model", "train", "verify"],
+    "bench": ["base", "quant", "io", "op", "adapter", "model", "train"],
+    "api": ["base", "gpu", "quant", "io", "op", "adapter", "model", "train", "verify", "bench"],
 }
 GENERATED = {"op_kernels.h": "op"}  # by the build: the layer it belongs to; it includes gpu/gpu.h
 SHARED_WITH_SHADERS = {("runtime/op/params.h", "../../shaders/lib/params.h"),

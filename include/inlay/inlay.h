@@ -29,6 +29,7 @@
 #define INLAY_H
 
 #include <inlay/adapter.h>
+#include <inlay/bench.h>
 #include <inlay/chat.h>
 #include <inlay/config.h>
 #include <inlay/dataset.h>

@@ -102,11 +102,15 @@ inlay_result inl_gguf_view_f32(inl_gguf_view *v, const char *key, float value);
 inlay_result inl_gguf_view_bool(inl_gguf_view *v, const char *key, bool value);
 inlay_result inl_gguf_view_array(inl_gguf_view *v, const char *key, inl_gguf_kind kind,
                                  const void *values, uint64_t count); // not of strings
+inlay_result inl_gguf_view_strings(inl_gguf_view *v, const char *key, const inl_slice *values,
+                                   uint64_t count);
 inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name,
                                   const inl_gguf_tensor *tensor);
 void inl_gguf_view_multimodal(inl_gguf_view *v, bool multimodal);
-// The view becomes a handle that stands for the folder `path`; on failure `owner` is still the
-// caller's.
+// It stands for a GGUF file that is nowhere, with its tokenizer, and not for a folder.
+void inl_gguf_view_stands_alone(inl_gguf_view *v);
+// The view becomes a handle that stands for the folder `path`, or is called so; on failure `owner`
+// is still the caller's.
 inlay_result inl_gguf_view_finish(inl_gguf_view **view, const char *path, uint64_t file_bytes,
                                   void *owner, inl_gguf_release *release, inl_gguf **out);
 

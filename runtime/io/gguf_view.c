@@ -14,7 +14,7 @@ struct inl_gguf_view {
     size_t tensor_count, tensor_cap;
     void *names; // the tensors', each with its NUL
     size_t names_size, names_cap;
-    bool multimodal;
+    bool multimodal, stands_alone;
 };
 
 static inlay_result append(inl_gguf_view *v, const void *data, size_t size)
@@ -104,6 +104,19 @@ inlay_result inl_gguf_view_array(inl_gguf_view *v, const char *key, inl_gguf_kin
     return append(v, values, count * inl_gguf_kind_bytes[kind]);
 }
 
+inlay_result inl_gguf_view_strings(inl_gguf_view *v, const char *key, const inl_slice *values,
+                                   uint64_t count)
+{
+    INL_TRY(put_key(v, key, INL_GGUF_ARRAY));
+    INL_TRY(put_u32(v, INL_GGUF_STRING));
+    INL_TRY(put_u64(v, count));
+    for (uint64_t i = 0; i < count; i++) {
+        INL_TRY(put_u64(v, values[i].size));
+        INL_TRY(append(v, values[i].data, values[i].size));
+    }
+    return INLAY_OK;
+}
+
 inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name, const inl_gguf_tensor *tensor)
 {
     size_t size = strlen(name) + 1;
@@ -121,6 +134,11 @@ inlay_result inl_gguf_view_tensor(inl_gguf_view *v, const char *name, const inl_
 void inl_gguf_view_multimodal(inl_gguf_view *v, bool multimodal)
 {
     v->multimodal = multimodal;
+}
+
+void inl_gguf_view_stands_alone(inl_gguf_view *v)
+{
+    v->stands_alone = true;
 }
 
 // The names stand one behind the other, in the tensors' order.
@@ -155,7 +173,7 @@ inlay_result inl_gguf_view_finish(inl_gguf_view **view, const char *path, uint64
     gguf->data = gguf->metadata = v->metadata;
     gguf->size = v->metadata_size;
     gguf->file_bytes = file_bytes;
-    gguf->is_folder = true;
+    gguf->is_folder = !v->stands_alone;
     gguf->is_multimodal = v->multimodal;
     v->metadata = NULL;
     inlay_result result = inl_gguf_read_metadata(gguf);

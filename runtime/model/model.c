@@ -292,12 +292,10 @@ static inlay_result check_vocabulary(const inl_model *m)
     return INLAY_OK;
 }
 
-static inlay_result open_all(inl_model *m, const char *path, const inl_model_params *params)
+// m->gguf is there.
+static inlay_result open_all(inl_model *m, const char *folder, const inl_model_params *params)
 {
     m->quantize = params->quantize;
-    bool folder = inl_is_folder(path);
-    INL_TRY(folder ? inl_hf_folder_open(&m->env, path, &m->gguf)
-                   : inl_gguf_open(&m->env, path, &m->gguf));
     INL_TRY(inl_config_read(&m->env, m->gguf, &m->config));
     m->read = inl_alloc(&m->env, inl_gguf_tensor_count(m->gguf), sizeof(*m->read));
     if (!m->read)
@@ -306,27 +304,46 @@ static inlay_result open_all(inl_model *m, const char *path, const inl_model_par
     INL_TRY(check_all_read(m));
     INL_TRY(inl_modules_create(&m->env, &m->config, &m->modules));
     m->modules.list.folder = folder ? inl_gguf_path(m->gguf) : NULL;
-    INL_TRY(folder ? inl_tokenizer_open_folder(&m->env, path, &m->tokenizer)
+    INL_TRY(folder ? inl_tokenizer_open_folder(&m->env, folder, &m->tokenizer)
                    : inl_tokenizer_create(&m->env, m->gguf, &m->tokenizer));
     INL_TRY(check_vocabulary(m));
     return params->skip_finite_check ? INLAY_OK : check_finite(m);
 }
 
-inlay_result inl_model_open(const inl_env *env, const char *path, const inl_model_params *params,
-                            inl_model **out)
+static inlay_result open_gguf(const inl_env *env, inl_gguf *gguf, const char *folder,
+                              const inl_model_params *params, inl_model **out)
 {
-    *out = NULL;
     inl_model *m = inl_alloc(env, 1, sizeof(*m));
-    if (!m)
+    *out = NULL;
+    if (!m) {
+        inl_gguf_close(&gguf);
         return INLAY_ERROR_OUT_OF_MEMORY;
+    }
     m->env = *env;
-    inlay_result result = open_all(m, path, params ? params : &(inl_model_params){0});
+    m->gguf = gguf;
+    inlay_result result = open_all(m, folder, params ? params : &(inl_model_params){0});
     if (result != INLAY_OK) {
         inl_model_close(&m);
         return result;
     }
     *out = m;
     return INLAY_OK;
+}
+
+inlay_result inl_model_open_gguf(const inl_env *env, inl_gguf *gguf, const inl_model_params *params,
+                                 inl_model **out)
+{
+    return open_gguf(env, gguf, NULL, params, out);
+}
+
+inlay_result inl_model_open(const inl_env *env, const char *path, const inl_model_params *params,
+                            inl_model **out)
+{
+    inl_gguf *gguf;
+    bool folder = inl_is_folder(path);
+    *out = NULL;
+    INL_TRY(folder ? inl_hf_folder_open(env, path, &gguf) : inl_gguf_open(env, path, &gguf));
+    return open_gguf(env, gguf, folder ? path : NULL, params, out);
 }
 
 void inl_model_close(inl_model **handle)

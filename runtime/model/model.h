@@ -48,6 +48,9 @@ typedef struct inl_model_params {
 
 inlay_result inl_model_open(const inl_env *env, const char *path, const inl_model_params *params,
                             inl_model **out);
+// Of a file that is in memory; takes `gguf` in every case.
+inlay_result inl_model_open_gguf(const inl_env *env, inl_gguf *gguf, const inl_model_params *params,
+                                 inl_model **out);
 void inl_model_close(inl_model **model);
 // Weights of the file, all tensors.
 uint64_t inl_model_parameters(const inl_model *model);

@@ -128,8 +128,10 @@ static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_te
         else
             inl_op_loss(net->plan, &net->in, c.logits, net->weights->model->config.final_softcap,
                         walk->losses, first, walk->backward);
+        inl_plan_set_backward(net->plan, true);
         if (walk->backward)
             head_backward(net, x, &c, dx);
+        inl_plan_set_backward(net->plan, false);
     }
     return dx;
 }
@@ -174,7 +176,9 @@ void inl_network_emit(const inl_network *net, const inl_walk *walk)
         x = inl_block_forward(net, i, x, &blocks[i]);
     uint32_t lowest = walk->backward ? net->slots->first_layer : c->layers;
     inl_tensor dx = emit_head(net, walk, x, lowest < c->layers);
+    inl_plan_set_backward(net->plan, true);
     if (walk->backward)
         emit_backward(net, walk, blocks, dx, lowest);
+    inl_plan_set_backward(net->plan, false);
     inl_free(env, blocks);
 }

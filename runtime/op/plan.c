@@ -18,6 +18,7 @@ typedef enum node_kind { NODE_DISPATCH, NODE_COPY, NODE_ZERO } node_kind;
 typedef struct plan_node {
     inl_node node; // a copy or zero uses uses[0] (and [1], the target of a copy)
     node_kind kind;
+    bool backward;
     uint64_t bytes;
 } plan_node;
 
@@ -50,6 +51,7 @@ struct inl_plan {
     inl_gpu *gpu;             // NULL: dry
     const inl_gpu_caps *caps; // NULL: no limits
     inlay_result error;
+    bool backward; // of nodes to come
     plan_node *nodes;
     size_t node_count, node_cap;
     plan_buffer *buffers;
@@ -128,6 +130,11 @@ bool inl_kernel_usable(const inl_gpu_caps *caps, inl_kernel kernel)
     return shader->code != NULL;
 }
 
+void inl_plan_set_backward(inl_plan *plan, bool backward)
+{
+    plan->backward = backward;
+}
+
 void inl_plan_fail(inl_plan *plan, inlay_result error)
 {
     if (plan->error == INLAY_OK)
@@ -200,7 +207,8 @@ static void add_node(inl_plan *plan, const plan_node *node)
     for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
         if (node->node.uses[i].access != INL_UNUSED)
             touch(plan, node->node.uses[i].buf);
-    plan->nodes[plan->node_count++] = *node;
+    plan->nodes[plan->node_count] = *node;
+    plan->nodes[plan->node_count++].backward = plan->backward;
 }
 
 // What every Vulkan device takes. Few take more, and a plan should not fail on the next machine.
@@ -602,18 +610,25 @@ inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket)
     return INLAY_OK;
 }
 
-inlay_result inl_plan_adjust(inl_plan *plan)
+bool inl_plan_submit_seconds(const inl_plan *plan, double *longest, double *total)
 {
-    double longest = 0.0, total = 0.0;
-    if (plan->profiling)
-        return INLAY_OK;
+    *longest = *total = 0.0;
     for (uint32_t i = 0; i < plan->submit_count; i++) {
         double seconds[2];
-        if (!inl_commands_seconds(plan->gpu, plan->submits[i].commands, seconds, 2))
-            return INLAY_OK;
-        longest = INL_MAX(longest, seconds[1]);
-        total += seconds[1];
+        if (plan->profiling ||
+            !inl_commands_seconds(plan->gpu, plan->submits[i].commands, seconds, 2))
+            return false;
+        *longest = INL_MAX(*longest, seconds[1]);
+        *total += seconds[1];
     }
+    return true;
+}
+
+inlay_result inl_plan_adjust(inl_plan *plan)
+{
+    double longest, total;
+    if (!inl_plan_submit_seconds(plan, &longest, &total))
+        return INLAY_OK;
     double budget = 1e-3 * inl_gpu_max_submit_ms(plan->gpu);
     bool too_long = longest > budget;
     bool too_many = plan->submit_count > 1 && total < 0.25 * budget * plan->submit_count;
@@ -680,6 +695,25 @@ uint32_t inl_plan_node_count(const inl_plan *plan)
 const inl_node *inl_plan_node(const inl_plan *plan, uint32_t index)
 {
     return plan->nodes[index].kind == NODE_DISPATCH ? &plan->nodes[index].node : NULL;
+}
+
+bool inl_plan_node_is_backward(const inl_plan *plan, uint32_t index)
+{
+    return plan->nodes[index].backward;
+}
+
+uint64_t inl_plan_node_bytes(const inl_plan *plan, uint32_t index)
+{
+    const plan_node *n = &plan->nodes[index];
+    uint64_t bytes = 0;
+    if (n->kind != NODE_DISPATCH)
+        return n->kind == NODE_COPY ? 2 * n->bytes : n->bytes;
+    for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++) {
+        const inl_node_use *use = &n->node.uses[i];
+        if (use->access != INL_UNUSED)
+            bytes += inl_plan_buf_bytes(plan, use->buf) * (use->access == INL_READ_WRITE ? 2 : 1);
+    }
+    return bytes;
 }
 
 uint32_t inl_plan_submit_count(const inl_plan *plan)

@@ -77,6 +77,8 @@ typedef struct inl_node {
 void inl_plan_add(inl_plan *plan, const inl_node *node);
 void inl_plan_copy(inl_plan *plan, inl_buf from, inl_buf to, uint64_t bytes);
 void inl_plan_zero(inl_plan *plan, inl_buf buf);
+// Nodes added from here on are the backward pass's, or the forward pass's: for accounts of time.
+void inl_plan_set_backward(inl_plan *plan, bool backward);
 // Keeps the first error; later ones are dropped.
 void inl_plan_fail(inl_plan *plan, inlay_result error);
 
@@ -95,11 +97,18 @@ inlay_result inl_plan_profile(inl_plan *plan, bool on);
 // False: not profiling, or the device has no timestamps.
 bool inl_plan_node_seconds(const inl_plan *plan, double *seconds);
 
+// After a wait, where nothing is profiled: seconds of the longest submit, and of all together.
+// False: the device has no timestamps.
+bool inl_plan_submit_seconds(const inl_plan *plan, double *longest, double *total);
+
 uint64_t inl_plan_memory(const inl_plan *plan, inl_purpose purpose); // bytes of the arena
 uint64_t inl_plan_flops(const inl_plan *plan);
 uint32_t inl_plan_node_count(const inl_plan *plan);
 // NULL where node `index` is a copy or a zero.
 const inl_node *inl_plan_node(const inl_plan *plan, uint32_t index);
+bool inl_plan_node_is_backward(const inl_plan *plan, uint32_t index);
+// Of the ranges it is bound to, each once for a read and once for a write.
+uint64_t inl_plan_node_bytes(const inl_plan *plan, uint32_t index);
 uint32_t inl_plan_submit_count(const inl_plan *plan);
 const inl_env *inl_plan_env(const inl_plan *plan);
 const inl_gpu_caps *inl_plan_caps(const inl_plan *plan); // NULL in a dry plan without a device

@@ -64,6 +64,12 @@ struct push_moe_rows {
     uint ld4, align, rows, used;
 };
 
+// peak.comp: vec4s of the two buffers, and what a chain is made of.
+struct push_peak {
+    uint count4, rounds;
+    float factor, addend;
+};
+
 // DoRA: u [rows, 4 ld4] and what is as wide.
 struct push_dora {
     uint count4; // of the whole, its rows padded

@@ -140,7 +140,8 @@ static inlay_result run_family(kt_suite *s, options *o, const kt_family *family)
 
 int main(int argc, char **argv)
 {
-    static const kt_family more[] = {{"plan", check_plan}, {"large", check_large}};
+    static const kt_family more[] = {
+        {"plan", check_plan}, {"large", check_large}, {"peak", check_peak}};
     kt_suite s = {.seed = 1};
     options o = {0};
     inlay_result result = INLAY_OK;

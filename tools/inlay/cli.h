@@ -68,7 +68,7 @@ typedef struct command {
 } command;
 
 extern const command command_devices, command_verify, command_info, command_tokenize, command_train,
-    command_eval, command_generate, command_convert, command_data, command_merge;
+    command_eval, command_generate, command_convert, command_data, command_merge, command_bench;
 
 // ---- the first steps of every command (setup.c)
 

@@ -14,7 +14,7 @@
 static const command *const commands[] = {&command_train,   &command_eval,  &command_generate,
                                           &command_data,    &command_convert, &command_merge,
                                           &command_tokenize, &command_info,  &command_devices,
-                                          &command_verify};
+                                          &command_verify,   &command_bench};
 
 static void print_help(void)
 {

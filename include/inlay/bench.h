@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT
+// Measuring: models of random weights, where a step's time goes, what a device can do at best.
+#ifndef INLAY_BENCH_H
+#define INLAY_BENCH_H
+
+#include <inlay/train.h>
+
+INLAY_BEGIN
+
+// ---- models and data without files
+
+typedef struct inlay_shape {
+    char name[16];  // what inlay_random_model_params.shape takes: "1.1b"
+    char title[64]; // "TinyLlama-1.1B"
+    uint32_t layers, dim, ffn_dim, heads, kv_heads, head_dim, vocab;
+} inlay_shape;
+
+// Fills *out with the shape of that index; false: there are no more. Thread-safe.
+INLAY_API bool inlay_shape_get(uint32_t index, inlay_shape *out);
+
+typedef struct inlay_random_model_params {
+    const char *shape; // of the list, case ignored; NULL: "25m"
+    // Of the layers' matrices: a GGUF file's ("Q8_0", "Q4_K", "F16", ...), "Q4_K_M" as llama.cpp
+    // mixes it, or "NF4", made of BF16 at load; case ignored. NULL: Q8_0. Below 6 bits the head is
+    // Q6_K; rows that no block divides get the type that llama.cpp falls back to.
+    const char *type;
+    uint32_t seed;
+} inlay_random_model_params;
+
+// A llama of random weights, as good as a file for everything but text: its tokens are bytes and
+// words that no text has. Tensors share a pool of memory as large as the largest one, so that 8
+// billion parameters cost the host a few hundred megabytes. The same on every machine. `params`
+// NULL: defaults. Close it with inlay_model_close. Errors: INVALID_ARGUMENT, no such shape or type.
+INLAY_API inlay_result inlay_model_create_random(inlay_model **out, const inlay_env *env,
+                                                 const inlay_random_model_params *params);
+// `rows` rows of `length` tokens each, all but each first one learned, of 61 tokens of the
+// vocabulary in an order that has something to learn. Close it with inlay_dataset_close. Errors:
+// INVALID_ARGUMENT, rows or length out of range.
+INLAY_API inlay_result inlay_dataset_create_random(inlay_dataset **out, const inlay_env *env,
+                                                   const inlay_model *model, uint32_t rows,
+                                                   uint32_t length, uint32_t seed);
+
+// ---- where a step's time goes
+
+// Of the last step's last micro-batch and its update, by the device's clock; zeros where the device
+// has none.
+typedef struct inlay_step_times {
+    double forward_seconds, backward_seconds, update_seconds; // while it is profiled, else 0
+    double longest_submit_seconds;                            // while it is not, else 0
+} inlay_step_times;
+
+typedef struct inlay_kernel_time {
+    char kernel[48]; // its row of shaders/kernels.txt; "copy": copies and zeroing
+    char tag[24];    // what it was used for: "attn_q", "norm", "loss", ...
+    uint32_t dispatches;
+    double seconds;
+    uint64_t flops;
+    uint64_t bytes; // of all buffers it was bound to, once for a read and once for a write
+} inlay_kernel_time;
+
+// Whether the steps to come are measured kernel by kernel. They are slower then by what a few
+// timestamps cost, and not cut anew into submits. The trainer's thread alone, as all below.
+INLAY_API inlay_result inlay_trainer_profile(inlay_trainer *trainer, bool on);
+INLAY_API inlay_result inlay_trainer_get_times(const inlay_trainer *trainer,
+                                               inlay_step_times *times);
+// The kernels of the last step, the slowest first. *count holds the room in `kernels` (NULL: 0) and
+// becomes how many there are; none where nothing is profiled.
+INLAY_API inlay_result inlay_trainer_get_kernels(const inlay_trainer *trainer,
+                                                 inlay_kernel_time *kernels, uint32_t *count);
+
+// ---- what the device can do at best
+
+typedef enum inlay_peak_kind {
+    INLAY_PEAK_FP32 = 0, // flop/s of f32 vectors, a fused multiply-add counts as two
+    INLAY_PEAK_COPY = 1, // bytes/s read and written, from device memory to device memory
+    INLAY_PEAK_COUNT = 2,
+} inlay_peak_kind;
+
+typedef struct inlay_peak_result {
+    char name[16];           // "fp32", "copy"
+    double per_second;       // flop or bytes, the best repeat
+    double mean, deviation;  // of the repeats
+    uint32_t repeats;
+    uint64_t flops, bytes;   // of a repeat
+    double seconds;          // of the best one
+    double largest_error;    // of the results looked at, relative
+} inlay_peak_result;
+
+// Takes up to 128 MiB of the device's memory and about a second. Errors: UNSUPPORTED, the device or
+// this build has no such kernel; INTERNAL, the kernel's results are wrong, so its speed is none;
+// OUT_OF_DEVICE_MEMORY; DEVICE_LOST.
+INLAY_API inlay_result inlay_device_measure_peak(inlay_device *device, inlay_peak_kind kind,
+                                                 inlay_peak_result *result);
+
+INLAY_END
+
+#endif

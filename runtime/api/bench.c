@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+#include "api/handles.h"
+#include "base/rng.h"
+#include "bench/peak.h"
+#include "model/random.h"
+#include "train/profile.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_ROWS 65536u
+#define MOST_LENGTH (1u << 20)
+#define ALPHABET 61u    // tokens that random data are made of
+#define FIRST_TOKEN 259 // past the bytes of a random model's vocabulary
+
+// ---- models and data
+
+bool inlay_shape_get(uint32_t index, inlay_shape *out)
+{
+    const inl_shape *s = inl_shape_at(index);
+    if (!s)
+        return false;
+    *out = (inlay_shape){.layers = s->layers,
+                         .dim = s->dim,
+                         .ffn_dim = s->ffn,
+                         .heads = s->heads,
+                         .kv_heads = s->kv_heads,
+                         .head_dim = s->head_dim,
+                         .vocab = s->vocab};
+    snprintf(out->name, sizeof(out->name), "%s", s->name);
+    snprintf(out->title, sizeof(out->title), "%s", s->title);
+    return true;
+}
+
+static inlay_result find_shape(const inl_env *env, const char *name, const inl_shape **out)
+{
+    char names[128] = "";
+    *out = inl_shape_by_name(name);
+    if (*out)
+        return INLAY_OK;
+    for (uint32_t i = 0; inl_shape_at(i); i++)
+        snprintf(names + strlen(names), sizeof(names) - strlen(names), "%s%s", i ? ", " : "",
+                 inl_shape_at(i)->name);
+    return inl_fail(env, INLAY_ERROR_INVALID_ARGUMENT, "there is no shape \"%.40s\" (there are %s)",
+                    name, names);
+}
+
+inlay_result inlay_model_create_random(inlay_model **out, const inlay_env *public_env,
+                                       const inlay_random_model_params *params)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out != NULL);
+    *out = NULL;
+    const inl_shape *shape;
+    INL_TRY(find_shape(&env, params && params->shape ? params->shape : "25m", &shape));
+    const char *type = params && params->type ? params->type : "Q8_0";
+    inlay_model *handle = inl_alloc(&env, 1, sizeof(*handle));
+    if (!handle)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    handle->env = env;
+    inlay_result result = inl_model_create_random(&env, shape, type, params ? params->seed : 0,
+                                                  &handle->model);
+    if (result != INLAY_OK) {
+        inl_free(&env, handle);
+        return result;
+    }
+    *out = handle;
+    return INLAY_OK;
+}
+
+// One line of JSON a row: ids, which are their own labels. A row's tokens go round the alphabet in
+// steps that are mostly the same.
+static char *write_rows(const inl_env *env, uint32_t vocab, uint32_t rows, uint32_t length,
+                        uint32_t seed, size_t *size)
+{
+    size_t room = (size_t)rows * (16ull * length + 64), used = 0;
+    uint32_t first = vocab > FIRST_TOKEN + ALPHABET ? FIRST_TOKEN : 0;
+    uint32_t alphabet = INL_MIN(ALPHABET, vocab - first);
+    char *text = inl_alloc(env, room, 1);
+    for (uint32_t r = 0; text && r < rows; r++)
+        for (uint32_t list = 0; list < 2; list++) {
+            uint32_t at = r;
+            used += (size_t)sprintf(text + used, list ? "],\"labels\":[" : "{\"input_ids\":[");
+            for (uint32_t i = 0; i < length; i++) {
+                uint32_t draw = inl_rng_u32(seed, r, i);
+                at += draw % 4 ? 7 : draw >> 8 & 31;
+                used += (size_t)sprintf(text + used, "%s%u", i ? "," : "", first + at % alphabet);
+            }
+            if (list)
+                used += (size_t)sprintf(text + used, "]}\n");
+        }
+    *size = used;
+    return text;
+}
+
+inlay_result inlay_dataset_create_random(inlay_dataset **out, const inlay_env *public_env,
+                                         const inlay_model *model, uint32_t rows, uint32_t length,
+                                         uint32_t seed)
+{
+    inl_env env = inl_env_resolve(public_env);
+    INL_REQUIRE(&env, out != NULL);
+    *out = NULL;
+    INL_REQUIRE(&env, model != NULL);
+    INL_REQUIRE(&env, rows > 0 && rows <= MOST_ROWS && length >= 2 && length <= MOST_LENGTH);
+    INL_REQUIRE(&env, (uint64_t)rows * length <= 1u << 26);
+    inlay_dataset *handle = inl_alloc(&env, 1, sizeof(*handle));
+    size_t size;
+    char *text = write_rows(&env, model->model->config.vocab, rows, length, seed, &size);
+    inl_dataset_params params = {.max_length = length, .no_records = true};
+    inlay_result result = INLAY_ERROR_OUT_OF_MEMORY;
+    if (handle && text)
+        result = inl_dataset_open_memory(&env, model->model->tokenizer, "random rows",
+                                         (uint8_t *)text, size, INL_DATA_JSONL, &params,
+                                         &handle->dataset);
+    inl_free(&env, text);
+    if (result != INLAY_OK) {
+        inl_free(&env, handle);
+        return result;
+    }
+    handle->env = env;
+    *out = handle;
+    return INLAY_OK;
+}
+
+// ---- times
+
+inlay_result inlay_trainer_profile(inlay_trainer *trainer, bool on)
+{
+    return inl_trainer_profile(trainer->trainer, on);
+}
+
+inlay_result inlay_trainer_get_times(const inlay_trainer *trainer, inlay_step_times *times)
+{
+    inl_step_times t;
+    INL_TRY(inl_trainer_times(trainer->trainer, &t));
+    *times = (inlay_step_times){.forward_seconds = t.forward,
+                                .backward_seconds = t.backward,
+                                .update_seconds = t.update,
+                                .longest_submit_seconds = t.longest_submit};
+    return INLAY_OK;
+}
+
+inlay_result inlay_trainer_get_kernels(const inlay_trainer *trainer, inlay_kernel_time *kernels,
+                                       uint32_t *count)
+{
+    INL_REQUIRE(&trainer->env, count != NULL);
+    uint32_t room = kernels ? *count : 0;
+    inl_kernel_time *times = inl_alloc(&trainer->env, room + 1, sizeof(*times));
+    if (!times)
+        return INLAY_ERROR_OUT_OF_MEMORY;
+    *count = room;
+    inlay_result result = inl_trainer_kernels(trainer->trainer, times, count);
+    for (uint32_t i = 0; result == INLAY_OK && i < INL_MIN(room, *count); i++) {
+        const inl_kernel_time *t = &times[i];
+        kernels[i] = (inlay_kernel_time){.dispatches = t->dispatches,
+                                         .seconds = t->seconds,
+                                         .flops = t->flops,
+                                         .bytes = t->bytes};
+        snprintf(kernels[i].kernel, sizeof(kernels[i].kernel), "%s", t->kernel);
+        snprintf(kernels[i].tag, sizeof(kernels[i].tag), "%s", t->tag);
+    }
+    inl_free(&trainer->env, times);
+    return result;
+}
+
+// ---- peaks
+
+_Static_assert((int)INLAY_PEAK_COUNT == (int)INL_PEAK_COUNT, "one list of peaks");
+
+inlay_result inlay_device_measure_peak(inlay_device *device, inlay_peak_kind kind,
+                                       inlay_peak_result *result)
+{
+    INL_REQUIRE(&device->env, result != NULL);
+    INL_REQUIRE(&device->env, (unsigned)kind < INLAY_PEAK_COUNT);
+    inl_peak p;
+    *result = (inlay_peak_result){0};
+    snprintf(result->name, sizeof(result->name), "%s", inl_peak_name((inl_peak_kind)kind));
+    INL_TRY(inl_peak_measure(&device->env, device->gpu, (inl_peak_kind)kind, &p));
+    result->per_second = p.rate;
+    result->mean = p.mean;
+    result->deviation = p.deviation;
+    result->repeats = p.repeats;
+    result->flops = p.flops;
+    result->bytes = p.bytes;
+    result->seconds = p.seconds;
+    result->largest_error = p.error;
+    return INLAY_OK;
+}
