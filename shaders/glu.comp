@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
-// y = act(gate) up with act(x) = x s(w(x)), s(w) = 1 / (1 + exp(-w)): silu with w = x, and with
-// GELU the tanh form of gelu (arXiv 1606.08415), w = 2 sqrt(2 / pi) (x + 0.044715 x^3).
+// y = act(gate) up (lib/glu.glsl).
 // BACKWARD: dup = dy act(gate) and dgate = dy up s (1 + gate (1 - s) w').
 // FUSED: gate and up, and their gradients, are the halves of rows of one matrix.
 #version 450
@@ -24,8 +23,7 @@ layout(binding = 2) writeonly buffer Y { vec4 y[]; };
 #endif
 
 #include "lib/linear.glsl"
-
-const float GELU_LINEAR = 1.5957691216057308, GELU_CUBIC = 0.044715; // 2 sqrt(2 / pi)
+#include "lib/glu.glsl"
 
 void main()
 {
@@ -45,13 +43,12 @@ void main()
         at_up = at_gate + p.cols4;
     }
     vec4 g = gate(at_gate), u = up(at_up);
-    vec4 w = GELU ? GELU_LINEAR * (g + GELU_CUBIC * g * g * g) : g;
-    vec4 s = 1.0 / (1.0 + exp(-w));
 #ifdef BACKWARD
-    vec4 d = dy(i), slope = GELU ? GELU_LINEAR * (1.0 + 3.0 * GELU_CUBIC * g * g) : vec4(1.0);
+    vec4 s = glu_sigmoid(g, GELU), d = dy(i);
+    vec4 slope = GELU ? GELU_LINEAR * (1.0 + 3.0 * GELU_CUBIC * g * g) : vec4(1.0);
     dgate[at_gate] = d * u * s * (1.0 + g * (1.0 - s) * slope);
     dup[at_up] = d * g * s;
 #else
-    y[i] = g * s * u;
+    y[i] = glu(g, u, GELU);
 #endif
 }

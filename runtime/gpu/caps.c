@@ -253,6 +253,7 @@ void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, const inl_
                                       .thread_rows = 8,
                                       .thread_columns = 8,
                                       .min_rows = 32};
+    caps->gemv_lanes = 64;
     apply_quirks(caps);
     judge(vk, physical, caps);
     inl_paths_read(vk, physical, &features, caps);

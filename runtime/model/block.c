@@ -283,6 +283,208 @@ static inl_tensor experts_forward(const inl_network *net, uint32_t layer, inl_bl
     return y;
 }
 
+// ---- one token over a cache: fewer and wider nodes
+
+static bool token_alone(const inl_network *net, uint32_t layer)
+{
+    const inl_config *c = &net->weights->model->config;
+    if (!net->cache_k || net->tokens > 1 || c->heads * c->head_dim % 8 != 0 ||
+        c->kv_heads * c->head_dim % 8 != 0)
+        return false;
+    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
+        const inl_lora_slot *s = slot_of(net, layer, role);
+        if (s && s->dora)
+            return false;
+    }
+    return true;
+}
+
+// A group's matrices as one, with their biases and adapters.
+typedef struct joined {
+    inl_weight w;
+    inl_weight_part part;
+    inl_range bias;
+    inl_lora_slot slot;
+    inl_tail tail;
+    uint32_t segments[2];
+} joined;
+
+static bool join_biases(const inl_layer_weights *l, inl_group g, uint32_t count, inl_range *out)
+{
+    *out = l->bias[inl_groups[g].first];
+    for (uint32_t i = 1; i < count; i++) {
+        const inl_range *next = &l->bias[inl_groups[g].first + i];
+        bool behind = next->buffer == out->buffer && next->offset == out->offset + out->size;
+        if ((next->size > 0) != (out->size > 0) || (out->size > 0 && !behind))
+            return false;
+        out->size += next->size;
+    }
+    return true;
+}
+
+// None has an adapter, or all have one of the same shape, B behind B.
+static bool join_adapters(const inl_network *net, uint32_t layer, inl_group g, uint32_t count,
+                          inl_tensor h, joined *j)
+{
+    j->tail = tail_of(net, layer, g, inl_groups[g].first, h);
+    if (h.buf == INL_BUF_NONE)
+        return true;
+    if (!j->tail.slot)
+        return false;
+    j->slot = *j->tail.slot;
+    j->tail.slot = &j->slot;
+    for (uint32_t i = 1; i < count; i++) {
+        const inl_lora_slot *s = slot_of(net, layer, inl_groups[g].first + i);
+        if (!s || s->rank4 != j->slot.rank4 || s->scale != j->slot.scale ||
+            s->b != j->slot.b + inl_lora_b_floats(&j->slot))
+            return false;
+        j->segments[i - 1] = j->slot.out;
+        j->slot.out += s->out;
+    }
+    return true;
+}
+
+static bool join_group(const inl_network *net, uint32_t layer, inl_group g, inl_tensor h, joined *j)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(net->plan);
+    const inl_layer_weights *l = &net->weights->layers[layer];
+    const inl_weight *weights[3];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < inl_groups[g].count; i++)
+        if (l->linear[inl_groups[g].first + i].rows > 0)
+            weights[count++] = &l->linear[inl_groups[g].first + i];
+    *j = (joined){0};
+    return inl_op_join_weights(weights, count, caps ? caps->max_buffer_range_bytes : UINT64_MAX,
+                               &j->part, &j->w) &&
+           join_biases(l, g, count, &j->bias) && join_adapters(net, layer, g, count, h, j);
+}
+
+static inl_buf bias_of(const inl_network *net, inl_range bias)
+{
+    return bias.size ? inl_op_external(net->plan, bias) : INL_BUF_NONE;
+}
+
+// One of a group, where they are no one matrix: into columns of y.
+static void token_linear(const inl_network *net, uint32_t layer, inl_group g, inl_role role,
+                         inl_tensor x, const inl_norm *norm, inl_tensor h, inl_buf residual,
+                         inl_tensor y, uint32_t column)
+{
+    const inl_layer_weights *l = &net->weights->layers[layer];
+    inl_op_gemv(net->plan, &(inl_gemv_args){.w = &l->linear[role],
+                                            .x = x,
+                                            .y = y,
+                                            .y_column = column,
+                                            .bias = bias_of(net, l->bias[role]),
+                                            .residual = residual,
+                                            .tail = tail_of(net, layer, g, role, h),
+                                            .norm = norm,
+                                            .tag = role_tags[role]});
+}
+
+static void token_joined(const inl_network *net, const joined *j, inl_tensor x,
+                         const inl_norm *norm, uint32_t glu, inl_tensor y, const char *tag)
+{
+    inl_op_gemv(net->plan, &(inl_gemv_args){.w = &j->w,
+                                            .x = x,
+                                            .y = y,
+                                            .bias = bias_of(net, j->bias),
+                                            .residual = INL_BUF_NONE,
+                                            .tail = j->tail,
+                                            .segments = {j->segments[0], j->segments[1]},
+                                            .norm = norm,
+                                            .glu = glu,
+                                            .tag = tag});
+}
+
+// What a group takes: x, normed by its product; with an adapter, which reads it too, before it.
+static inl_tensor token_input(const inl_network *net, uint32_t layer, inl_group g, inl_tensor x,
+                              const inl_norm **norm, inl_tensor *h)
+{
+    inl_lora_slot slots[3];
+    uint32_t ranks;
+    inl_buf rstd;
+    *h = (inl_tensor){.buf = INL_BUF_NONE};
+    if (group_slots(net, layer, g, slots, &ranks) == 0)
+        return x;
+    inl_tensor xn = normed(net, *norm, x, INL_BUF_NONE, &rstd);
+    *h = group_down(net, layer, g, xn);
+    *norm = NULL;
+    return xn;
+}
+
+static void token_attend(const inl_network *net, uint32_t layer, inl_block *b)
+{
+    const inl_config *c = &net->weights->model->config;
+    const inl_layer_weights *l = &net->weights->layers[layer];
+    const inl_norm *norm = &l->norm[INL_NORM_ATTENTION];
+    inl_tensor h, x = token_input(net, layer, INL_GROUP_QKV, b->x, &norm, &h);
+    uint32_t cols = (c->heads + 2 * c->kv_heads) * c->head_dim, column = 0;
+    inl_tensor qkv = inl_plan_tensor(net->plan, 1, cols);
+    joined j;
+    if (join_group(net, layer, INL_GROUP_QKV, h, &j))
+        token_joined(net, &j, x, norm, GLU_NONE, qkv, "qkv");
+    else
+        for (inl_role role = INL_ROLE_Q; role <= INL_ROLE_V; role++) {
+            if (l->linear[role].rows == 0)
+                continue;
+            token_linear(net, layer, INL_GROUP_QKV, role, x, norm, h, INL_BUF_NONE, qkv, column);
+            column += l->linear[role].rows;
+        }
+    inl_attention a = attention_of(net, layer);
+    b->o = inl_plan_tensor(net->plan, 1, c->heads * c->head_dim);
+    inl_op_attention_token(net->plan, &net->in,
+                           &(inl_token_attention){
+                               .attention = &a,
+                               .rope = rope_of(net, layer),
+                               .q_norm = c->arch.qk_norm ? &l->norm[INL_NORM_Q] : NULL,
+                               .k_norm = c->arch.qk_norm ? &l->norm[INL_NORM_K] : NULL,
+                               .qkv = qkv,
+                               .k = net->cache_k[layer],
+                               .v = net->cache_v[layer],
+                               .o = b->o});
+}
+
+static inl_tensor token_feed(const inl_network *net, uint32_t layer, inl_block *b)
+{
+    const inl_config *c = &net->weights->model->config;
+    const inl_layer_weights *l = &net->weights->layers[layer];
+    const inl_norm *norm = &l->norm[INL_NORM_FFN];
+    inl_tensor h, x = token_input(net, layer, INL_GROUP_GATE_UP, b->x2, &norm, &h);
+    b->act = inl_plan_tensor(net->plan, 1, c->ffn_dim);
+    joined j;
+    if (c->ffn_dim % 8 == 0 && join_group(net, layer, INL_GROUP_GATE_UP, h, &j)) {
+        token_joined(net, &j, x, norm, c->arch.gelu ? GLU_GELU : GLU_SILU, b->act, "gate up");
+        return b->act;
+    }
+    inl_tensor *both[2] = {&b->gate, &b->up};
+    b->up = (inl_tensor){.buf = INL_BUF_NONE};
+    for (uint32_t i = 0; i < 2; i++) {
+        inl_role role = INL_ROLE_GATE + i;
+        if (l->linear[role].rows == 0)
+            continue;
+        *both[i] = inl_plan_tensor(net->plan, 1, l->linear[role].rows);
+        token_linear(net, layer, INL_GROUP_GATE_UP, role, x, norm, h, INL_BUF_NONE, *both[i], 0);
+    }
+    inl_op_glu(net->plan, activation_of(net), b->gate, b->up, b->act);
+    return b->act;
+}
+
+static inl_tensor token_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
+{
+    b->x = x;
+    token_attend(net, layer, b);
+    b->x2 = added(net, layer, INL_GROUP_O, INL_ROLE_O, INL_NORM_POST_ATTENTION, x, b->o, b,
+                  &b->attended, &b->rstd_attended);
+    if (inl_config_has_experts(&net->weights->model->config, layer)) {
+        b->xn2 = normed(net, &net->weights->layers[layer].norm[INL_NORM_FFN], b->x2, INL_BUF_NONE,
+                        &b->rstd2);
+        return experts_forward(net, layer, b);
+    }
+    inl_tensor act = token_feed(net, layer, b);
+    return added(net, layer, INL_GROUP_DOWN, INL_ROLE_DOWN, INL_NORM_POST_FFN, b->x2, act, b,
+                 &b->fed, &b->rstd_fed);
+}
+
 static inl_tensor forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
 {
     const inl_layer_weights *l = &net->weights->layers[layer];
@@ -311,7 +513,7 @@ static inl_tensor forward(const inl_network *net, uint32_t layer, inl_tensor x, 
 inl_tensor inl_block_forward(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)
 {
     *b = (inl_block){.again = false};
-    return forward(net, layer, x, b);
+    return token_alone(net, layer) ? token_forward(net, layer, x, b) : forward(net, layer, x, b);
 }
 
 void inl_block_forward_again(const inl_network *net, uint32_t layer, inl_tensor x, inl_block *b)

@@ -3,6 +3,7 @@
 // memory is known before any is taken; the second allocates, packs and uploads.
 #include "model/weights.h"
 #include "model/encoder.h"
+#include "model/slots.h"
 #include "quant/tile.h"
 
 #include <math.h>
@@ -95,7 +96,7 @@ static inlay_result layout_experts(builder *b, const inl_source *s, inl_weight *
     return INLAY_OK;
 }
 
-static inlay_result layout_rows(builder *b, const inl_source *s, inl_weight *w)
+static inlay_result cut_rows(builder *b, const inl_source *s, inl_weight *w)
 {
     uint32_t most = rows_per_part(b, s);
     *w = (inl_weight){.format = s->format, .rows = s->rows, .cols = s->cols};
@@ -103,31 +104,81 @@ static inlay_result layout_rows(builder *b, const inl_source *s, inl_weight *w)
     w->parts = inl_alloc(b->env, w->part_count, sizeof(*w->parts));
     if (!w->parts)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    bool nf4 = inl_is_nf4(s->format);
     for (uint32_t i = 0; i < w->part_count; i++) {
-        inl_weight_part *part = &w->parts[i];
-        part->row0 = i * most;
-        part->rows = INL_MIN(most, s->rows - part->row0);
-        INL_TRY(place(b, inl_tile_quant_bytes(s->format, part->rows, s->cols), &part->quants));
-        // NF4's blocks run over the whole matrix: every part needs all scales.
-        uint64_t scales = inl_tile_scale_bytes(s->format, nf4 ? s->rows : part->rows, s->cols);
-        if (scales > 0)
-            INL_TRY(place(b, scales, &part->scales));
+        w->parts[i].row0 = i * most;
+        w->parts[i].rows = INL_MIN(most, s->rows - w->parts[i].row0);
     }
     return INLAY_OK;
 }
 
-static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
+static inlay_result layout_quants(builder *b, inl_weight *w)
 {
-    INL_TRY(s->experts > 0 ? layout_experts(b, s, w) : layout_rows(b, s, w));
-    b->w->encode_bytes = INL_MAX(b->w->encode_bytes, inl_encoder_bytes(s, w, b->max_range));
+    for (uint32_t i = 0; i < w->part_count; i++)
+        INL_TRY(place(b, inl_tile_quant_bytes(w->format, w->parts[i].rows, w->cols),
+                      &w->parts[i].quants));
     return INLAY_OK;
+}
+
+// NF4's blocks run over the whole matrix: every part needs all scales.
+static inlay_result layout_scales(builder *b, inl_weight *w)
+{
+    for (uint32_t i = 0; i < w->part_count; i++) {
+        uint32_t rows = inl_is_nf4(w->format) ? w->rows : w->parts[i].rows;
+        uint64_t scales = inl_tile_scale_bytes(w->format, rows, w->cols);
+        if (scales > 0)
+            INL_TRY(place(b, scales, &w->parts[i].scales));
+    }
+    return INLAY_OK;
+}
+
+static inlay_result layout_rows(builder *b, const inl_source *s, inl_weight *w)
+{
+    INL_TRY(cut_rows(b, s, w));
+    INL_TRY(layout_quants(b, w));
+    return layout_scales(b, w);
 }
 
 static inlay_result layout_vector(builder *b, const inl_source *s, inl_range *range)
 {
     *range = (inl_range){0};
     return s->tensor ? place(b, 4 * inl_round_up(s->cols, 8), range) : INLAY_OK;
+}
+
+static void count_encoder(builder *b, const inl_source *s, const inl_weight *w)
+{
+    b->w->encode_bytes = INL_MAX(b->w->encode_bytes, inl_encoder_bytes(s, w, b->max_range));
+}
+
+static inlay_result layout_matrix(builder *b, const inl_source *s, inl_weight *w)
+{
+    INL_TRY(s->experts > 0 ? layout_experts(b, s, w) : layout_rows(b, s, w));
+    count_encoder(b, s, w);
+    return INLAY_OK;
+}
+
+// Matrices that share an input: their quants side by side, then their scales, then their biases, so
+// that one product can take them together (inl_op_join_weights).
+static inlay_result layout_group(builder *b, const inl_layer_sources *s, inl_layer_weights *l,
+                                 inl_role first, uint32_t count)
+{
+    for (inl_role r = first; r < first + count; r++)
+        if (s->linear[r].tensor && s->linear[r].experts > 0)
+            INL_TRY(layout_experts(b, &s->linear[r], &l->linear[r]));
+        else if (s->linear[r].tensor)
+            INL_TRY(cut_rows(b, &s->linear[r], &l->linear[r]));
+    for (inl_role r = first; r < first + count; r++)
+        if (s->linear[r].experts == 0)
+            INL_TRY(layout_quants(b, &l->linear[r]));
+    for (inl_role r = first; r < first + count; r++)
+        if (s->linear[r].experts == 0)
+            INL_TRY(layout_scales(b, &l->linear[r]));
+    for (inl_role r = first; r < first + count; r++) {
+        if (!s->linear[r].tensor)
+            continue;
+        count_encoder(b, &s->linear[r], &l->linear[r]);
+        INL_TRY(layout_vector(b, &s->bias[r], &l->bias[r]));
+    }
+    return INLAY_OK;
 }
 
 static inlay_result layout_layer(builder *b, const inl_layer_sources *s, inl_layer_weights *l)
@@ -139,12 +190,8 @@ static inlay_result layout_layer(builder *b, const inl_layer_sources *s, inl_lay
     }
     l->norm[INL_NORM_Q].heads = c->heads;
     l->norm[INL_NORM_K].heads = c->kv_heads;
-    for (inl_role role = 0; role < INL_ROLE_COUNT; role++) {
-        if (!s->linear[role].tensor)
-            continue;
-        INL_TRY(layout_matrix(b, &s->linear[role], &l->linear[role]));
-        INL_TRY(layout_vector(b, &s->bias[role], &l->bias[role]));
-    }
+    for (size_t g = 0; g < INL_GROUP_COUNT; g++)
+        INL_TRY(layout_group(b, s, l, inl_groups[g].first, inl_groups[g].count));
     return INLAY_OK;
 }
 

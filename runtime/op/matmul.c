@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Products with frozen weights and the adapter's narrow ones.
+#include "op/matmul.h"
 #include "op/node.h"
 #include "quant/nf4.h"
 #include "quant/tile.h"
@@ -19,7 +20,7 @@ inl_buf inl_op_external(inl_plan *plan, inl_range range)
     return inl_plan_external(plan, range.buffer, range.offset, range.size);
 }
 
-static inl_range floats_of(inl_range arena, uint64_t first, uint64_t count)
+inl_range inl_floats_of(inl_range arena, uint64_t first, uint64_t count)
 {
     return (inl_range){arena.buffer, arena.offset + 4 * first, 4 * count};
 }
@@ -66,15 +67,9 @@ static struct push_gemm push_of(const inl_weight *w, const inl_weight_part *part
                                   4};
 }
 
-// What a product reads as the two planes of a part of W.
-typedef struct planes {
-    inl_buf quants, scales;
-    bool decoded; // into f32 tiles
-} planes;
-
 // NF4 whose blocks lie in rows: the scales are decoded before the product, the rest in its loop.
-static planes expand_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
-                                planes stored)
+static inl_planes expand_nf4_scales(inl_plan *plan, const inl_weight *w,
+                                    const inl_weight_part *part, inl_planes stored)
 {
     struct push_gemm push = push_of(w, part);
     uint32_t lanes = inl_node_lanes(plan, GEMM_LANES), groups = push.k_tiles / 8;
@@ -88,12 +83,12 @@ static planes expand_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_w
                      .groups = {inl_div_up(groups, lanes), push.n_tiles, matrices}};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
-    return (planes){.quants = stored.quants, .scales = scales};
+    return (inl_planes){.quants = stored.quants, .scales = scales};
 }
 
 // NF4 whose blocks lie across rows: all of it.
-static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
-                         planes stored)
+static inl_planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
+                             inl_planes stored)
 {
     struct push_gemm push = push_of(w, part);
     uint32_t matrices = INL_MAX(part->experts, 1);
@@ -109,12 +104,12 @@ static planes decode_nf4(inl_plan *plan, const inl_weight *w, const inl_weight_p
     inl_node_packing(&node, w->format);
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
-    return (planes){.quants = tiles, .scales = tiles, .decoded = true};
+    return (inl_planes){.quants = tiles, .scales = tiles, .decoded = true};
 }
 
-static planes planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_part *part)
+inl_planes inl_planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_part *part)
 {
-    planes stored = {.quants = inl_op_external(plan, part->quants)};
+    inl_planes stored = {.quants = inl_op_external(plan, part->quants)};
     stored.scales = part->scales.size ? inl_op_external(plan, part->scales) : stored.quants;
     if (!inl_is_nf4(w->format))
         return stored;
@@ -177,13 +172,13 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     if (routing) // of all parts together
         live = live * part->experts / w->experts;
     struct push_gemm push = push_of(w, part);
-    planes read = planes_of(plan, w, part);
+    inl_planes read = inl_planes_of(plan, w, part);
     inl_tiling tiling = read.decoded ? INL_TILING_F32 : w->format->tiling;
     const inl_gemm_tile *tile = tile_of(plan, args->x, routing);
     inl_range tail_range = {0};
     if (tail)
-        tail_range = floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
-                               dx ? inl_lora_a_floats(slot) : inl_lora_b_floats(slot));
+        tail_range = inl_floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
+                                   dx ? inl_lora_a_floats(slot) : inl_lora_b_floats(slot));
     inl_node node = {
         .kernel = inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX : INL_KERNELS_GEMM][tiling],
         .tag = args->tag,
@@ -225,6 +220,17 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
 
 void inl_op_gemm(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *args)
 {
+    if (gemm_rows(plan, args->x, args->routing) == 1) {
+        inl_op_gemv(plan, &(inl_gemv_args){.w = args->w,
+                                           .x = args->x,
+                                           .y = args->y,
+                                           .bias = args->bias,
+                                           .residual = args->residual,
+                                           .tail = args->tail,
+                                           .routing = args->routing,
+                                           .tag = args->tag});
+        return;
+    }
     for (uint32_t i = 0; i < args->w->part_count; i++)
         gemm_part(plan, in, args, false, &args->w->parts[i], args->residual, i == 0);
 }
@@ -316,7 +322,7 @@ void inl_op_lora_down(inl_plan *plan, const inl_inputs *in, const inl_lora_arena
                                       .dropout = arena->dropout,
                                       .cols = slots[i].in,
                                       .expert4 = rank4 * x.ld};
-        inl_range a = floats_of(arena->weights, slots[i].a, floats_of_a(slots + i, step));
+        inl_range a = inl_floats_of(arena->weights, slots[i].a, floats_of_a(slots + i, step));
         lora_down(plan, in, INL_KERNEL_LORA_DOWN, arena, x, a, h, &push, arena->dropout > 0.0f);
         column4 += rank4;
     }
@@ -357,7 +363,7 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .rank4 = s->rank4,
                                   .scale = s->scale,
                                   .expert4 = s->rank4 * dy.ld};
-    inl_range b = floats_of(tail->arena->weights, s->b, inl_lora_b_floats(s));
+    inl_range b = inl_floats_of(tail->arena->weights, s->b, inl_lora_b_floats(s));
     lora_down(plan, in, INL_KERNEL_LORA_DOWN_UP, tail->arena, dy, b, g, &down, false);
     struct push_lora_grad grad = {.rows = dy.rows,
                                   .cols8 = dy.ld / 8,
@@ -369,7 +375,7 @@ void inl_op_lora_up_bwd(inl_plan *plan, const inl_inputs *in, const inl_tail *ta
                                   .scale = s->scale,
                                   .expert4 = s->rank4 * dy.ld};
     lora_grad(plan, in, INL_KERNEL_LORA_GRAD_UP, tail->arena->routing, dy, tail->h,
-              floats_of(tail->arena->gradients, s->b, inl_lora_b_floats(s)), &grad, false);
+              inl_floats_of(tail->arena->gradients, s->b, inl_lora_b_floats(s)), &grad, false);
 }
 
 void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_arena *arena,
@@ -392,7 +398,7 @@ void inl_op_lora_down_bwd(inl_plan *plan, const inl_inputs *in, const inl_lora_a
                                       .cols = slots[i].in,
                                       .expert4 = rank4 * x.ld};
         lora_grad(plan, in, INL_KERNEL_LORA_GRAD, arena->routing, x, g,
-                  floats_of(arena->gradients, slots[i].a, floats_of_a(slots + i, step)), &push,
+                  inl_floats_of(arena->gradients, slots[i].a, floats_of_a(slots + i, step)), &push,
                   arena->dropout > 0.0f);
         column4 += rank4;
     }

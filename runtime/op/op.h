@@ -180,6 +180,27 @@ void inl_op_glu(inl_plan *plan, inl_activation act, inl_tensor gate, inl_tensor 
 void inl_op_glu_bwd(inl_plan *plan, inl_activation act, inl_tensor gate, inl_tensor up,
                     inl_tensor dy, inl_tensor dgate, inl_tensor dup);
 
+// inl_op_gemm for one row, or with `routing` a row for each of a token's experts, and more in one
+// go. `norm`: x is normed first. `glu`: W is gate's rows, then up's, and y[N / 2] = act(gate) up.
+typedef struct inl_gemv_args {
+    const inl_weight *w;
+    inl_tensor x, y;
+    uint32_t y_column; // where the result begins in y, a multiple of 8
+    inl_buf bias, residual;
+    inl_tail tail; // of the first rows, where `segments` name the rows at which others begin, whose
+                   // columns of h and rows of B are behind its own; 0: there are none
+    uint32_t segments[2];
+    const inl_routing *routing;
+    const inl_norm *norm; // NULL: none
+    uint32_t glu;         // GLU_NONE, GLU_SILU or GLU_GELU
+    const char *tag;
+} inl_gemv_args;
+void inl_op_gemv(inl_plan *plan, const inl_gemv_args *args);
+// Several matrices as the rows of one, where they lie so on the device: of one format, in one part
+// each, behind one another in both planes. False: they do not. `part` is what `out` points to.
+bool inl_op_join_weights(const inl_weight *const *weights, uint32_t count, uint64_t max_range,
+                         inl_weight_part *part, inl_weight *out);
+
 // ---- attention
 
 typedef struct inl_attention {
@@ -195,6 +216,19 @@ void inl_op_attention(inl_plan *plan, const inl_inputs *in, const inl_attention 
 void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a,
                           inl_tensor q, inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse,
                           inl_tensor d_o, inl_tensor dq, inl_tensor dk, inl_tensor dv);
+
+// One token, which is row cache_row of its sequence.
+typedef struct inl_token_attention {
+    const inl_attention *attention;
+    const inl_rope *rope;           // NULL: q and k do not turn
+    const inl_norm *q_norm, *k_norm; // of each head, before that; NULL: none
+    inl_tensor qkv;                 // [1, (heads + 2 kv_heads) * head_dim]
+    inl_tensor k, v;                // the cache, [context, kv_heads * head_dim]
+    inl_tensor o;                   // [1, heads * head_dim]
+    uint32_t splits;                // workgroups that share a head's keys; 0: as the device likes
+} inl_token_attention;
+// The token's k and v go into the cache; o = attention over it.
+void inl_op_attention_token(inl_plan *plan, const inl_inputs *in, const inl_token_attention *args);
 
 // ---- loss and update
 

@@ -9,6 +9,7 @@ const kt_family inl_families[] = {
     {"attention", check_attention}, {"update", check_update}, {"reduce", check_reduce},
     {"block", check_block},         {"moe", check_moe},       {"dora", check_dora},
     {"encode", check_encode},
+    {"token", check_token},
 };
 const uint32_t inl_family_count = INL_COUNT(inl_families);
 

@@ -26,5 +26,6 @@ void check_block(kt_suite *suite);
 void check_moe(kt_suite *suite);
 void check_dora(kt_suite *suite);
 void check_encode(kt_suite *suite);
+void check_token(kt_suite *suite);
 
 #endif

@@ -94,6 +94,7 @@
 #define check_matmul inl_check_matmul
 #define check_moe inl_check_moe
 #define check_reduce inl_check_reduce
+#define check_token inl_check_token
 #define check_update inl_check_update
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Read-only operands in two spellings: INPUT_VEC4(binding, x) declares one, x(i) reads its vec4 i.
+// Operands in two spellings: INPUT_VEC4(binding, x) declares one, x(i) reads its vec4 i. Of
+// IN_OUT_VEC4 there is also x_store(i, v); who stores does not read it again.
 //
 // On a GPU it is a storage buffer, and what a whole workgroup needs is read at a uniform address.
 // SIMD is for drivers that run a subgroup in the lanes of one CPU vector (SPREAD of them): there a
@@ -18,6 +19,10 @@ layout(constant_id = 8) const uint SPREAD = 8; // the subgroup's size
 #define INPUT_VEC4(slot, name)                                                                     \
     layout(binding = slot, rgba32f) readonly uniform imageBuffer name##_texels;                    \
     vec4 name(uint i) { return imageLoad(name##_texels, int(i)); }
+#define IN_OUT_VEC4(slot, name)                                                                    \
+    layout(binding = slot, rgba32f) uniform imageBuffer name##_texels;                             \
+    vec4 name(uint i) { return imageLoad(name##_texels, int(i)); }                                 \
+    void name##_store(uint i, vec4 v) { imageStore(name##_texels, int(i), v); }
 #define INPUT_UVEC4(slot, name)                                                                    \
     layout(binding = slot, rgba32ui) readonly uniform uimageBuffer name##_texels;                  \
     uvec4 name(uint i) { return imageLoad(name##_texels, int(i)); }
@@ -39,6 +44,10 @@ vec4 from_lane(vec4 v, uint lane)
 #define INPUT_VEC4(slot, name)                                                                     \
     layout(binding = slot) readonly buffer name##_buffer { vec4 name##_words[]; };                 \
     vec4 name(uint i) { return name##_words[i]; }
+#define IN_OUT_VEC4(slot, name)                                                                    \
+    layout(binding = slot) buffer name##_buffer { vec4 name##_words[]; };                          \
+    vec4 name(uint i) { return name##_words[i]; }                                                  \
+    void name##_store(uint i, vec4 v) { name##_words[i] = v; }
 #define INPUT_UVEC4(slot, name)                                                                    \
     layout(binding = slot) readonly buffer name##_buffer { uvec4 name##_words[]; };                \
     uvec4 name(uint i) { return name##_words[i]; }

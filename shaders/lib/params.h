@@ -22,6 +22,23 @@ struct push_gemm {
     uint rows;             // of X, padded
 };
 
+// y = x W^T of one row, or of a row an expert, with a norm before or an activation behind it.
+#define GLU_NONE 0
+#define GLU_SILU 1
+#define GLU_GELU 2
+struct push_gemv {
+    uint n_tiles, k_tiles; // as in push_gemm
+    uint cols;             // of x, unpadded
+    uint row0;             // first row of this part of W in the whole matrix, a multiple of 8
+    uint y4;               // where that row's result lies in y
+    uint ldx4, ldy4;       // of rows, where there are several
+    uint ldh4, h4, rank4;  // the tail, as in push_gemm
+    float scale;
+    uint segment1, segment2;
+    uint expert0, experts;
+    float eps; // NORM
+};
+
 // H = X A^T and G = s dY B: few columns, long sums.
 struct push_lora_down {
     uint cols4;      // of X that are summed over, in vec4s
@@ -138,6 +155,19 @@ struct push_attention {
     uint window; // keys a query sees, itself among them
     float scale;
     float softcap;
+};
+
+#define ROPE_NONE 0
+#define ROPE_PAIRS 1
+#define ROPE_HALVES 2
+// q, k and v of one token side by side.
+struct push_attention_token {
+    uint heads, kv_heads, group;
+    uint k4, v4; // where they begin
+    uint ldkv4, ldo4;
+    uint window, rope_dim;
+    float scale, softcap;
+    float eps; // NORM
 };
 
 struct push_glu {
