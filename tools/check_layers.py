@@ -29,7 +29,7 @@ ALLOWED = {
     "model": ["base", "quant", "io", "op", "adapter"],
     "train": ["base", "quant", "io", "op", "adapter", "model"],
     "verify": ["base", "gpu", "quant", "io", "op", "model"],
-    "bench": ["base", "quant", "io", "op", "adapter", "model", "train"],
+    "bench": ["base", "quant", "io", "op", "adapter", "model", "train", "verify"],
     "api": ["base", "gpu", "quant", "io", "op", "adapter", "model", "train", "verify", "bench"],
 }
 GENERATED = {"op_kernels.h": "op"}  # by the build: the layer it belongs to; it includes gpu/gpu.h

@@ -25,6 +25,7 @@ typedef struct inlay_random_model_params {
     // Q6_K; rows that no block divides get the type that llama.cpp falls back to.
     const char *type;
     uint32_t seed;
+    uint32_t layers; // 0: the shape's
 } inlay_random_model_params;
 
 // A llama of random weights, as good as a file for everything but text: its tokens are bytes and
@@ -33,6 +34,9 @@ typedef struct inlay_random_model_params {
 // NULL: defaults. Close it with inlay_model_close. Errors: INVALID_ARGUMENT, no such shape or type.
 INLAY_API inlay_result inlay_model_create_random(inlay_model **out, const inlay_env *env,
                                                  const inlay_random_model_params *params);
+// Of the model's weights on a device, those that are read for each token: all but an embedding
+// that is not the head too, and of experts as if all were.
+INLAY_API inlay_result inlay_model_get_token_bytes(const inlay_model *model, uint64_t *bytes);
 // `rows` rows of `length` tokens each, all but each first one learned, of 61 tokens of the
 // vocabulary in an order that has something to learn. Close it with inlay_dataset_close. Errors:
 // INVALID_ARGUMENT, rows or length out of range.
@@ -67,6 +71,43 @@ INLAY_API inlay_result inlay_trainer_get_times(const inlay_trainer *trainer,
 // becomes how many there are; none where nothing is profiled.
 INLAY_API inlay_result inlay_trainer_get_kernels(const inlay_trainer *trainer,
                                                  inlay_kernel_time *kernels, uint32_t *count);
+
+typedef struct inlay_loss_check {
+    double loss;      // the device's, mean over the tokens looked at, in nats
+    double reference; // the CPU's, in double precision
+    uint32_t tokens;  // fewer than asked for where fewer are learned
+    uint32_t step;    // the one that was trained
+} inlay_loss_check;
+
+// Trains one step and holds the loss of its first `tokens` learned tokens, for the adapter as it
+// was before it, against plain loops on the CPU, which take 2 tokens flop a weight: a check of
+// everything up to there, and of the adapter that the steps before have made. Errors: those of
+// inlay_trainer_step; UNSUPPORTED, without a message: the loops know plain llamas alone.
+INLAY_API inlay_result inlay_trainer_check_loss(inlay_trainer *trainer, uint32_t tokens,
+                                                inlay_loss_check *check);
+
+// ---- kernels by themselves
+
+typedef struct inlay_kernel_result {
+    char name[64];   // what was measured, with its sizes: "gemm Q8_0 512x512x128"
+    char kernel[48]; // the row of shaders/kernels.txt that does most of it
+    double seconds, deviation; // mean of the repeats
+    uint32_t repeats;
+    uint64_t flops, bytes;
+    double error; // of a sample of the result, against double precision: NMSE
+    bool correct; // the error is what it may be, 1e-6
+} inlay_kernel_result;
+
+// Called with each result; false ends it, with INTERRUPTED.
+typedef bool (*inlay_kernel_callback)(void *user, const inlay_kernel_result *result);
+
+// Products with the matrices of the model's first layer and with its head, forward and backward,
+// attention, norm and activation, for rows of `tokens` tokens. Holds the model's weights meanwhile:
+// one layer is enough (inlay_random_model_params). Errors: UNSUPPORTED, a mixture of experts or
+// fused matrices; OUT_OF_DEVICE_MEMORY; DEVICE_LOST; INTERRUPTED.
+INLAY_API inlay_result inlay_device_measure_kernels(inlay_device *device, const inlay_model *model,
+                                                    uint32_t tokens, inlay_kernel_callback callback,
+                                                    void *user);
 
 // ---- what the device can do at best
 

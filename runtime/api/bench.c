@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "api/handles.h"
 #include "base/rng.h"
+#include "bench/kernels.h"
+#include "bench/loss.h"
 #include "bench/peak.h"
 #include "model/random.h"
+#include "model/weights.h"
 #include "train/profile.h"
 
 #include <stdio.h>
@@ -54,17 +57,32 @@ inlay_result inlay_model_create_random(inlay_model **out, const inlay_env *publi
     const inl_shape *shape;
     INL_TRY(find_shape(&env, params && params->shape ? params->shape : "25m", &shape));
     const char *type = params && params->type ? params->type : "Q8_0";
+    inl_shape own = *shape;
+    own.layers = params && params->layers ? params->layers : shape->layers;
+    INL_REQUIRE(&env, own.layers <= 1000);
     inlay_model *handle = inl_alloc(&env, 1, sizeof(*handle));
     if (!handle)
         return INLAY_ERROR_OUT_OF_MEMORY;
     handle->env = env;
-    inlay_result result = inl_model_create_random(&env, shape, type, params ? params->seed : 0,
+    inlay_result result = inl_model_create_random(&env, &own, type, params ? params->seed : 0,
                                                   &handle->model);
     if (result != INLAY_OK) {
         inl_free(&env, handle);
         return result;
     }
     *out = handle;
+    return INLAY_OK;
+}
+
+inlay_result inlay_model_get_token_bytes(const inlay_model *model, uint64_t *bytes)
+{
+    INL_REQUIRE(&model->env, bytes != NULL);
+    inl_weights *w;
+    INL_TRY(inl_weights_create(model->model, NULL, UINT32_MAX, 8, 8, &w));
+    *bytes = w->bytes;
+    for (uint32_t i = 0; !model->model->config.tied_head && i < w->embedding.part_count; i++)
+        *bytes -= w->embedding.parts[i].quants.size + w->embedding.parts[i].scales.size;
+    inl_weights_destroy(&w);
     return INLAY_OK;
 }
 
@@ -161,6 +179,49 @@ inlay_result inlay_trainer_get_kernels(const inlay_trainer *trainer, inlay_kerne
     }
     inl_free(&trainer->env, times);
     return result;
+}
+
+inlay_result inlay_trainer_check_loss(inlay_trainer *trainer, uint32_t tokens,
+                                      inlay_loss_check *check)
+{
+    INL_REQUIRE(&trainer->env, check != NULL && tokens > 0);
+    inl_loss_check c;
+    INL_TRY(inl_check_loss(trainer->trainer, tokens, &c));
+    *check = (inlay_loss_check){
+        .loss = c.loss, .reference = c.reference, .tokens = c.tokens, .step = c.step};
+    return INLAY_OK;
+}
+
+// ---- kernels
+
+typedef struct kernel_receiver {
+    inlay_kernel_callback callback;
+    void *user;
+} kernel_receiver;
+
+static inlay_result receive(void *user, const inl_kernel_result *r)
+{
+    const kernel_receiver *to = user;
+    inlay_kernel_result out = {.seconds = r->seconds,
+                               .deviation = r->deviation,
+                               .repeats = r->repeats,
+                               .flops = r->flops,
+                               .bytes = r->bytes,
+                               .error = r->error,
+                               .correct = r->error <= INL_KERNEL_ERROR};
+    snprintf(out.name, sizeof(out.name), "%s", r->name);
+    snprintf(out.kernel, sizeof(out.kernel), "%s", r->kernel);
+    return to->callback(to->user, &out) ? INLAY_OK : INLAY_ERROR_INTERRUPTED;
+}
+
+inlay_result inlay_device_measure_kernels(inlay_device *device, const inlay_model *model,
+                                          uint32_t tokens, inlay_kernel_callback callback,
+                                          void *user)
+{
+    INL_REQUIRE(&device->env, model && callback);
+    INL_REQUIRE(&device->env, tokens >= 2 && tokens <= 1u << 20);
+    kernel_receiver to = {callback, user};
+    return inl_kernels_measure(&device->env, device->gpu, model->model, tokens, receive, &to);
 }
 
 // ---- peaks

@@ -195,7 +195,7 @@ static inlay_result measure(bench *b, inl_peak *out)
 {
     if (b->kind == INL_PEAK_COPY)
         return measure_copies(b, out);
-    for (uint32_t chains = 1; chains <= INL_PEAK_MOST_CHAINS; chains *= 2) {
+    for (uint32_t chains = 1; chains <= INL_PEAK_MOST_CHAINS; chains++) {
         inl_peak trial;
         b->args.chains = chains;
         b->args.rounds = INL_MAX(1, b->args.rounds / 2);
@@ -237,7 +237,7 @@ inlay_result inl_peak_measure(const inl_env *env, inl_gpu *gpu, inl_peak_kind ki
     inlay_result result = fill(&b, bytes);
     b.args = (inl_peak_args){.in = {b.in, 0, bytes},
                              .out = {b.out, 0, bytes},
-                             .rounds = 8,
+                             .rounds = 2,
                              .factor = FACTOR,
                              .addend = ADDEND,
                              .threads = THREADS};

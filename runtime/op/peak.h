@@ -5,12 +5,12 @@
 
 #include "op/op.h"
 
-#define INL_PEAK_UNROLLED 16 // steps of a chain in a round
-#define INL_PEAK_MOST_CHAINS 8
+#define INL_PEAK_UNROLLED 8 // steps of a chain in a round
+#define INL_PEAK_MOST_CHAINS 4
 
 typedef struct inl_peak_args {
     inl_range in, out; // f32, of one size, a multiple of 16
-    // Arithmetic alone: a thread's chains of vec4 (1, 2, 4, 8), and how often each is
+    // Arithmetic alone: a thread's chains of vec4 (1 to 4), and how often each is
     // x = x factor + addend, over INL_PEAK_UNROLLED. Chain i begins at in + i; the sum goes to out.
     uint32_t chains, rounds;
     float factor, addend;

@@ -55,7 +55,7 @@ static void check_copy(kt_suite *suite, uint32_t count)
 
 void check_peak(kt_suite *suite)
 {
-    for (uint32_t chains = 1; chains <= INL_PEAK_MOST_CHAINS; chains *= 2)
+    for (uint32_t chains = 1; chains <= INL_PEAK_MOST_CHAINS; chains++)
         for (uint32_t rounds = 0; rounds <= 2; rounds++)
             check_fp32(suite, chains, rounds);
     static const uint32_t counts[] = {4, 1020, 1024, 1028, 5000};

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #define MOST_REPEATS 100
-#define MIB (1.0 / (1 << 20))
 
 typedef struct answer_clock {
     double first, last; // when the tokens came
@@ -92,10 +91,12 @@ static inlay_result generate_row(bench_run *run, const char *name, const char *t
     inlay_model_info info;
     bench_record r = bench_begin(run, "generate");
     answer_rates rates = {.prompts = 0};
-    uint64_t before, after, peak;
+    uint64_t before, after, peak, bytes = 0;
     inlay_device_get_memory(run->device, &before, &peak);
     inlay_generator_params params = {.context_length = prompt + run->options->tokens};
-    inlay_result result = bench_open_model(name, type, &model, &r);
+    inlay_result result = bench_open_model(name, type, 0, &model, &r);
+    if (result == INLAY_OK)
+        result = inlay_model_get_token_bytes(model, &bytes);
     if (result == INLAY_OK)
         result = inlay_generator_create(&generator, cli_env(), run->device, model, NULL, &params);
     if (result == INLAY_OK) {
@@ -109,7 +110,7 @@ static inlay_result generate_row(bench_run *run, const char *name, const char *t
     }
     if (result == INLAY_OK) {
         add_rate(run, r, "pp", prompt, rates.prompt, rates.prompts);
-        r.bytes = r.model_bytes; // each weight is read once a token
+        r.bytes = (double)bytes;
         bench_rate(run, &r, rates.decodes ? 1.0 / bench_mean(rates.decode, rates.decodes) : 0.0);
         add_rate(run, r, "tg", run->options->tokens, rates.decode, rates.decodes);
     }
@@ -143,17 +144,19 @@ static void add_part(bench_run *run, bench_record r, const char *part, uint64_t 
     bench_add(run, &r);
 }
 
+// Every layer computed again, every `segment`th keeps its input.
 static inlay_result memory_row(bench_run *run, const char *name, const char *type, uint32_t length,
-                               uint32_t rank)
+                               uint32_t rank, uint32_t segment)
 {
     inlay_model *model = NULL;
     inlay_adapter *adapter = NULL;
     inlay_dataset *data = NULL;
     inlay_adapter_params lora = {.r = rank};
-    inlay_train_params params = {.max_steps = 1, .gradient_checkpointing = INLAY_CHECKPOINT_ALL};
+    inlay_train_params params = {.max_steps = 1, .gradient_checkpointing = INLAY_CHECKPOINT_ALL,
+                                 .checkpoint_segment = segment};
     inlay_train_plan plan;
     bench_record r = bench_begin(run, "memory");
-    inlay_result result = bench_open_model(name, type, &model, &r);
+    inlay_result result = bench_open_model(name, type, 0, &model, &r);
     if (result == INLAY_OK)
         result = inlay_adapter_create(&adapter, cli_env(), model, &lora);
     if (result == INLAY_OK)
@@ -163,7 +166,7 @@ static inlay_result memory_row(bench_run *run, const char *name, const char *typ
     if (result == INLAY_OK) {
         const char *method = type ? "qlora" : "lora";
         bench_put(r.method, "%s", method);
-        bench_put(r.test, "plan %s%u sft%u", method, rank, length);
+        bench_put(r.test, "plan %s%u sft%u segment%u", method, rank, length, segment);
         bench_put(r.targets, "all-linear");
         r.rank = rank;
         r.alpha = 2.0 * rank;
@@ -187,18 +190,19 @@ static inlay_result memory_row(bench_run *run, const char *name, const char *typ
 
 bool bench_suite_memory(bench_run *run)
 {
-    const bench_options *o = run->options;
     static const char *const shapes[] = {"1.1b", "3b", "8b"};
-    static const uint32_t lengths[] = {512, 2048};
+    static const struct {
+        uint32_t length, segment;
+    } rows[] = {{512, 1}, {2048, 1}, {2048, 2}};
     for (size_t m = 0; m < COUNT(shapes); m++)
-        for (size_t l = 0; l < COUNT(lengths); l++) {
+        for (size_t l = 0; l < COUNT(rows); l++) {
             char row[BENCH_TEXT];
-            bench_put(row, "%s q4_k, %u tokens", shapes[m], lengths[l]);
+            bench_put(row, "%s q4_k, %u tokens", shapes[m], rows[l].length);
             cli_note("memory: %s", row);
-            inlay_result result = memory_row(run, shapes[m], "q4_k", lengths[l], 16);
+            inlay_result result = memory_row(run, shapes[m], "q4_k", rows[l].length, 16,
+                                             rows[l].segment);
             if (bench_stopped() || (result != INLAY_OK && !bench_skip(run, "memory", row, result)))
                 return false;
         }
-    (void)o;
     return true;
 }

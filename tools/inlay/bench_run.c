@@ -98,13 +98,14 @@ static bool is_shape(const char *name)
     return false;
 }
 
-inlay_result bench_open_model(const char *name, const char *type, inlay_model **out,
-                              bench_record *r)
+inlay_result bench_open_model(const char *name, const char *type, uint32_t layers,
+                              inlay_model **out, bench_record *r)
 {
     inlay_model_info info;
     inlay_result result;
     if (is_shape(name)) {
-        inlay_random_model_params params = {.shape = name, .type = type, .seed = 1};
+        inlay_random_model_params params = {.shape = name, .type = type, .seed = 1,
+                                            .layers = layers};
         result = inlay_model_create_random(out, cli_env(), &params);
     } else {
         inlay_model_params params = {.quantize = type};
@@ -201,4 +202,68 @@ bool bench_suite_peak(bench_run *run)
         bench_add(run, &r);
     }
     return !bench_stopped();
+}
+
+// ---- kernels
+
+typedef struct kernel_rows {
+    bench_run *run;
+    bench_record record;
+    uint32_t wrong;
+} kernel_rows;
+
+// Never speed without correctness: a wrong kernel is left out.
+static bool add_kernel(void *user, const inlay_kernel_result *k)
+{
+    kernel_rows *rows = user;
+    bench_record r = rows->record;
+    if (!k->correct) {
+        cli_error("%s, kernel %s: the sample's error against double precision is %.3g", k->name,
+                  k->kernel, k->error);
+        rows->wrong++;
+        return !bench_stopped();
+    }
+    bench_put(r.test, "%s", k->name);
+    bench_put(r.kernel, "%s", k->kernel);
+    r.warmup = 1;
+    r.repeats = k->repeats;
+    r.kernel_ms = 1e3 * k->seconds;
+    r.flops = k->flops ? (double)k->flops : NAN;
+    r.bytes = (double)k->bytes;
+    bench_rate(rows->run, &r, k->seconds);
+    bench_add(rows->run, &r);
+    return !bench_stopped();
+}
+
+static inlay_result kernels_of(bench_run *run, const char *name, const char *type, uint32_t tokens)
+{
+    inlay_model *model = NULL;
+    kernel_rows rows = {.run = run, .record = bench_begin(run, "kernels")};
+    inlay_result result = bench_open_model(name, type, 1, &model, &rows.record);
+    rows.record.row_tokens = tokens;
+    rows.record.parameters = rows.record.model_bytes = NAN; // one layer's
+    if (result == INLAY_OK)
+        result = inlay_device_measure_kernels(run->device, model, tokens, add_kernel, &rows);
+    inlay_model_close(&model);
+    return result == INLAY_OK && rows.wrong > 0 ? INLAY_ERROR_INTERNAL : result;
+}
+
+bool bench_suite_kernels(bench_run *run)
+{
+    const bench_options *o = run->options;
+    for (size_t m = 0; m < o->models.count; m++)
+        for (size_t l = 0; l < o->lengths.count; l++)
+            for (size_t t = 0; t < o->types.count; t++) {
+                char row[BENCH_TEXT];
+                uint32_t tokens = bench_number(&o->lengths, l);
+                bench_put(row, "%.100s %.100s, %u tokens", o->models.texts[m], o->types.texts[t],
+                          tokens);
+                cli_note("kernels: %s", row);
+                inlay_result result =
+                    kernels_of(run, o->models.texts[m], bench_type(run, t), tokens);
+                if (bench_stopped() ||
+                    (result != INLAY_OK && !bench_skip(run, "kernels", row, result)))
+                    return false;
+            }
+    return true;
 }

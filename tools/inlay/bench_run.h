@@ -22,9 +22,15 @@ typedef struct bench_list {
     size_t count;
 } bench_list;
 
+typedef struct bench_files {
+    const char *files[BENCH_LIST];
+    size_t count;
+} bench_files;
+
 typedef struct bench_options {
     common_options common;
     bench_list suites, models, types, lengths, ranks;
+    bench_files compared;
     const char *output;
     int format; // bench_format, or -1: by the output's name
     uint32_t warmup, repeats;
@@ -58,8 +64,9 @@ void bench_fill_system(bench_record *record);
 uint64_t bench_rss(void); // the most this process held, in bytes
 
 // A model by its name, a file or a folder, in a type; fills in what a record says of it.
-inlay_result bench_open_model(const char *name, const char *type, inlay_model **out,
-                              bench_record *record);
+// `layers` 0: all that it has.
+inlay_result bench_open_model(const char *name, const char *type, uint32_t layers,
+                              inlay_model **out, bench_record *record);
 // The type of a row as --quantize has it: "none" is NULL.
 const char *bench_type(const bench_run *run, size_t index);
 uint32_t bench_number(const bench_list *list, size_t index);
@@ -70,6 +77,7 @@ void bench_rate(const bench_run *run, bench_record *record, double seconds);
 
 // Each adds its records; false: the run is to end.
 bool bench_suite_peak(bench_run *run);
+bool bench_suite_kernels(bench_run *run);
 bool bench_suite_train(bench_run *run);
 bool bench_suite_generate(bench_run *run);
 bool bench_suite_memory(bench_run *run);

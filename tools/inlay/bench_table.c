@@ -79,19 +79,14 @@ static void cell_memory(const bench_record *r, char *out)
     put_number(out, r->peak_bytes * MIB, 1);
 }
 
-static void cell_layers(const bench_record *r, char *out)
-{
-    put_number(out, r->checkpointing, 0);
-}
-
 static void cell_loss(const bench_record *r, char *out)
 {
-    put_number(out, r->loss, 4);
+    put_number(out, r->loss, 5);
 }
 
 static void cell_loss_reference(const bench_record *r, char *out)
 {
-    put_number(out, r->loss_reference, 4);
+    put_number(out, r->loss_reference, 5);
 }
 
 static const table_column peak_columns[] = {{"peak", true, cell_test},
@@ -122,12 +117,35 @@ static const table_column generate_columns[] = {{"model", true, cell_model},
                                                 {"% peak", false, cell_share},
                                                 {"MiB", false, cell_memory},
                                                 {0}};
+// Of a plan's total: its part, among the records just before it.
+static void put_part(const bench_record *total, const char *part, char *out)
+{
+    const bench_record *r = total;
+    while (strcmp(r->kernel, part) != 0)
+        r--;
+    put_number(out, r->peak_bytes * MIB, 1);
+}
+
+#define PART_CELL(part)                                                                            \
+    static void cell_##part(const bench_record *r, char *out)                                      \
+    {                                                                                              \
+        put_part(r, #part, out);                                                                   \
+    }
+PART_CELL(weights)
+PART_CELL(adapter)
+PART_CELL(optimizer)
+PART_CELL(activations)
+PART_CELL(scratch)
+
 static const table_column memory_columns[] = {{"model", true, cell_model},
                                               {"type", true, cell_quantization},
                                               {"test", true, cell_test},
-                                              {"part", true, cell_kernel},
-                                              {"again", false, cell_layers},
-                                              {"MiB", false, cell_memory},
+                                              {"weights", false, cell_weights},
+                                              {"adapter", false, cell_adapter},
+                                              {"optimizer", false, cell_optimizer},
+                                              {"activations", false, cell_activations},
+                                              {"scratch", false, cell_scratch},
+                                              {"all, MiB", false, cell_memory},
                                               {0}};
 static const table_column kernel_columns[] = {{"model", true, cell_model},
                                               {"type", true, cell_quantization},
@@ -159,8 +177,7 @@ static const bench_table tables[] = {
 
 static bool belongs(const bench_table *t, const bench_record *r)
 {
-    bool memory = strcmp(t->suite, "memory") == 0;
-    return strcmp(r->suite, t->suite) == 0 && (memory || t->kernels == (r->kernel[0] != '\0'));
+    return strcmp(r->suite, t->suite) == 0 && t->kernels == (r->kernel[0] != '\0');
 }
 
 static void print_row(const table_cell *cells, const table_column *columns, const int *widths)

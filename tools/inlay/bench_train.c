@@ -13,7 +13,9 @@
 #define MOST_KERNELS 96
 #define PROFILED_STEPS 3
 #define ROWS 4            // of data
-#define LOSS_STEP 8       // a step of warm-up or after whose loss is kept
+#define CHECK_FLOPS 4e9   // of the CPU's loops, about
+#define CHECK_TOKENS 16u  // whose loss is compared, at most
+#define CHECK_BOUND 0.01  // nats
 
 typedef struct bench_case {
     char label[BENCH_TEXT]; // for messages
@@ -25,7 +27,6 @@ typedef struct bench_case {
     bench_record record;
     double rates[MOST_REPEATS], host_ms[MOST_REPEATS];
     double longest_submit;
-    double loss;
     uint64_t bytes; // of the device
     inlay_result result;
 } bench_case;
@@ -42,16 +43,6 @@ static void close_case(bench_case *c)
     inlay_dataset_close(&c->data);
     inlay_adapter_destroy(&c->adapter);
     inlay_model_close(&c->model);
-}
-
-static inlay_result step(bench_case *c, inlay_step_stats *stats)
-{
-    inlay_result result = inlay_trainer_step(c->trainer, stats);
-    if (result == INLAY_OK && stats->step == LOSS_STEP) {
-        c->record.loss_step = stats->step;
-        c->record.loss = stats->loss;
-    }
-    return result;
 }
 
 // ---- opening
@@ -79,7 +70,7 @@ static inlay_result open_case(bench_run *run, const train_row *row, bench_case *
     uint64_t before, after, peak;
     inlay_device_get_memory(run->device, &before, &peak);
     c->record = bench_begin(run, "train");
-    BENCH_TRY(bench_open_model(row->model, row->type, &c->model, &c->record));
+    BENCH_TRY(bench_open_model(row->model, row->type, 0, &c->model, &c->record));
     inlay_adapter_params adapter = {.r = row->rank};
     BENCH_TRY(inlay_adapter_create(&c->adapter, cli_env(), c->model, &adapter));
     BENCH_TRY(
@@ -101,12 +92,31 @@ static inlay_result open_case(bench_run *run, const train_row *row, bench_case *
     return INLAY_OK;
 }
 
+// Never speed without correctness: a case whose loss is not the CPU's is left out.
+static inlay_result check_loss(bench_case *c)
+{
+    inlay_loss_check check;
+    double tokens = fmin(fmax(CHECK_FLOPS / (2.0 * c->record.parameters), 2.0), CHECK_TOKENS);
+    inlay_result result = inlay_trainer_check_loss(c->trainer, (uint32_t)tokens, &check);
+    if (result == INLAY_ERROR_UNSUPPORTED)
+        return INLAY_OK;
+    BENCH_TRY(result);
+    c->record.loss_step = check.step;
+    c->record.loss = check.loss;
+    c->record.loss_reference = check.reference;
+    if (fabs(check.loss - check.reference) <= CHECK_BOUND)
+        return INLAY_OK;
+    cli_error("%s: the loss of %u tokens at step %u is %.6f, the CPU's is %.6f", c->label,
+              check.tokens, check.step, check.loss, check.reference);
+    return INLAY_ERROR_INTERNAL;
+}
+
 static inlay_result warm_up(const bench_run *run, bench_case *c)
 {
     inlay_step_stats stats;
     for (uint32_t i = 0; i < run->options->warmup; i++)
-        BENCH_TRY(step(c, &stats));
-    return INLAY_OK;
+        BENCH_TRY(inlay_trainer_step(c->trainer, &stats));
+    return run->options->no_check ? INLAY_OK : check_loss(c);
 }
 
 // ---- measuring
@@ -119,7 +129,7 @@ static inlay_result measure(const bench_run *run, bench_case *c, uint32_t repeat
     do {
         inlay_step_stats stats;
         inlay_step_times times;
-        BENCH_TRY(step(c, &stats));
+        BENCH_TRY(inlay_trainer_step(c->trainer, &stats));
         BENCH_TRY(inlay_trainer_get_times(c->trainer, &times));
         c->longest_submit = fmax(c->longest_submit, times.longest_submit_seconds);
         tokens += stats.tokens;
@@ -179,7 +189,7 @@ static inlay_result profile(bench_case *c, kernel_sums *sums)
         inlay_step_stats stats;
         inlay_step_times times;
         uint32_t count = MOST_KERNELS;
-        BENCH_TRY(step(c, &stats));
+        BENCH_TRY(inlay_trainer_step(c->trainer, &stats));
         BENCH_TRY(inlay_trainer_get_times(c->trainer, &times));
         BENCH_TRY(inlay_trainer_get_kernels(c->trainer, kernels, &count));
         sum.forward_seconds += times.forward_seconds;
@@ -277,7 +287,7 @@ static bool add_case(bench_run *run, train_group *g, const train_row *row)
             return false;
     }
     bench_case *c = &g->cases[g->count];
-    *c = (bench_case){.loss = NAN};
+    *c = (bench_case){.longest_submit = 0.0};
     bench_put(c->label, "%s %s, rank %u, %u tokens", row->model,
               row->type ? row->type : "as stored", row->rank, row->length);
     cli_note("train: %s", c->label);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // inlay bench: how fast a device is at what inlay does, in numbers that can be compared.
 #include "bench_run.h"
+#include "compare.h"
 #include "files.h"
 #include "interrupt.h"
 
@@ -12,6 +13,7 @@ static const struct {
     const char *name;
     suite_fn *run;
 } suites[] = {{"peak", bench_suite_peak},
+              {"kernels", bench_suite_kernels},
               {"train", bench_suite_train},
               {"generate", bench_suite_generate},
               {"memory", bench_suite_memory}};
@@ -87,10 +89,19 @@ static bool parse_checkpointing(const char *text, void *out)
     return *text >= '0' && *text <= '9' && !*end && value <= 10000;
 }
 
+static bool parse_compared(const char *text, void *out)
+{
+    bench_files *c = out;
+    if (!*text || c->count == BENCH_LIST)
+        return false;
+    c->files[c->count++] = text;
+    return true;
+}
+
 static const arg table[] = {
     {.name = "suite", .type = ARG_CUSTOM, .offset = offsetof(bench_options, suites),
-     .value = "SUITE,...", .help = "peak, train, generate, memory (default: all)",
-     .parse = parse_suites, .expected = "one or more of peak, train, generate, memory"},
+     .value = "SUITE,...", .help = "peak, kernels, train, generate, memory (default: all)",
+     .parse = parse_suites, .expected = "one or more of peak, kernels, train, generate, memory"},
     {.name = "model", .letter = 'm', .type = ARG_CUSTOM, .offset = offsetof(bench_options, models),
      .value = "MODEL,...", .help = "toy, 25m, 135m, 1.1b, 3b, 8b: random weights; or " MODEL_HELP,
      .parse = parse_list, .expected = "at most 16 names, files or folders"},
@@ -115,6 +126,9 @@ static const arg table[] = {
      .value = "FILE", .help = ".jsonl, .csv or .sql: all fields of all rows", .heading = "Output"},
     {.name = "format", .type = ARG_CHOICE, .offset = offsetof(bench_options, format),
      .help = "of FILE, or of what goes to stdout", .choices = bench_format_names},
+    {.name = "compare", .type = ARG_CUSTOM, .offset = offsetof(bench_options, compared),
+     .value = "FILE...", .help = "measures nothing: FILEs of JSON lines as a page or picture, -o",
+     .parse = parse_compared, .expected = "at most 16 files"},
     {.name = "warmup", .type = ARG_UINT, .offset = offsetof(bench_options, warmup), .value = "N",
      .help = "steps before any is measured (default 4)", .min = 1, .max = 1000,
      .heading = "Measuring"},
@@ -122,6 +136,8 @@ static const arg table[] = {
      .help = "that mean and deviation are of (default 5)", .min = 1, .max = 100},
     {.name = "seconds", .type = ARG_REAL, .offset = offsetof(bench_options, seconds), .value = "S",
      .help = "that a repeat lasts at least, in whole steps (default 0.5)", .max = 3600},
+    {.name = "no-check", .type = ARG_FLAG, .offset = offsetof(bench_options, no_check),
+     .help = "do not hold losses against the CPU's"},
     DEVICE_ARGS(bench_options),
     COMMON_ARGS(bench_options),
 };
@@ -228,6 +244,35 @@ static int write_results(const bench_run *run)
     return written ? EXIT_OK : EXIT_FAILED;
 }
 
+// `--compare A B` is `--compare A --compare B`: the option of each file, allocated as the list is.
+static char **spread_compared(int argc, char **argv, int *count)
+{
+    char **out = xalloc(2 * (size_t)argc + 1, sizeof(*out));
+    bool compared = false;
+    *count = 0;
+    for (int i = 0; i < argc; i++) {
+        bool option = argv[i][0] == '-';
+        if (compared && !option)
+            out[(*count)++] = "--compare";
+        out[(*count)++] = argv[i];
+        compared = strcmp(argv[i], "--compare") == 0 ||
+                   strncmp(argv[i], "--compare=", strlen("--compare=")) == 0 ||
+                   (compared && !option);
+        if (strcmp(argv[i], "--compare") == 0 && i + 1 < argc) // its own value
+            out[(*count)++] = argv[++i];
+    }
+    return out;
+}
+
+static int compare(const bench_options *o)
+{
+    if (!o->output) {
+        cli_error("--compare needs -o REPORT.html or -o REPORT.png");
+        return EXIT_BAD_INPUT;
+    }
+    return compare_run(o->compared.files, o->compared.count, o->output);
+}
+
 static int run(const command *self, int argc, char **argv)
 {
     static bench_options o;
@@ -236,9 +281,14 @@ static int run(const command *self, int argc, char **argv)
     args a = {.table = table, .count = COUNT(table), .options = &o};
     bench_run b = {.options = &o};
     int code;
-    if (!setup_args(&a, self, argc, argv, &code))
+    char **words = spread_compared(argc, argv, &argc);
+    bool parsed = setup_args(&a, self, argc, words, &code);
+    free(words);
+    if (!parsed)
         return code;
     setup_log(&o.common);
+    if (o.compared.count > 0)
+        return compare(&o);
     if (o.output && o.format == BENCH_TABLE) {
         cli_error("--format table goes to stdout: a file is jsonl, csv or sql");
         return EXIT_BAD_INPUT;
@@ -261,16 +311,22 @@ static int run(const command *self, int argc, char **argv)
 
 const command command_bench = {
     .name = "bench",
-    .usage = "bench [--suite SUITE,...] [-m MODEL,...] [--quantize TYPE,...] [-o FILE] [options]",
+    .usage = "bench [--suite SUITE,...] [-m MODEL,...] [--quantize TYPE,...] [-o FILE] [options]\n"
+             "       inlay bench --compare FILE... -o REPORT.html",
     .summary = "measures the device: kernels, training, generation, memory",
     .notes =
         "Models are made on the fly with random weights of real shapes: nothing is downloaded.\n"
         "Without options: a set that takes about two minutes, on any device.\n\n"
         "  inlay bench -o results.jsonl\n"
         "  inlay bench --suite train -m 1.1b,8b --quantize q4_k,nf4 --max-length 512,2048\n"
+        "  inlay bench --compare radeon.jsonl arc.jsonl -o report.html\n"
         "  inlay bench --suite train,generate -m base.gguf --quantize none --device radeon\n\n"
         "Tokens/s are means of repeats after warm-up, +- their standard deviation. Forward,\n"
         "backward and update milliseconds are the device's timestamps, of steps of their own;\n"
         "FLOPs are those of the kernels, with what is computed again. % peak: the time that the\n"
-        "FLOPs or bytes would take at the peaks measured before, of the time taken.\n",
+        "FLOPs or bytes would take at the peaks measured before, of the time taken.\n"
+        "loss and reference are of a row's first tokens (16, of large models 2) at the step after\n"
+        "the warm-up: the device's, and that of plain loops in double precision on the CPU, for\n"
+        "the adapter that the warm-up trained. Where they differ by more than 0.01 the row is\n"
+        "left out. For llamas alone; \"inlay verify\" checks every kernel and its gradient.\n",
     .run = run};

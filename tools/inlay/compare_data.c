@@ -269,6 +269,24 @@ static bool has_time(const compare_record *r)
            compare_number(r->json, "kernel_ms") > 0.0;
 }
 
+// Kernels that do one thing, whatever the weights' types, the tiles or the device; the longer of
+// two beginnings comes first. A kernel that is not known stands for itself.
+static const char *family_of(const json_t *record)
+{
+    static const char *const families[][2] = {
+        {"gemm_dx", "products, backward"}, {"gemm", "products"},
+        {"attention_bwd", "attention, backward"}, {"attention", "attention"},
+        {"lora", "adapter"}, {"dora", "adapter"}, {"rmsnorm", "norms"}, {"rope", "rope"},
+        {"glu", "activation"}, {"loss", "loss"}, {"softcap", "loss"}, {"embed", "embedding"},
+        {"sumsq", "update"}, {"adamw", "update"}, {"moe", "experts"},
+        {"decode", "decoding weights"}, {"nf4_scales", "decoding weights"}, {"copy", "copies"}};
+    const char *kernel = compare_word(record, "kernel");
+    for (size_t i = 0; i < COUNT(families); i++)
+        if (strncmp(kernel, families[i][0], strlen(families[i][0])) == 0)
+            return families[i][1];
+    return kernel;
+}
+
 typedef struct part_sum {
     const char *name;
     double sum;
@@ -287,14 +305,14 @@ static void choose_parts(const compare_data *data, size_t most, compare_table *t
     size_t count = 0;
     for (size_t i = 0; i < data->record_count; i++)
         if (has_time(&data->records[i]))
-            add_name(&names, &count, compare_word(data->records[i].json, "kernel"));
+            add_name(&names, &count, family_of(data->records[i].json));
     part_sum *sums = xalloc(count + 1, sizeof(*sums));
     for (size_t i = 0; i < count; i++)
         sums[i].name = names[i];
     for (size_t i = 0; i < data->record_count; i++) {
         const json_t *r = data->records[i].json;
         if (has_time(&data->records[i]))
-            sums[find_name(names, count, compare_word(r, "kernel"))].sum +=
+            sums[find_name(names, count, family_of(r))].sum +=
                 compare_number(r, "kernel_ms");
     }
     qsort(sums, count, sizeof(*sums), larger_first);
@@ -318,7 +336,7 @@ compare_table compare_time(const compare_data *data, size_t most)
         const compare_record *r = &data->records[i];
         if (!has_time(r))
             continue;
-        size_t part = find_name(t.parts, t.part_count, compare_word(r->json, "kernel"));
+        size_t part = find_name(t.parts, t.part_count, family_of(r->json));
         size_t group = find_name(t.groups, t.group_count, r->group);
         part = part < t.part_count ? part : t.part_count - 1;
         double *value =
