@@ -8,6 +8,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_shader_subgroup_ballot : require
 #include "lib/inputs.glsl"
 #include "lib/params.h"
 
@@ -24,6 +25,7 @@ layout(constant_id = 10) const uint BN = 64;
 layout(constant_id = 11) const uint BK = 16; // a multiple of 8
 layout(constant_id = 12) const uint TM = 8;  // multiples of 4
 layout(constant_id = 13) const uint TN = 8;
+layout(constant_id = 14) const bool UNIFORM = false; // BN / TN is a multiple of any subgroup's size
 
 layout(push_constant) uniform Push { push_gemm p; };
 INPUT_VEC4(2, x)
@@ -34,6 +36,7 @@ INPUT_VEC4(6, h)
 INPUT_VEC4(7, tail)
 layout(binding = 8) readonly buffer Step { step_scalars step_; };
 
+#define TILE_BLOCKS
 #include "lib/tile_common.glsl"
 #include "lib/dequant.glsl"
 #include "lib/gemm_stage.glsl"
@@ -43,7 +46,7 @@ layout(binding = 8) readonly buffer Step { step_scalars step_; };
 // Row i of the thread's TM, of the workgroup's.
 uint row_of(uint i)
 {
-    return 4 * (thread_m() + i / 4 * THREADS_M) + i % 4;
+    return 4 * fours_m(i / 4) + i % 4;
 }
 
 void drop(uint row, uint first4)
@@ -52,7 +55,7 @@ void drop(uint row, uint first4)
         [[unroll]] for (uint j = 0; j < TN / 4; j++)
             acc[i][j] *= dropout_mask(step_.seed, p.stream,
                                       (row + row_of(i)) * p.cols +
-                                          4 * (first4 + thread_n() + j * THREADS_N),
+                                          4 * (first4 + fours_n(j)),
                                       p.dropout);
 }
 
@@ -60,7 +63,7 @@ void store(uint row, uint end, uint first4, uint columns4, uint y4)
 {
     [[unroll]] for (uint i = 0; i < TM; i++)
         [[unroll]] for (uint j = 0; j < TN / 4; j++) {
-            uint t = row + row_of(i), c = first4 + thread_n() + j * THREADS_N;
+            uint t = row + row_of(i), c = first4 + fours_n(j);
             if (t >= end || c >= columns4)
                 continue;
             vec4 v = acc[i][j];

@@ -18,7 +18,7 @@ typedef struct quirk {
 static void take_small_tiles(inl_gpu_caps *caps)
 {
     caps->gemm_rows = 4;
-    caps->gemm_tile.thread_rows = caps->gemm_tile.thread_columns = 4;
+    caps->gemm_tile.thread_columns = 4;
 }
 
 static void limit_loops(inl_gpu_caps *caps)

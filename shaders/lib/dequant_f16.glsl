@@ -20,3 +20,12 @@ void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
         w[i][1] = vec4(unpackHalf2x16(v.z), unpackHalf2x16(v.w));
     }
 }
+
+#ifdef TILE_BLOCKS
+void load_block(uint rt, uint ct, uint half_, uint side, out vec4 w[4])
+{
+    uint at = (rt * p.k_tiles + ct) * 16u + 8u * half_ + side;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        w[i] = unpack_four(quants_pairs[at + 2 * i]);
+}
+#endif

@@ -19,3 +19,12 @@ void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
         w[i][1] = uintBitsToFloat(quants(at + 2 * i + 1));
     }
 }
+
+#ifdef TILE_BLOCKS
+void load_block(uint rt, uint ct, uint half_, uint side, out vec4 w[4])
+{
+    uint at = (rt * p.k_tiles + ct) * 16u + 8u * half_ + side;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        w[i] = uintBitsToFloat(quants(at + 2 * i));
+}
+#endif

@@ -33,3 +33,13 @@ void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
         }
     }
 }
+
+#ifdef TILE_BLOCKS
+void load_block(uint rt, uint ct, uint half_, uint side, out vec4 w[4])
+{
+    uvec4 v = quants((rt * p.k_tiles + ct) * 2u + half_) >> 4u * side;
+    vec4 s = uintBitsToFloat(scales((rt * (p.k_tiles >> 3) + (ct >> 3)) * 2u + half_));
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        w[i] = table16_values(v[i]) * s[i];
+}
+#endif

@@ -108,3 +108,57 @@ void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
         }
     }
 }
+
+#ifdef TILE_BLOCKS
+vec4 four_scales(uint at, uint half_)
+{
+    uvec2 v = scales_pairs[2 * at + half_];
+    return BFLOATS ? uintBitsToFloat(uvec4(v.x << 16, v.x & 0xffff0000u, v.y << 16,
+                                           v.y & 0xffff0000u))
+                   : unpack_four(v);
+}
+
+// Scales of four rows, and their offsets.
+void block_scales(uint rt, uint ct, uint half_, out vec4 s, out vec4 offset)
+{
+    const uint per_block = INTEGERS ? KINDS + 16u / TILE_GROUP * KINDS : KINDS;
+    uint at = (INTEGERS ? rt * (p.k_tiles >> 5) + (ct >> 5) : rt * (p.k_tiles >> 2) + (ct >> 2));
+    at *= per_block;
+    s = four_scales(at, half_);
+    offset = OFFSETS ? four_scales(at + 1, half_) : vec4(0.0);
+    if (INTEGERS) {
+        uint group = 2 * (at + KINDS) + (ct & 31u) / TILE_GROUP * KINDS;
+        uvec2 v = scales_pairs[group];
+        s *= unpack_i8(half_ == 0u ? v.x : v.y);
+        if (OFFSETS) {
+            v = scales_pairs[group + 1];
+            offset *= unpack_i8(half_ == 0u ? v.x : v.y);
+        }
+    }
+}
+
+void load_block(uint rt, uint ct, uint half_, uint side, out vec4 w[4])
+{
+    uint tile = rt * p.k_tiles + ct;
+    uint low_at = HIGH == 1u ? (tile >> 1) * BITS + (tile & 1u) * (LOW / 2u) : (tile * BITS) >> 1;
+    vec4 s, offset;
+    block_scales(rt, ct, half_, s, offset);
+    uvec4 codes;
+    if (LOW == 4u) {
+        codes = quants(low_at + half_) >> 4u * side & 0x0f0f0f0fu;
+    } else {
+        uvec2 v = quants_pairs[2 * low_at + half_] >> 2u * side;
+        codes = uvec4(v.x, v.x >> 4, v.y, v.y >> 4) & 0x03030303u;
+    }
+    if (HIGH == 1u) {
+        uvec2 v = quants_pairs[2 * ((tile >> 1) * BITS + LOW) + (tile & 1u)];
+        uint h = (half_ == 0u ? v.x : v.y) >> side;
+        codes |= (uvec4(h, h >> 2, h >> 4, h >> 6) & 0x01010101u) << LOW;
+    } else if (HIGH == 2u) {
+        uvec2 v = quants_pairs[2 * (low_at + LOW / 2u) + half_] >> 2u * side;
+        codes |= (uvec4(v.x, v.x >> 4, v.y, v.y >> 4) & 0x03030303u) << LOW;
+    }
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        w[i] = decode_codes(codes[i]) * s[i] + (OFFSETS ? offset[i] : 0.0);
+}
+#endif

@@ -24,3 +24,13 @@ void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
         }
     }
 }
+
+#ifdef TILE_BLOCKS
+void load_block(uint rt, uint ct, uint half_, uint side, out vec4 w[4])
+{
+    uvec4 v = quants((rt * p.k_tiles + ct) * 2u + half_) >> 4u * side;
+    vec4 s = unpack_four(scales_pairs[(rt * (p.k_tiles >> 2) + (ct >> 2)) * 2u + half_]);
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        w[i] = (unpack_u4(v[i]) - 8.0) * s[i];
+}
+#endif

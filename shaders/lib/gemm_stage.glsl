@@ -35,32 +35,25 @@ void stage_h(uint row, uint end, uint r4)
     STAGE_TURNED(xs, X_STRIDE, BM / 4, H_READ)
 }
 
-// A thread decodes whole tiles of W: those of result columns from tile `first` of `tiles` on, by
-// tiles from k8 of `steps` on along K; `above` row tiles of W lie above these.
+// Of W, result columns from tile `first` of `tiles` on, by tiles from k8 of `steps` on along K;
+// `above` row tiles of W lie above these. A thread decodes blocks of four by four.
 void stage_w(uint first, uint tiles, uint k8, uint steps, uint above)
 {
-    for (uint i = gl_LocalInvocationID.x; i < BN / 8 * (BK / 8); i += LANES) {
-        float s[TILE_SCALES];
-        vec4 w[8][2];
+    for (uint i = gl_LocalInvocationID.x; i < BN / 4 * (BK / 4); i += LANES) {
+        vec4 w[4];
 #ifdef DX
-        uint n = i % (BN / 8), k = i / (BN / 8);
-        uint rt = above + min(k8 + k, steps - 1), ct = min(first + n, tiles - 1);
+        uint n = i % (BN / 4), k = i / (BN / 4);
+        load_block(above + min(k8 + k / 2, steps - 1), min(first + n / 2, tiles - 1), k & 1u,
+                   n & 1u, w);
+        [[unroll]] for (uint c = 0; c < 4; c++)
+            ws[(4 * k + c) * W_STRIDE + n] = w[c];
 #else
-        uint k = i % (BK / 8), n = i / (BK / 8);
-        uint rt = above + min(first + n, tiles - 1), ct = min(k8 + k, steps - 1);
+        uint k = i % (BK / 4), n = i / (BK / 4);
+        load_block(above + min(first + n / 2, tiles - 1), min(k8 + k / 2, steps - 1), n & 1u,
+                   k & 1u, w);
+        [[unroll]] for (uint c = 0; c < 4; c++)
+            ws[(4 * k + c) * W_STRIDE + n] = TURNED(w, c);
 #endif
-        load_scales(rt, ct, s);
-        load_tile(rt, ct, s, w);
-        [[unroll]] for (uint c = 0; c < 8; c++)
-            [[unroll]] for (uint g = 0; g < 2; g++) {
-#ifdef DX
-                vec4 v = w[c][g];
-#else
-                vec4 v = vec4(w[4 * g][c / 4][c % 4], w[4 * g + 1][c / 4][c % 4],
-                              w[4 * g + 2][c / 4][c % 4], w[4 * g + 3][c / 4][c % 4]);
-#endif
-                ws[(8 * k + c) * W_STRIDE + 2 * n + g] = v;
-            }
     }
 }
 

@@ -8,8 +8,21 @@
 //     void load_scales(uint rt, uint ct, inout float s[TILE_SCALES])  once a group
 //     void load_tile(uint rt, uint ct, in float s[TILE_SCALES], out vec4 w[8][2])
 //                         w[row][column / 4]
+// With TILE_BLOCKS, where threads of a GPU share a tile:
+//     void load_block(uint rt, uint ct, uint half_, uint side, out vec4 w[4])
+//                         rows 4 half_ to 4 half_ + 3, columns 4 side to 4 side + 3; w[row]
 INPUT_UVEC4(0, quants)
 INPUT_UVEC4(1, scales)
+#ifdef TILE_BLOCKS
+layout(binding = 0) readonly buffer quants_pair_buffer { uvec2 quants_pairs[]; };
+layout(binding = 1) readonly buffer scales_pair_buffer { uvec2 scales_pairs[]; };
+
+// Of half of eight f16.
+vec4 unpack_four(uvec2 v)
+{
+    return vec4(unpackHalf2x16(v.x), unpackHalf2x16(v.y));
+}
+#endif
 
 vec4 unpack_i8(uint v)
 {
