@@ -250,17 +250,16 @@ inlay_result inl_generator_feed_all(inl_generator *g, const int32_t *tokens, uin
 
 // ---- sampling
 
+#define NO_POWER (-60.0) // of e: a weight that no sum over a vocabulary shows
+
 typedef struct candidate {
     float logit;
     int32_t id;
 } candidate;
 
-static int likelier_first(const void *a, const void *b)
+static bool likelier(const candidate *a, const candidate *b)
 {
-    const candidate *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit < y->logit ? 1 : -1;
-    return x->id - y->id;
+    return a->logit != b->logit ? a->logit > b->logit : a->id < b->id;
 }
 
 static int32_t greedy(const float *logits, uint32_t vocab)
@@ -272,23 +271,67 @@ static int32_t greedy(const float *logits, uint32_t vocab)
     return (int32_t)best;
 }
 
-// Weights relative to the likeliest; cuts to top_k and to the smallest head that holds top_p.
-static uint32_t cut(const inl_sampling *s, candidate *c, uint32_t count, double *weights,
-                    double *total)
+// Candidates as a heap whose top is the likeliest: few of a large vocabulary are ever asked for in
+// order.
+typedef struct heap {
+    candidate *c; // [left] in the heap, behind them those taken, the last taken first
+    uint32_t left, all;
+} heap;
+
+static void sift_down(heap *h, uint32_t at)
 {
-    if (s->top_k > 0)
-        count = INL_MIN(count, s->top_k);
-    *total = 0.0;
-    for (uint32_t i = 0; i < count; i++) {
-        weights[i] = exp(((double)c[i].logit - (double)c[0].logit) / (double)s->temperature);
-        *total += weights[i];
+    candidate moved = h->c[at];
+    for (uint32_t child; (child = 2 * at + 1) < h->left; at = child) {
+        if (child + 1 < h->left && likelier(&h->c[child + 1], &h->c[child]))
+            child++;
+        if (!likelier(&h->c[child], &moved))
+            break;
+        h->c[at] = h->c[child];
     }
+    h->c[at] = moved;
+}
+
+static void make_heap(heap *h, candidate *c, const float *logits, uint32_t vocab)
+{
+    *h = (heap){c, vocab, vocab};
+    for (uint32_t i = 0; i < vocab; i++)
+        c[i] = (candidate){logits[i], (int32_t)i};
+    for (uint32_t i = vocab / 2; i-- > 0;)
+        sift_down(h, i);
+}
+
+// The `rank`-th likeliest, from 0 on.
+static candidate take(heap *h, uint32_t rank)
+{
+    while (h->all - h->left <= rank) {
+        candidate top = h->c[0];
+        h->c[0] = h->c[--h->left];
+        h->c[h->left] = top;
+        sift_down(h, 0);
+    }
+    return h->c[h->all - 1 - rank];
+}
+
+// Relative to that of the likeliest.
+static double weight_of(const inl_sampling *s, float logit, float most)
+{
+    double power = ((double)logit - (double)most) / (double)s->temperature;
+    return power < NO_POWER ? 0.0 : exp(power);
+}
+
+// Cuts to top_k and to the smallest head that holds top_p; *total: of the weights of those.
+static uint32_t cut(const inl_sampling *s, heap *h, const float *logits, float most, double *total)
+{
+    uint32_t count = s->top_k > 0 ? INL_MIN(h->all, s->top_k) : h->all;
+    *total = 0.0;
+    for (uint32_t i = 0; i < count; i++)
+        *total += weight_of(s, s->top_k > 0 ? take(h, i).logit : logits[i], most);
     if (s->top_p <= 0.0f || s->top_p >= 1.0f)
         return count;
     double sum = 0.0, wanted = (double)s->top_p * *total;
     uint32_t kept = 0;
     while (kept < count && sum < wanted)
-        sum += weights[kept++];
+        sum += weight_of(s, take(h, kept++).logit, most);
     *total = sum;
     return kept;
 }
@@ -302,23 +345,19 @@ inlay_result inl_sample(const inl_env *env, const inl_sampling *sampling, const 
     if (sampling->temperature <= 0.0f)
         return INLAY_OK;
     candidate *c = inl_alloc(env, vocab, sizeof(*c));
-    double *weights = inl_alloc(env, vocab, sizeof(*weights));
-    if (!c || !weights) {
-        inl_free(env, c);
-        inl_free(env, weights);
+    if (!c)
         return INLAY_ERROR_OUT_OF_MEMORY;
-    }
-    for (uint32_t i = 0; i < vocab; i++)
-        c[i] = (candidate){logits[i], (int32_t)i};
-    qsort(c, vocab, sizeof(*c), likelier_first);
+    heap h;
+    make_heap(&h, c, logits, vocab);
+    float most = logits[*out];
     double total;
-    uint32_t count = cut(sampling, c, vocab, weights, &total);
-    double left = (double)inl_rng_f32(sampling->seed, 0x73616d70u, draw) * total;
-    uint32_t i = 0;
-    while (i + 1 < count && left >= weights[i])
-        left -= weights[i++];
-    *out = c[i].id;
+    uint32_t count = cut(sampling, &h, logits, most, &total), i = 0;
+    double left = (double)inl_rng_f32(sampling->seed, 0x73616d70u, draw) * total, weight;
+    while (i + 1 < count && left >= (weight = weight_of(sampling, take(&h, i).logit, most))) {
+        left -= weight;
+        i++;
+    }
+    *out = take(&h, i).id;
     inl_free(env, c);
-    inl_free(env, weights);
     return INLAY_OK;
 }

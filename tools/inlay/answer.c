@@ -2,6 +2,7 @@
 #include "answer.h"
 
 #include "interrupt.h"
+#include "progress.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ typedef struct stream {
     answer_sink sink;
     void *user;
     bool first;
-    uint32_t tokens;
+    answer_stats stats;
     char *held;
     size_t size, room;
 } stream;
@@ -67,13 +68,16 @@ static bool take(void *user, int32_t id)
     if (size > 0 && inlay_detokenize(s->model, id, s->first, s->held + s->size, &size) == INLAY_OK)
         s->size += size;
     s->first = false;
-    s->tokens++;
+    s->stats.last = clock_seconds();
+    if (s->stats.tokens < 2)
+        *(s->stats.tokens == 0 ? &s->stats.first : &s->stats.second) = s->stats.last;
+    s->stats.tokens++;
     return hand_on(s, s->size - utf8_incomplete_tail(s->held, s->size)) && !interrupt_name();
 }
 
 inlay_result answer_stream(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
                            size_t count, const answer_params *params, answer_sink sink, void *user,
-                           uint32_t *tokens)
+                           answer_stats *stats)
 {
     stream s = {.model = model,
                 .sink = sink,
@@ -85,7 +89,7 @@ inlay_result answer_stream(const inlay_model *model, inlay_generator *generator,
         inlay_generate(generator, ids, count, params->max_tokens, &params->sample, take, &s);
     hand_on(&s, s.size);
     free(s.held);
-    *tokens = s.tokens;
+    *stats = s.stats;
     return result;
 }
 
@@ -108,8 +112,8 @@ inlay_result answer_text(const inlay_model *model, inlay_generator *generator, c
                          size_t count, const answer_params *params, char **out)
 {
     text t = {.bytes = xstrdup("")};
-    uint32_t tokens;
-    inlay_result result = answer_stream(model, generator, ids, count, params, append, &t, &tokens);
+    answer_stats stats;
+    inlay_result result = answer_stream(model, generator, ids, count, params, append, &t, &stats);
     *out = t.bytes;
     return result;
 }

@@ -21,10 +21,17 @@ typedef struct answer_params {
     bool at_start; // nothing stands before the answer: its leading SentencePiece space is dropped
 } answer_params;
 
-// *tokens: how many were generated. Ends early on a signal (interrupt.h).
+// How it went: of clock_seconds(), when the first two tokens and the last one were there. What lies
+// between the first two holds what is done once for all further ones.
+typedef struct answer_stats {
+    uint32_t tokens;
+    double first, second, last;
+} answer_stats;
+
+// Ends early on a signal (interrupt.h).
 inlay_result answer_stream(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
                            size_t count, const answer_params *params, answer_sink sink, void *user,
-                           uint32_t *tokens);
+                           answer_stats *stats);
 // The same as one allocated text.
 inlay_result answer_text(const inlay_model *model, inlay_generator *generator, const int32_t *ids,
                          size_t count, const answer_params *params, char **text);

@@ -113,6 +113,20 @@ static uint32_t choose_context(const session *s, const options *o)
     return tokens < UINT32_MAX ? (uint32_t)tokens : UINT32_MAX;
 }
 
+// A token's rate is without the first, which waits for its kernels to be compiled.
+static void print_speed(size_t prompt, double start, const answer_stats *stats)
+{
+    if (stats->tokens == 0)
+        return;
+    double first = stats->first - start, more = stats->last - stats->second;
+    cli_note("prompt: %zu tokens, %.2f s to the first new one", prompt, first);
+    if (stats->tokens > 2)
+        cli_note("generated: %u tokens, %.2f s, %.1f tokens/s", stats->tokens,
+                 stats->last - start, (stats->tokens - 2) / more);
+    else
+        cli_note("generated: %u tokens, %.2f s", stats->tokens, stats->last - start);
+}
+
 static int generate(session *s, const options *o)
 {
     if (o->tokens == 0)
@@ -131,17 +145,16 @@ static int generate(session *s, const options *o)
                                        .top_p = (float)o->top_p,
                                        .seed = o->seed},
                             .at_start = o->is_chat || *o->prompt == '\0'};
-    uint32_t tokens = 0;
+    answer_stats stats;
     double start = clock_seconds();
     interrupt_remember();
     result = answer_stream(s->model, s->generator, s->ids, s->count, &answer, write_out, NULL,
-                           &tokens);
+                           &stats);
     puts("");
-    double seconds = clock_seconds() - start;
     if (o->common.verbose)
-        cli_note("%zu tokens in the prompt, %u generated in %.2f s", s->count, tokens, seconds);
+        print_speed(s->count, start, &stats);
     if (result == INLAY_OK && interrupt_name()) {
-        cli_error("stopped by %s after %u tokens", interrupt_name(), tokens);
+        cli_error("stopped by %s after %u tokens", interrupt_name(), stats.tokens);
         return EXIT_FAILED;
     }
     return cli_exit_run(result);
