@@ -27,8 +27,8 @@ typedef struct inlay_device_import_params {
     uint32_t extension_count;
     // What the host enabled; NULL: what is required. Faster kernels are used where there is also:
     // for "matrix" VK_KHR_cooperative_matrix with cooperativeMatrix, and shaderFloat16,
-    // vulkanMemoryModel, subgroupSizeControl and computeFullSubgroups; for "f16" shaderFloat16 and
-    // storageBuffer16BitAccess; for "dot8" shaderIntegerDotProduct.
+    // vulkanMemoryModel, vulkanMemoryModelDeviceScope, subgroupSizeControl, computeFullSubgroups;
+    // for "f16" shaderFloat16 and storageBuffer16BitAccess; for "dot8" shaderIntegerDotProduct.
     const VkPhysicalDeviceFeatures2 *features;
     const char *paths; // as in inlay_device_params
 

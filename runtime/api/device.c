@@ -3,7 +3,7 @@
 #include "gpu/import.h"
 
 #include "api/handles.h"
-#include "op_kernels.h"
+#include "op/matrix.h"
 
 #include <inlay/vulkan.h>
 #include <stdio.h>
@@ -92,9 +92,11 @@ inlay_result inlay_device_list(const inlay_env *public_env, inlay_device_info *i
 static inlay_result wrap(const inl_env *env, inl_gpu *gpu, inlay_device **out)
 {
     inlay_device *device = inl_alloc(env, 1, sizeof(*device));
-    if (!device) {
+    inlay_result tested = device ? inl_matrix_self_test(env, gpu) : INLAY_ERROR_OUT_OF_MEMORY;
+    if (tested != INLAY_OK) {
+        inl_free(env, device);
         inl_gpu_destroy(&gpu);
-        return INLAY_ERROR_OUT_OF_MEMORY;
+        return tested;
     }
     *device = (inlay_device){.env = *env, .gpu = gpu};
     *out = device;

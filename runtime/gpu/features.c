@@ -73,7 +73,8 @@ void inl_features_read(const inl_instance *vk, VkPhysicalDevice physical, uint32
     *out = (inl_features){.timeline = c.v12.timelineSemaphore,
                           .storage16 = c.v11.storageBuffer16BitAccess,
                           .float16 = c.v12.shaderFloat16,
-                          .memory_model = c.v12.vulkanMemoryModel,
+                          .memory_model = c.v12.vulkanMemoryModel &&
+                                          c.v12.vulkanMemoryModelDeviceScope,
                           .subgroup_sizes = c.sizes.subgroupSizeControl,
                           .full_subgroups = c.sizes.computeFullSubgroups,
                           .dot8 = c.dots.shaderIntegerDotProduct,
@@ -114,13 +115,13 @@ void inl_features_enabled(const VkPhysicalDeviceFeatures2 *features, const char 
              out->storage16 |= f->storageBuffer16BitAccess;)
         TAKE(VULKAN_1_2_FEATURES, VkPhysicalDeviceVulkan12Features,
              out->timeline |= f->timelineSemaphore; out->float16 |= f->shaderFloat16;
-             out->memory_model |= f->vulkanMemoryModel;)
+             out->memory_model |= f->vulkanMemoryModel && f->vulkanMemoryModelDeviceScope;)
         TAKE(TIMELINE_SEMAPHORE_FEATURES, VkPhysicalDeviceTimelineSemaphoreFeatures,
              out->timeline |= f->timelineSemaphore;)
         TAKE(SHADER_FLOAT16_INT8_FEATURES, VkPhysicalDeviceShaderFloat16Int8Features,
              out->float16 |= f->shaderFloat16;)
         TAKE(VULKAN_MEMORY_MODEL_FEATURES, VkPhysicalDeviceVulkanMemoryModelFeatures,
-             out->memory_model |= f->vulkanMemoryModel;)
+             out->memory_model |= f->vulkanMemoryModel && f->vulkanMemoryModelDeviceScope;)
         TAKE(VULKAN_1_3_FEATURES, VkPhysicalDeviceVulkan13Features,
              out->subgroup_sizes |= f->subgroupSizeControl;
              out->full_subgroups |= f->computeFullSubgroups;
@@ -145,7 +146,7 @@ inlay_result inl_vk_create_device(inl_gpu *gpu, const void *next, const char *ex
     c.v11.storageBuffer16BitAccess = f->storage16;
     c.v12.timelineSemaphore = f->timeline;
     c.v12.shaderFloat16 = f->float16;
-    c.v12.vulkanMemoryModel = f->memory_model;
+    c.v12.vulkanMemoryModel = c.v12.vulkanMemoryModelDeviceScope = f->memory_model;
     c.sizes.subgroupSizeControl = f->subgroup_sizes;
     c.sizes.computeFullSubgroups = f->full_subgroups;
     c.dots.shaderIntegerDotProduct = f->dot8;

@@ -29,8 +29,12 @@ typedef struct inl_path_state {
 } inl_path_state;
 
 // Of a product of matrix cores, f16 [m, k] by f16 [k, n] into f32, and the subgroup's size then.
+// A workgroup makes `rows` by `columns` of a result in steps of `depth`, a subgroup of it
+// subgroup_rows by subgroup_columns (shaders/gemm_matrix.comp): multiples of m, n and k.
 typedef struct inl_matrix_shape {
     uint32_t m, n, k, subgroup;
+    uint32_t rows, columns, depth, subgroup_rows, subgroup_columns;
+    uint32_t min_rows; // of a product, from which on it is made so
 } inl_matrix_shape;
 
 // How a workgroup tiles a product of many rows (gemm_tiled.comp): `rows` of X by `columns` of

@@ -27,8 +27,8 @@ const char *inl_path_name(inl_path path)
 typedef struct matrix_rule {
     uint32_t vendor_id;
     bool (*matches)(const inl_gpu_caps *caps);
-    uint32_t subgroup; // size to require; 0: the driver's own
-    const char *why;
+    const char *what;
+    inl_matrix_shape shape; // but for the fragment's sizes, which the driver says
 } matrix_rule;
 
 // gfx11 and newer: the first that multiply signed by unsigned bytes. AMD's own driver has offered
@@ -53,9 +53,15 @@ static bool has_matrix_cores(const inl_gpu_caps *caps)
 }
 
 static const matrix_rule matrix_rules[] = {
-    {AMD, is_rdna3, 32, "RDNA3 and newer"},
-    {INTEL, is_xe2, 16, "Xe2 and newer"},
-    {NVIDIA, has_matrix_cores, 32, "Turing and newer"},
+    {AMD, is_rdna3, "RDNA3 and newer",
+     {.subgroup = 32, .rows = 128, .columns = 128, .depth = 32, .subgroup_rows = 64,
+      .subgroup_columns = 32, .min_rows = 16}},
+    {INTEL, is_xe2, "Xe2 and newer",
+     {.subgroup = 16, .rows = 128, .columns = 128, .depth = 32, .subgroup_rows = 16,
+      .subgroup_columns = 32, .min_rows = 16}},
+    {NVIDIA, has_matrix_cores, "Turing and newer",
+     {.subgroup = 32, .rows = 128, .columns = 128, .depth = 32, .subgroup_rows = 64,
+      .subgroup_columns = 64, .min_rows = 16}},
 };
 
 static const matrix_rule *rule_of(const inl_gpu_caps *caps)
@@ -97,23 +103,52 @@ static inl_matrix_shape largest_shape(const inl_instance *vk, VkPhysicalDevice p
     return best;
 }
 
+// Two by two subgroups of two by two fragments, for a device that is not in the table.
+static inl_matrix_shape unknown_shape(const inl_gpu_caps *caps, const inl_matrix_shape *fragment)
+{
+    return (inl_matrix_shape){.subgroup = caps->subgroup_size,
+                              .rows = 4 * fragment->m,
+                              .columns = 4 * fragment->n,
+                              .depth = 2 * fragment->k,
+                              .subgroup_rows = 2 * fragment->m,
+                              .subgroup_columns = 2 * fragment->n,
+                              .min_rows = 2};
+}
+
+// What gemm_matrix.comp asks of the sizes.
+static bool fits(const inl_gpu_caps *caps)
+{
+    const inl_matrix_shape *s = &caps->matrix;
+    uint32_t subgroups = s->rows / s->subgroup_rows * (s->columns / s->subgroup_columns);
+    uint32_t staged = 16 * INL_MAX(s->rows * (s->depth / 8 + 1) + s->columns * (s->depth / 8 + 1),
+                                   subgroups * s->m * (s->subgroup_columns / 4 + 1));
+    return s->m % 8 == 0 && s->n % 8 == 0 && s->k % 8 == 0 && s->subgroup_rows % s->m == 0 &&
+           s->subgroup_columns % s->n == 0 && s->depth % s->k == 0 &&
+           s->subgroup >= caps->subgroup_size_min && s->subgroup <= caps->subgroup_size_max &&
+           subgroups * s->subgroup <= caps->max_workgroup_size &&
+           staged + 4 * s->rows + 64 <= caps->shared_memory_bytes;
+}
+
 // Why a device cannot run such kernels, or NULL; sets caps->matrix.
 static const char *read_matrix(const inl_instance *vk, VkPhysicalDevice physical,
                                const inl_features *f, inl_gpu_caps *caps)
 {
     if (!f->matrix)
         return "VK_KHR_cooperative_matrix is missing or not enabled";
-    if (!f->float16 || !f->memory_model || !f->subgroup_sizes || !caps->subgroup_required)
-        return "f16, the memory model or subgroup sizes are missing or not enabled";
+    bool one_size = caps->subgroup_size_min == caps->subgroup_size_max;
+    if (!f->float16 || !f->memory_model)
+        return "f16 or the memory model is missing or not enabled";
+    if (!one_size && !(f->subgroup_sizes && caps->subgroup_required))
+        return "its subgroups have several sizes, and choosing one is missing or not enabled";
     inl_matrix_shape shape = largest_shape(vk, physical);
     if (shape.m == 0)
         return "the driver multiplies no f16 matrices into f32";
     const matrix_rule *rule = rule_of(caps);
-    shape.subgroup = rule && rule->subgroup ? rule->subgroup : caps->subgroup_size;
-    shape.subgroup = INL_MAX(shape.subgroup, caps->subgroup_size_min);
-    shape.subgroup = INL_MIN(shape.subgroup, caps->subgroup_size_max);
-    caps->matrix = shape;
-    return NULL;
+    caps->matrix = rule ? rule->shape : unknown_shape(caps, &shape);
+    caps->matrix.m = shape.m;
+    caps->matrix.n = shape.n;
+    caps->matrix.k = shape.k;
+    return fits(caps) ? NULL : "its fragments, subgroups or shared memory fit no tile";
 }
 
 // ---- all of them

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Products with frozen weights and the adapter's narrow ones.
 #include "op/matmul.h"
+#include "op/matrix.h"
 #include "op/node.h"
 #include "quant/nf4.h"
 #include "quant/tile.h"
@@ -174,7 +175,11 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     struct push_gemm push = push_of(w, part);
     inl_planes read = inl_planes_of(plan, w, part);
     inl_tiling tiling = read.decoded ? INL_TILING_F32 : w->format->tiling;
-    const inl_gemm_tile *tile = tile_of(plan, args->x, routing);
+    inl_kernel matrix =
+        inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX_MATRIX : INL_KERNELS_GEMM_MATRIX][tiling];
+    bool on_matrix = inl_matrix_wanted(inl_plan_caps(plan), matrix, args->x.rows) &&
+                     !(routing && routing->align == 1);
+    const inl_gemm_tile *tile = on_matrix ? NULL : tile_of(plan, args->x, routing);
     inl_range tail_range = {0};
     if (tail)
         tail_range = inl_floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,
@@ -214,6 +219,9 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     push.dropout = dropout ? args->tail.arena->dropout : 0.0f;
     push.first = args->first;
     push.rows = (uint32_t)inl_round_up(args->x.rows, 8);
+    if (on_matrix)
+        inl_matrix_take(plan, &node, &push, matrix, args->x, dx ? push.k_tiles : push.n_tiles,
+                        routing ? routing->align : 0);
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
 }

@@ -28,6 +28,8 @@ typedef struct plan_buffer {
     bool external;
     inl_purpose purpose;
     uint32_t first, last, item; // nodes, index among the arena's items
+    inl_buf derived;            // what was made of it, as rows of derived_ld; NONE: nothing
+    uint32_t derived_ld;
 } plan_buffer;
 
 typedef struct access_range {
@@ -150,6 +152,7 @@ static inl_buf add_buffer(inl_plan *plan, plan_buffer buffer)
         return INL_BUF_NONE;
     }
     buffer.first = UINT32_MAX;
+    buffer.derived = INL_BUF_NONE;
     plan->buffers[plan->buffer_count] = buffer;
     return (inl_buf)plan->buffer_count++;
 }
@@ -185,11 +188,28 @@ uint64_t inl_plan_buf_bytes(const inl_plan *plan, inl_buf buf)
     return buf < plan->buffer_count ? plan->buffers[buf].size : 0;
 }
 
-static void touch(inl_plan *plan, inl_buf buf)
+inl_buf inl_plan_derived(const inl_plan *plan, inl_buf from, uint32_t ld)
+{
+    if (from >= plan->buffer_count || plan->buffers[from].derived_ld != ld)
+        return INL_BUF_NONE;
+    return plan->buffers[from].derived;
+}
+
+void inl_plan_set_derived(inl_plan *plan, inl_buf from, uint32_t ld, inl_buf derived)
+{
+    if (from >= plan->buffer_count || plan->buffers[from].external)
+        return; // another buffer of the plan may be the same memory
+    plan->buffers[from].derived = derived;
+    plan->buffers[from].derived_ld = ld;
+}
+
+static void touch(inl_plan *plan, inl_buf buf, inl_access access)
 {
     if (buf >= plan->buffer_count)
         return;
     plan_buffer *b = &plan->buffers[buf];
+    if (access & INL_WRITE)
+        b->derived = INL_BUF_NONE;
     b->first = INL_MIN(b->first, (uint32_t)plan->node_count);
     b->last = (uint32_t)plan->node_count;
 }
@@ -206,7 +226,7 @@ static void add_node(inl_plan *plan, const plan_node *node)
     }
     for (uint32_t i = 0; i < INL_NODE_BINDINGS; i++)
         if (node->node.uses[i].access != INL_UNUSED)
-            touch(plan, node->node.uses[i].buf);
+            touch(plan, node->node.uses[i].buf, node->node.uses[i].access);
     plan->nodes[plan->node_count] = *node;
     plan->nodes[plan->node_count++].backward = plan->backward;
 }

@@ -45,6 +45,10 @@ void inl_plan_destroy(inl_plan **plan);
 inl_buf inl_plan_external(inl_plan *plan, inl_buffer *buffer, uint64_t offset, uint64_t size);
 // Scratch memory, alive from its first to its last use.
 inl_buf inl_plan_scratch(inl_plan *plan, inl_purpose purpose, uint64_t bytes);
+// What was said to be made of a buffer that has not been written since, by the row length then;
+// NONE: nothing.
+inl_buf inl_plan_derived(const inl_plan *plan, inl_buf from, uint32_t ld);
+void inl_plan_set_derived(inl_plan *plan, inl_buf from, uint32_t ld, inl_buf derived);
 inl_tensor inl_plan_tensor(inl_plan *plan, uint32_t rows, uint32_t cols);
 // The bytes a tensor of this shape takes.
 uint64_t inl_tensor_bytes(uint32_t rows, uint32_t cols);
@@ -52,7 +56,7 @@ uint64_t inl_tensor_bytes(uint32_t rows, uint32_t cols);
 uint64_t inl_plan_buf_bytes(const inl_plan *plan, inl_buf buf);
 
 #define INL_NODE_BINDINGS INL_MAX_BINDINGS
-#define INL_NODE_SPECS 16
+#define INL_NODE_SPECS 17
 #define INL_NODE_PUSH 80
 
 typedef struct inl_node_use {

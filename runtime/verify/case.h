@@ -96,11 +96,15 @@ kt_mat kt_array(kt *k, kt_kind kind, const char *name, uint32_t count, uint32_t 
 void kt_set(kt *k, kt_mat *m, const double *values);
 inl_range kt_range(kt *k, const kt_mat *m);
 
+// What products of f16, summed up in f32, are held to in the place of a smaller bound.
+#define INL_PATHS_OF_HALVES (1u << INL_PATH_F16 | 1u << INL_PATH_MATRIX)
+#define KT_HALVES_BOUND 1e-6
+
 // What is there must be m->v: NMSE at most `bound`, no single element further off than 1000 times
 // its square root in units of the expected RMS, padding columns zero.
 void kt_expect(kt *k, const kt_mat *m, double bound);
 void kt_expect_rows(kt *k, const kt_mat *m, uint32_t rows, double bound);
-// Bit for bit (0 equals -0); v must be representable.
+// Bit for bit (0 equals -0); v must be representable. Within KT_HALVES_BOUND where f16 was used.
 void kt_expect_exact(kt *k, const kt_mat *m);
 // After the run: the element as the device left it.
 float kt_get(kt *k, const kt_mat *m, uint32_t row, uint32_t col);

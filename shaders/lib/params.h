@@ -39,6 +39,11 @@ struct push_gemv {
     float eps; // NORM
 };
 
+// Rows in f16 for matrix cores, eight a uvec4, one more holds 1 / factor.
+struct push_halve {
+    uint ldx4, ldy8, rows;
+};
+
 // H = X A^T and G = s dY B: few columns, long sums.
 struct push_lora_down {
     uint cols4;      // of X that are summed over, in vec4s
