@@ -10,7 +10,7 @@ build_packages="gcc pkg-config python3 meson ninja-build glslc spirv-tools libvu
 libvulkan-volk-dev libvulkan1 libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libyaml-dev
 libstb-dev libzstd-dev"
 test_packages="git libcmocka-dev vulkan-validationlayers binutils g++ clang libclang-rt-dev
-python3-venv libshaderc-dev"
+python3-venv libshaderc-dev chromium"
 
 say() { printf '\033[1m==\033[0m %s\n' "$*" >&2; }
 

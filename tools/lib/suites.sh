@@ -30,7 +30,8 @@ run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
 run "guard: install" "$root/tests/install/check_install.sh" "$build"
 
 # The command as scripts use it.
-for name in usage inspect data generate train stop limits bad_input folder adapters verify bench; do
+for name in usage inspect data generate train stop limits bad_input folder adapters verify bench
+compare; do
     run "cli: $name" python3 "$root/tests/cli/test_$name.py" "$build"
 done
 
