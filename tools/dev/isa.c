@@ -7,6 +7,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#define SOMETIMES 0.5 // of the passes take a side of a branch in the loop
+
 // ---- chips
 
 // Peaks are those of vendors' papers at one clock: lanes by 2 flop of a fused multiply-add. RDNA3
@@ -47,8 +49,8 @@ const isa_chip *isa_find_chip(const char *name, const char *device)
 
 const char *isa_pipe_name(isa_pipe pipe)
 {
-    static const char *const names[ISA_PIPE_COUNT] = {"vector", "integer", "special", "scalar",
-                                                      "issue",  "matrix",  "shared",  "memory"};
+    static const char *const names[ISA_PIPE_COUNT] = {
+        "vector", "integer", "special", "scalar", "issue", "matrix", "shared", "memory", "wait"};
     return names[pipe];
 }
 
@@ -201,31 +203,80 @@ static bool holds_loop(const graph *g, size_t head)
     return false;
 }
 
+// Whether a pass can go from the head back to it without this block of the loop.
+static bool is_avoidable(const graph *g, size_t head, size_t without)
+{
+    bool *reached = calloc(g->count, sizeof(*reached)), back = false;
+    dev_check(reached ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY, "read machine code");
+    reached[head] = without != head;
+    for (bool more = true; more && !back;) {
+        more = false;
+        for (size_t b = 0; b < g->count; b++)
+            for (int k = 0; k < 2 && reached[b]; k++) {
+                size_t to = g->blocks[b].next[k];
+                if (to == SIZE_MAX || !g->blocks[to].in_loop || to == without)
+                    continue;
+                back |= to == head;
+                more |= !reached[to];
+                reached[to] = true;
+            }
+    }
+    free(reached);
+    return back;
+}
+
+static void weigh(isa_line *line, double weight)
+{
+    for (int p = 0; p < ISA_PIPE_COUNT; p++)
+        line->cycles[p] *= weight;
+    for (int k = 0; k < ISA_KIND_COUNT; k++)
+        line->flops[k] *= weight;
+    line->multiplied *= weight;
+    line->added *= weight;
+    line->issue *= weight;
+}
+
+static void add_line(isa_line *sum, const isa_line *line)
+{
+    for (int p = 0; p < ISA_PIPE_COUNT; p++)
+        sum->cycles[p] += line->cycles[p];
+    for (int k = 0; k < ISA_KIND_COUNT; k++)
+        sum->flops[k] += line->flops[k];
+    sum->multiplied += line->multiplied;
+    sum->added += line->added;
+}
+
 // Multiplications and additions that a compiler did not fuse count in pairs; what multiplications
 // are over are a format's decoding, not the product's.
-static isa_line sum_of_loop(const graph *g, uint32_t *instructions)
+static isa_line sum_of_loop(graph *g, size_t head, uint32_t *instructions)
 {
-    isa_line sum = {0};
-    for (size_t b = 0; b < g->count; b++)
-        for (size_t i = g->blocks[b].first; g->blocks[b].in_loop && i < g->blocks[b].end; i++) {
-            const isa_line *line = &g->l->lines[i];
-            for (int p = 0; p < ISA_PIPE_COUNT; p++)
-                sum.cycles[p] += line->cycles[p];
-            for (int k = 0; k < ISA_KIND_COUNT; k++)
-                sum.flops[k] += line->flops[k];
-            sum.multiplied += line->multiplied;
-            sum.added += line->added;
-            *instructions += line->label[0] == '\0';
+    isa_line sum = {0}, *lines = calloc(g->l->count, sizeof(*lines));
+    size_t count = 0;
+    dev_check(lines ? INLAY_OK : INLAY_ERROR_OUT_OF_MEMORY, "read machine code");
+    for (size_t b = 0; b < g->count; b++) {
+        if (!g->blocks[b].in_loop)
+            continue;
+        double weight = is_avoidable(g, head, b) ? SOMETIMES : 1.0;
+        for (size_t i = g->blocks[b].first; i < g->blocks[b].end; i++) {
+            lines[count] = g->l->lines[i];
+            weigh(&lines[count], weight);
+            add_line(&sum, &lines[count++]);
+            *instructions += g->l->lines[i].label[0] == '\0';
         }
+    }
+    sum.cycles[ISA_WAIT] = isa_pass(lines, count);
+    free(lines);
     sum.flops[ISA_F32] += 2.0 * INL_MIN(sum.multiplied, sum.added);
     return sum;
 }
 
-static isa_model model_of_loop(const isa_chip *chip, uint32_t width, const graph *g)
+static isa_model model_of_loop(const isa_chip *chip, uint32_t width, double subgroups, graph *g,
+                               size_t head)
 {
     isa_model m = {0};
-    isa_line sum = sum_of_loop(g, &m.instructions);
+    isa_line sum = sum_of_loop(g, head, &m.instructions);
     const double *cycles = sum.cycles, *flops = sum.flops;
+    sum.cycles[ISA_WAIT] /= INL_MAX(subgroups, 1.0);
     double most = 0.0, ideal = 0.0;
     for (int k = 0; k < ISA_KIND_COUNT; k++) {
         m.flops += flops[k] / width;
@@ -246,7 +297,8 @@ static isa_model model_of_loop(const isa_chip *chip, uint32_t width, const graph
     return m;
 }
 
-isa_model isa_model_of(const isa_chip *chip, uint32_t width, uint32_t invocations, const char *code)
+isa_model isa_model_of(const isa_chip *chip, uint32_t width, uint32_t invocations, double subgroups,
+                       const char *code)
 {
     isa_model best = {0};
     if (!chip || !code || width == 0 || invocations == 0)
@@ -262,7 +314,7 @@ isa_model isa_model_of(const isa_chip *chip, uint32_t width, uint32_t invocation
         mark_loop(&g, head);
         if (holds_loop(&g, head))
             continue;
-        isa_model m = model_of_loop(chip, width, &g);
+        isa_model m = model_of_loop(chip, width, subgroups, &g, head);
         if (m.known && m.flops > best.flops)
             best = m;
     }

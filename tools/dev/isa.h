@@ -4,15 +4,18 @@
 //
 // Each instruction takes a pipe for so many cycles of one SIMD (AMD), vector engine (Intel) or
 // quarter of an SM (NVIDIA). Pipes work beside each other, so a pass of the loop takes as long as
-// the busiest; what the loop's multiplications and additions would take at the chip's peak, divided
-// by that, is the modelled share of peak. Of several loops that have none inside, the one with the
-// most arithmetic counts.
+// the busiest. One subgroup alone takes longer, for it waits for what it loads: that time is
+// divided by the subgroups a SIMD holds, and is the "wait" that a pass cannot be shorter than
+// (isa_wait.c). What the loop's multiplications and additions would take at the chip's peak,
+// divided by the longest of these, is the modelled share of peak. Of several loops that have none
+// inside, the one with the most arithmetic counts.
 //
 // Modelled: issue and rate of vector, integer, transcendental and matrix instructions, lanes that a
-// subgroup leaves empty, bytes into registers from shared memory and from the nearest cache.
-// Not modelled: waiting (for memory, for a barrier, for the instruction before), cache misses, bank
-// conflicts, branches not taken (they count as taken), what an outer loop does around the
-// innermost, clocks that fall under load. So a share is what the loop could reach at most.
+// subgroup leaves empty, bytes into registers from shared memory and from the nearest cache,
+// waiting for both where the machine code says what waits for what (not on Skylake). Not modelled:
+// cache misses, bank conflicts, waiting at barriers and for the instruction before, branches not
+// taken (they count as taken), what an outer loop does around the innermost, clocks that fall under
+// load. So a share is what the loop could reach at most.
 #ifndef DEV_ISA_H
 #define DEV_ISA_H
 
@@ -27,6 +30,7 @@ typedef enum isa_pipe {
     ISA_MATRIX,
     ISA_SHARED, // memory of a workgroup
     ISA_MEMORY, // the nearest cache
+    ISA_WAIT,   // no pipe: what subgroups wait for, shared between them
     ISA_PIPE_COUNT,
 } isa_pipe;
 
@@ -50,6 +54,9 @@ const char *isa_pipe_name(isa_pipe pipe);
 
 // ---- one line of machine code
 
+enum { ISA_COUNTERS = 5, ISA_TOKENS = 32 };
+enum { ISA_MEMORY_LATENCY = 320, ISA_SHARED_LATENCY = 64, ISA_SPECIAL_LATENCY = 20 }; // cycles
+
 typedef struct isa_line {
     char label[16];  // defined here; "": none
     char target[16]; // of a branch; "": none
@@ -57,6 +64,13 @@ typedef struct isa_line {
     double cycles[ISA_PIPE_COUNT];
     double flops[ISA_KIND_COUNT]; // of a subgroup
     double multiplied, added;     // f32 lanes of instructions that do one of the two
+    // For isa_wait.c. What is loaded comes after `latency` cycles: in order, counted by `counter`,
+    // or signalled by tokens. An instruction waits until no more than `left` of a counter are under
+    // way, where its bit of `waits` is set, and for the tokens it awaits.
+    double issue, latency;  // cycles; until the subgroup's next instruction
+    uint8_t counter, waits; // counter 0: none
+    uint8_t left[ISA_COUNTERS];
+    uint32_t signals, awaits; // masks of tokens
 } isa_line;
 
 // False: nothing that counts. `width`: lanes of a subgroup.
@@ -80,8 +94,12 @@ typedef struct isa_model {
     uint32_t instructions;
 } isa_model;
 
-// `width`: lanes of a subgroup; `invocations` of a workgroup, which may leave some of them empty.
-isa_model isa_model_of(const isa_chip *chip, uint32_t width, uint32_t invocations,
+// The cycles that a subgroup alone takes for a pass of these lines.
+double isa_pass(const isa_line *lines, size_t count);
+
+// `width`: lanes of a subgroup; `invocations` of a workgroup, which may leave some of them empty;
+// `subgroups` that a SIMD holds at a time.
+isa_model isa_model_of(const isa_chip *chip, uint32_t width, uint32_t invocations, double subgroups,
                        const char *code);
 
 #endif

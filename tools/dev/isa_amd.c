@@ -7,9 +7,10 @@
 #include "isa.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { GCN_CYCLES = 4, SLOW = 4, RDNA = 10, RDNA3 = 11 };
+enum { GCN_CYCLES = 4, SLOW = 4, RDNA = 10, RDNA3 = 11, RDNA4 = 12 };
 
 static bool ends(const char *word, const char *with)
 {
@@ -139,6 +140,47 @@ static void count_vector(const isa_chip *chip, uint32_t width, const char *text,
     }
 }
 
+// The counters that waiting is by; gfx12 counts what others count together.
+enum { LOADS = 1, SHARED = 2, STORES = 3, SCALARS = 4 };
+
+static void wait_for(isa_line *line, int counter, const char *number)
+{
+    line->waits |= (uint8_t)(1u << counter);
+    line->left[counter] = (uint8_t)strtoul(number, NULL, 0);
+}
+
+// "s_waitcnt vmcnt(3) lgkmcnt(0)", "s_waitcnt_vscnt null, 0x0", "s_wait_loadcnt_dscnt 0x103".
+static void read_waits(const char *word, const char *text, isa_line *line)
+{
+    const char *vm = strstr(text, "vmcnt("), *lgkm = strstr(text, "lgkmcnt(");
+    const char *number = strstr(text, "0x");
+    if (vm)
+        wait_for(line, LOADS, vm + 6);
+    if (lgkm)
+        wait_for(line, SHARED, lgkm + 8);
+    if (!isa_starts(word, "s_wait_") || !number)
+        return;
+    unsigned long value = strtoul(number, NULL, 16);
+    bool loads = strstr(word, "loadcnt") != NULL, shared = strstr(word, "dscnt") != NULL;
+    char field[8];
+    if (loads) {
+        snprintf(field, sizeof(field), "%lu", shared ? value >> 8 : value);
+        wait_for(line, LOADS, field);
+    }
+    if (shared) {
+        snprintf(field, sizeof(field), "%lu", value & 0x3f);
+        wait_for(line, SHARED, field);
+    }
+    if (strstr(word, "kmcnt"))
+        wait_for(line, SCALARS, number);
+}
+
+static void load(isa_line *line, int counter, double latency)
+{
+    line->counter = (uint8_t)counter;
+    line->latency = latency;
+}
+
 bool isa_amd(const isa_chip *chip, uint32_t width, const char *text, isa_line *line)
 {
     char word[48];
@@ -150,22 +192,33 @@ bool isa_amd(const isa_chip *chip, uint32_t width, const char *text, isa_line *l
     if (isa_starts(word, "s_branch") || isa_starts(word, "s_cbranch"))
         isa_word(strstr(text, word) + strlen(word), line->target, sizeof(line->target));
     line->leaves = strcmp(word, "s_branch") == 0 || strcmp(word, "s_endpgm") == 0;
+    double turn = chip->generation < RDNA ? GCN_CYCLES : 1.0;
+    line->issue = turn;
     if (isa_starts(word, "v_wmma") && chip->flops[ISA_TENSOR] > 0.0)
         count_matrix(chip, word, line);
     else if (isa_starts(word, "v_"))
         count_vector(chip, width, text, word, line);
-    else if (isa_starts(word, "ds_"))
+    else if (isa_starts(word, "ds_")) {
         line->cycles[ISA_SHARED] = bytes_of(word) * width / chip->shared_bytes;
-    else if (isa_starts(word, "buffer_") || isa_starts(word, "global_") ||
-             isa_starts(word, "image_"))
+        load(line, SHARED, ISA_SHARED_LATENCY + line->cycles[ISA_SHARED]);
+    } else if (isa_starts(word, "buffer_") || isa_starts(word, "global_") ||
+               isa_starts(word, "image_")) {
         line->cycles[ISA_MEMORY] = bytes_of(word) * width / chip->memory_bytes;
-    else if (isa_starts(word, "s_waitcnt") || isa_starts(word, "s_delay_alu") ||
-             isa_starts(word, "s_clause") || isa_starts(word, "s_nop") ||
-             isa_starts(word, "s_wait"))
+        bool stores = strstr(word, "store") != NULL && chip->generation >= RDNA;
+        load(line, stores ? STORES : LOADS, ISA_MEMORY_LATENCY);
+    } else if (isa_starts(word, "s_wait")) {
+        line->issue = 0.0;
+        read_waits(word, text, line);
+    } else if (isa_starts(word, "s_delay_alu") || isa_starts(word, "s_clause") ||
+               isa_starts(word, "s_nop"))
         return false;
-    else if (isa_starts(word, "s_"))
-        line->cycles[ISA_SCALAR] = chip->generation < RDNA ? GCN_CYCLES : 1.0;
+    else if (isa_starts(word, "s_load") || isa_starts(word, "s_buffer_load")) {
+        line->cycles[ISA_SCALAR] = turn;
+        load(line, chip->generation >= RDNA4 ? SCALARS : SHARED, ISA_SHARED_LATENCY);
+    } else if (isa_starts(word, "s_"))
+        line->cycles[ISA_SCALAR] = turn;
     else
         return false;
+    line->issue = INL_MAX(line->issue, line->cycles[ISA_VECTOR]);
     return true;
 }

@@ -32,10 +32,9 @@ static bool count_message(const isa_chip *chip, const char *text, isa_line *line
     double bytes = INL_MAX(INL_MAX(to, from), 1.0) * grf;
     if (strstr(text, "MsgDesc: (") == NULL)
         return false; // a barrier, a thread's end
-    if (shared)
-        line->cycles[ISA_SHARED] = bytes / chip->shared_bytes;
-    else
-        line->cycles[ISA_MEMORY] = bytes / chip->memory_bytes;
+    line->cycles[shared ? ISA_SHARED : ISA_MEMORY] =
+        bytes / (shared ? chip->shared_bytes : chip->memory_bytes);
+    line->latency = shared ? ISA_SHARED_LATENCY + line->cycles[ISA_SHARED] : ISA_MEMORY_LATENCY;
     return true;
 }
 
@@ -89,6 +88,19 @@ static void count(const isa_chip *chip, const char *op, const char *operands, do
         line->cycles[chip->generation >= XE_HPG ? ISA_INTEGER : ISA_VECTOR] = cycles;
 }
 
+// "$3" is signalled by what is not in order (a message, a function), "$3.dst" and "$3.src" wait.
+static void read_tokens(const char *text, isa_line *line)
+{
+    for (const char *at = strchr(text, '$'); at; at = strchr(at + 1, '$')) {
+        char *end;
+        uint32_t token = 1u << (strtoul(at + 1, &end, 10) % ISA_TOKENS);
+        if (*end == '.')
+            line->awaits |= token;
+        else
+            line->signals |= token;
+    }
+}
+
 bool isa_intel(const isa_chip *chip, uint32_t width, const char *text, isa_line *line)
 {
     (void)width; // each instruction says how many lanes it is for
@@ -96,14 +108,15 @@ bool isa_intel(const isa_chip *chip, uint32_t width, const char *text, isa_line 
         snprintf(line->label, sizeof(line->label), "%.*s", (int)strcspn(text, ": "), text);
         return true;
     }
+    read_tokens(text, line);
     if (strstr(text, "MsgDesc:"))
         return count_message(chip, text, line);
     if (text[0] == '(') // a predicate
         text = strchr(text, ' ') ? strchr(text, ' ') + 1 : text;
     char op[32];
     size_t n = strcspn(text, "( \t");
-    if (text[n] == ' ') // "sync nop(1)"
-        return false;
+    if (isa_starts(text, "sync "))
+        return line->awaits != 0;
     if (text[n] != '(' || n == 0 || n >= sizeof(op))
         return false;
     memcpy(op, text, n);
@@ -121,5 +134,9 @@ bool isa_intel(const isa_chip *chip, uint32_t width, const char *text, isa_line 
         line->cycles[ISA_SCALAR] = 1.0;
     else
         count(chip, op, text + n, lanes, line);
+    line->latency = ISA_SPECIAL_LATENCY;
+    line->issue = 1.0;
+    for (int p = 0; p < ISA_PIPE_COUNT; p++)
+        line->issue = INL_MAX(line->issue, p == ISA_SPECIAL ? 0.0 : line->cycles[p]);
     return true;
 }

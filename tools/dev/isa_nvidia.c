@@ -98,6 +98,30 @@ static void count(const isa_chip *chip, const char *op, bool uniform, isa_line *
     }
 }
 
+// "// delay=4 wt=000101 wr:0 rd:1": cycles to the next instruction, barriers that are waited for
+// (the last digit is barrier 0), and those that are signalled when a result is there or operands
+// are read.
+static void read_schedule(const char *text, isa_line *line)
+{
+    const char *note = strstr(text, "// ");
+    const char *delay = note ? strstr(note, "delay=") : NULL,
+               *wait = note ? strstr(note, "wt=") : NULL;
+    const char *written = note ? strstr(note, "wr:") : NULL,
+               *read = note ? strstr(note, "rd:") : NULL;
+    line->issue = delay ? atof(delay + 6) : 1.0;
+    if (wait)
+        line->awaits = (uint32_t)strtoul(wait + 3, NULL, 2);
+    line->latency = line->cycles[ISA_MEMORY] > 0.0   ? ISA_MEMORY_LATENCY
+                    : line->cycles[ISA_SHARED] > 0.0 ? ISA_SHARED_LATENCY + line->cycles[ISA_SHARED]
+                                                     : ISA_SPECIAL_LATENCY;
+    if (written)
+        line->signals = 1u << (atoi(written + 3) & 7);
+    else if (read) {
+        line->signals = 1u << (atoi(read + 3) & 7);
+        line->latency = ISA_SPECIAL_LATENCY;
+    }
+}
+
 bool isa_nvidia(const isa_chip *chip, uint32_t width, const char *text, isa_line *line)
 {
     (void)width;
@@ -133,5 +157,6 @@ bool isa_nvidia(const isa_chip *chip, uint32_t width, const char *text, isa_line
     if (strcmp(word, "nop") == 0)
         return false; // where branches meet
     count(chip, word, uniform, line);
+    read_schedule(text, line);
     return true;
 }

@@ -189,6 +189,32 @@ static bool spills(const stats_report *report)
     return report->values[STATS_SPILLS] > 0.0 || report->values[STATS_SCRATCH] > 0.0;
 }
 
+// Subgroups that a SIMD holds. ANV does not say: 8 threads an engine, 7 before Xe, as far as memory
+// of workgroups lasts, of which 8 or 16 engines share 64 or 128 KiB. NVK counts those of an SM.
+static double subgroups_of(const isa_chip *chip, const stats_report *report)
+{
+    double told = report->values[STATS_OCCUPANCY], shared = report->values[STATS_SHARED];
+    if (chip->family != ISA_INTEL)
+        return chip->family == ISA_NVIDIA ? told / 4.0 : told;
+    bool old = chip->generation < 120, wide = chip->generation >= 120 && chip->generation < 200;
+    double threads = old ? 7.0 : 8.0, engines = wide ? 16.0 : 8.0;
+    if (shared > 0.0) {
+        double groups = floor((old ? 65536.0 : 131072.0) / shared);
+        double each = ceil(report->invocations / report->values[STATS_WIDTH]);
+        threads = INL_MIN(threads, groups * each / engines);
+    }
+    return threads;
+}
+
+static isa_model model_of(const isa_chip *chip, const stats_report *report)
+{
+    double width = report->values[STATS_WIDTH];
+    if (!chip || isnan(width))
+        return (isa_model){0};
+    return isa_model_of(chip, (uint32_t)width, report->invocations, subgroups_of(chip, report),
+                        report->code);
+}
+
 // True: it spills.
 static bool print_node(inl_gpu *gpu, const options *o, const isa_chip *chip, const stats_node *node)
 {
@@ -203,9 +229,7 @@ static bool print_node(inl_gpu *gpu, const options *o, const isa_chip *chip, con
     }
     stats_report report;
     stats_compile(gpu, shader, node, &report);
-    double width = report.values[STATS_WIDTH];
-    isa_model model =
-        isa_model_of(chip, isnan(width) ? 0 : (uint32_t)width, report.invocations, report.code);
+    isa_model model = model_of(chip, &report);
     if (o->csv)
         print_csv(shader, node, hash, &report, &model);
     else
