@@ -3,10 +3,24 @@
 
 unit_tests="base dense parallel quant gguf gguf_split hf_folder safetensors tokenizer
 tokenizer_folder dataset records chat jinja adapter adapter_experts adapter_peft adapter_gguf merge
-oom schedule plot"
+oom schedule isa plot"
 for name in $unit_tests; do
     run "unit: $name" "$build/tests/test_$name"
 done
+
+# The driver lab (tools/lab) and a build with its shader compiler, which knows matrix cores, are
+# made while the suites of one processor run; so is the build with sanitizers.
+lab_build=$root/build-lab
+make_lab() {
+    "$root/tools/lab/build.sh" --intel &&
+        configure_and_build "$lab_build" -Dglslc="$root/tools/lab/glslc" \
+            -Dspirv_val="$root/tools/lab/spirv-val"
+}
+beside "lab: drivers and a build with them" make_lab
+sanitized=$root/build-sanitized
+beside "sanitizers: build" configure_and_build "$sanitized" -Db_sanitize=address,undefined \
+    -Dc_args=-fno-sanitize-recover=undefined -Dbuildtype=debugoptimized \
+    -Ddefault_library=static -Dtools=false
 
 # Fuzz targets: what once went wrong, then a minute each of something new.
 run_replays() {
@@ -18,8 +32,6 @@ run_replays() {
     done
 }
 run_replays fuzz "$build"
-run "fuzz: a minute for each target" "$root/tools/fuzz.sh" 60
-
 run "guard: layers" python3 "$root/tools/check_layers.py" --self-test
 run "guard: style" python3 "$root/tools/check_style.py" --self-test
 run "guard: readme" python3 "$root/tools/check_readme.py" --self-test
@@ -35,13 +47,17 @@ compare; do
     run "cli: $name" python3 "$root/tests/cli/test_$name.py" "$build"
 done
 
+settle
+run "fuzz: a minute for each target" "$root/tools/fuzz.sh" 60
+
 # The device suites run with the validation layer on, then at the CPU driver's other subgroup sizes.
 for name in gradients resume training generate limits; do
-    run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
     for width in 128 512; do
-        run "device: $name, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
+        beside "device: $name, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
             "$build/tests/test_$name"
     done
+    run "device: $name, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_$name"
+    settle
 done
 run "device: device, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_device"
 run "device: oom, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_oom_device"
@@ -58,24 +74,38 @@ done
 run "dev: shaders of a folder" python3 "$root/tests/dev/test_shaders.py" "$build"
 run "dev: bench_train runs" "$build/tools/dev/bench_train" -n 1 -s 0.1 q8_0 nf4
 
-# Where there is a driver lab (tools/lab): a current Mesa's CPU driver, and no spill on any card.
-run "lab: kernels" "$root/tools/lab/run" lvp "$build/tests/test_kernels" --quick
-run "lab: verify" "$root/tools/lab/run" lvp "$build/tests/test_verify"
-run "lab: gradients" "$root/tools/lab/run" lvp "$build/tests/test_gradients"
-for target in radv:polaris10 radv:navi31 anv:dg2 nvk:ampere; do
-    run "lab: no spills on $target" "$root/tools/lab/run" $target \
-        "$build/tools/dev/kernel_stats" --check
-done
+# In the lab: everything on a current Mesa's CPU driver at subgroups of 4, 8 and 16, matrix cores
+# too, and what compilers of cards that are not there make of the kernels.
+in_lab() { "$root/tools/lab/run" lvp "$@"; }
+at_width() { # at_width BITS TEST ARGUMENT...
+    LP_NATIVE_VECTOR_WIDTH=$1 in_lab "$lab_build/tests/test_$2" "${@:3}"
+}
+if in_lab true >/dev/null 2>&1 && [ -x "$lab_build/tests/test_kernels" ]; then
+    for name in gradients resume training generate limits "kernels --quick"; do
+        for width in 128 256; do
+            beside "lab: ${name%% *}, vector width $width" at_width $width $name
+        done
+        run "lab: ${name%% *}, vector width 512" at_width 512 $name
+        settle
+    done
+    run "lab: verify" in_lab "$lab_build/tests/test_verify"
+    run "lab: kernels of a build without the lab" in_lab "$build/tests/test_kernels" --quick
+    run "lab: the compile matrix" "$root/tools/lab/matrix" --check
+    for target in radv:polaris10 radv:navi31 anv:dg2 nvk:ampere; do
+        run "lab: no spills on $target" "$root/tools/lab/run" $target \
+            "$lab_build/tools/dev/kernel_stats" --check
+    done
+else
+    not_run="THE DRIVER LAB IS NOT THERE: no matrix core was run, and nothing was compiled for AMD,
+Intel and NVIDIA. tools/lab/build.sh --intel says why."
+    run "lab: all its suites" sh -c "echo 'skipped: there is no driver lab'; exit 77"
+fi
 
 run "parity: PyTorch, transformers, PEFT" "$root/tests/parity/run.sh"
 run "parity: llama.cpp" "$root/tests/llama_cpp/run.sh"
 
 # Address and undefined-behaviour sanitizers over the CPU side, and over whole models on the CPU
 # driver, which stays loaded to the end so that what it keeps for itself is not taken for a leak.
-sanitized=$root/build-sanitized
-run "sanitizers: build" configure_and_build "$sanitized" -Db_sanitize=address,undefined \
-    -Dc_args=-fno-sanitize-recover=undefined -Dbuildtype=debugoptimized \
-    -Ddefault_library=static -Dtools=false
 for name in $unit_tests; do
     run "sanitizers: $name" "$sanitized/tests/test_$name"
 done
@@ -89,6 +119,6 @@ on_cpu_driver() {
     env VK_ICD_FILENAMES="$icd" LD_PRELOAD="$(cc -print-file-name=libasan.so) $driver" "$@"
 }
 for name in gradients training resume generate limits device oom_device; do
-    run "sanitizers: $name" on_cpu_driver "$sanitized/tests/test_$name"
+    beside "sanitizers: $name" on_cpu_driver "$sanitized/tests/test_$name"
 done
-run "sanitizers: kernels" on_cpu_driver "$sanitized/tests/test_kernels" --quick
+beside "sanitizers: kernels" on_cpu_driver "$sanitized/tests/test_kernels" --quick
