@@ -246,8 +246,8 @@ static void add_line(isa_line *sum, const isa_line *line)
     sum->added += line->added;
 }
 
-// Multiplications and additions that a compiler did not fuse count in pairs; what multiplications
-// are over are a format's decoding, not the product's.
+// Multiplications and additions count in pairs where there are more of them than were fused, else
+// they are a format's decoding and not the product's.
 static isa_line sum_of_loop(graph *g, size_t head, uint32_t *instructions)
 {
     isa_line sum = {0}, *lines = calloc(g->l->count, sizeof(*lines));
@@ -266,7 +266,9 @@ static isa_line sum_of_loop(graph *g, size_t head, uint32_t *instructions)
     }
     sum.cycles[ISA_WAIT] = isa_pass(lines, count);
     free(lines);
-    sum.flops[ISA_F32] += 2.0 * INL_MIN(sum.multiplied, sum.added);
+    double pairs = 2.0 * INL_MIN(sum.multiplied, sum.added);
+    if (pairs > sum.flops[ISA_F32])
+        sum.flops[ISA_F32] += pairs;
     return sum;
 }
 

@@ -43,7 +43,8 @@ void stats_close(inl_gpu *gpu, const stats_device *saved)
 // ---- statistics, under each driver's names
 
 // RADV's, ANV's and NVK's names. What goes to registers of another kind is no spill: it does no
-// harm. Several names for one field are added up.
+// harm, nor do a shader's own arrays, which NVK's "SLM size" is of. Several names for one field are
+// added up.
 static const struct {
     const char *name;
     stats_field field;
@@ -67,7 +68,6 @@ static const struct {
     {"Number of GPRs", STATS_REGISTERS},
     {"Spills to memory", STATS_SPILLS},
     {"Fills from memory", STATS_SPILLS},
-    {"SLM size", STATS_SCRATCH},
     {"Max warps/SM", STATS_OCCUPANCY},
     {"Static cycle count", STATS_CYCLES},
 };
