@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "api/handles.h"
+#include "model/expand.h"
 
 #define DEFAULT_CONTEXT 4096
 
@@ -17,6 +18,7 @@ static inlay_result build(inlay_generator *g, inl_gpu *gpu, const inlay_adapter 
     INL_TRY(inl_resident_create(&g->env, gpu, g->model, adapter, &g->resident));
     INL_TRY(inl_weights_create(g->model, gpu, 0, g->context, inl_generator_positions(g->context),
                                &g->weights));
+    INL_TRY(inl_weights_expand(g->weights));
     INL_TRY(inl_resident_start(&g->env, g->weights, &g->resident));
     return inl_generator_create(&g->env, gpu, g->weights, &g->resident.slots,
                                 adapter ? &g->resident.arena : NULL, g->context, &g->generator);

@@ -111,10 +111,41 @@ static void keep_logits(const inl_network *net, const inl_walk *walk, const head
     inl_plan_copy(net->plan, c->logits.buf, inl_op_external(net->plan, target), target.size);
 }
 
+// Of one token over a cache: the norm is the product's, and where host and device share memory the
+// logits go to where they are kept.
+static void emit_token_head(const inl_network *net, const inl_walk *walk, inl_tensor x)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(net->plan);
+    float softcap = net->weights->model->config.final_softcap;
+    inl_tensor logits = {.rows = 1, .cols = net->weights->head.rows};
+    logits.ld = (uint32_t)inl_round_up(logits.cols, 8);
+    bool direct = caps && (caps->type == 4 || caps->type == 1); // a CPU, an integrated GPU
+    inl_buf kept = inl_op_external(net->plan, walk->logits);
+    logits.buf = kept;
+    if (!direct)
+        logits.buf =
+            inl_plan_scratch(net->plan, INL_SCRATCH, inl_tensor_bytes(1, logits.cols));
+    inl_op_gemv(net->plan, &(inl_gemv_args){.w = &net->weights->head,
+                                            .x = x,
+                                            .y = logits,
+                                            .bias = INL_BUF_NONE,
+                                            .residual = INL_BUF_NONE,
+                                            .norm = &net->weights->norm,
+                                            .tag = "head"});
+    if (softcap > 0.0f)
+        inl_op_softcap(net->plan, logits, softcap);
+    if (!direct)
+        inl_plan_copy(net->plan, logits.buf, kept, walk->logits.size);
+}
+
 static inl_tensor emit_head(const inl_network *net, const inl_walk *walk, inl_tensor x,
                             bool need_dx)
 {
     inl_tensor dx = {.buf = INL_BUF_NONE};
+    if (net->cache_k && net->tokens == 1 && walk->logits.size > 0 && !head_slot(net)) {
+        emit_token_head(net, walk, x);
+        return dx;
+    }
     if (need_dx) {
         dx = inl_plan_tensor(net->plan, x.rows, x.cols);
         inl_plan_zero(net->plan, dx.buf);

@@ -549,6 +549,9 @@ void inl_weights_destroy(inl_weights **handle)
     for (uint32_t i = 0; w->layers && i < w->model->config.layers; i++)
         for (inl_role role = 0; role < INL_ROLE_COUNT; role++)
             inl_free(env, w->layers[i].linear[role].parts);
+    for (uint32_t i = 0; w->expanded && i < w->model->config.layers; i++)
+        inl_buffer_destroy(w->gpu, &w->expanded[i]);
+    inl_free(env, w->expanded);
     inl_free(env, w->layers);
     if (w->head.parts != w->embedding.parts)
         inl_free(env, w->head.parts);

@@ -25,6 +25,7 @@ typedef struct inl_weights {
     // Of the device's memory while they are made, besides the staging buffer; given back before
     // inl_weights_create returns, so before a generator or an evaluation takes any.
     uint64_t encode_bytes;
+    inl_buffer **expanded; // [layers], or NULL (expand.h)
     inl_buffer **blocks;
     uint32_t block_count;
 } inl_weights;

@@ -87,7 +87,12 @@ static bool follows(inl_range a, inl_range b)
     return a.buffer == b.buffer && a.offset + a.size == b.offset;
 }
 
-// NF4's scales are a list over the whole matrix.
+// Those that products read: NF4's stored ones are a list over the whole matrix.
+static inl_range *scales_of(const inl_weight *w, inl_weight_part *part)
+{
+    return inl_is_nf4(w->format) ? &part->expanded : &part->scales;
+}
+
 bool inl_op_join_weights(const inl_weight *const *weights, uint32_t count, uint64_t max_range,
                          inl_weight_part *part, inl_weight *out)
 {
@@ -98,15 +103,17 @@ bool inl_op_join_weights(const inl_weight *const *weights, uint32_t count, uint6
     for (uint32_t i = 0; i < count; i++) {
         const inl_weight *w = weights[i];
         if (w->format != first->format || w->cols != first->cols || w->part_count != 1 ||
-            w->experts > 0 || w->rows % 8 != 0 || inl_is_nf4(w->format))
+            w->experts > 0 || w->rows % 8 != 0 ||
+            (inl_is_nf4(w->format) && w->parts[0].expanded.size == 0))
             return false;
         if (i == 0)
             continue;
+        inl_range *scales = scales_of(w, part), *next = scales_of(w, &w->parts[0]);
         if (!follows(part->quants, w->parts[0].quants) ||
-            (part->scales.size > 0 && !follows(part->scales, w->parts[0].scales)))
+            (scales->size > 0 && !follows(*scales, *next)))
             return false;
         part->quants.size += w->parts[0].quants.size;
-        part->scales.size += w->parts[0].scales.size;
+        scales->size += next->size;
         out->rows += w->rows;
     }
     part->rows = out->rows;

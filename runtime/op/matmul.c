@@ -68,22 +68,41 @@ static struct push_gemm push_of(const inl_weight *w, const inl_weight_part *part
                                   4};
 }
 
+uint64_t inl_nf4_scale_bytes(const inl_weight *w, const inl_weight_part *part)
+{
+    struct push_gemm push = push_of(w, part);
+    return 32ull * INL_MAX(part->experts, 1) * push.n_tiles * (push.k_tiles / 8);
+}
+
+static void decode_scales(inl_plan *plan, const inl_weight *w, const inl_weight_part *part,
+                          inl_buf scales)
+{
+    struct push_gemm push = push_of(w, part);
+    uint32_t lanes = inl_node_lanes(plan, GEMM_LANES), groups = push.k_tiles / 8;
+    inl_node node = {
+        .kernel = INL_KERNEL_NF4_SCALES,
+        .tag = "decode",
+        .uses = {{inl_op_external(plan, part->scales), INL_READ}, {scales, INL_WRITE}},
+        .spec = {lanes},
+        .spec_count = 1,
+        .groups = {inl_div_up(groups, lanes), push.n_tiles, INL_MAX(part->experts, 1)}};
+    inl_node_push(&node, &push, sizeof(push));
+    inl_plan_add(plan, &node);
+}
+
+void inl_op_nf4_scales(inl_plan *plan, const inl_weight *w, const inl_weight_part *part)
+{
+    decode_scales(plan, w, part, inl_op_external(plan, part->expanded));
+}
+
 // NF4 whose blocks lie in rows: the scales are decoded before the product, the rest in its loop.
 static inl_planes expand_nf4_scales(inl_plan *plan, const inl_weight *w,
                                     const inl_weight_part *part, inl_planes stored)
 {
-    struct push_gemm push = push_of(w, part);
-    uint32_t lanes = inl_node_lanes(plan, GEMM_LANES), groups = push.k_tiles / 8;
-    uint32_t matrices = INL_MAX(part->experts, 1);
-    inl_buf scales = inl_plan_scratch(plan, INL_SCRATCH, 32ull * matrices * push.n_tiles * groups);
-    inl_node node = {.kernel = INL_KERNEL_NF4_SCALES,
-                     .tag = "decode",
-                     .uses = {{stored.scales, INL_READ}, {scales, INL_WRITE}},
-                     .spec = {lanes},
-                     .spec_count = 1,
-                     .groups = {inl_div_up(groups, lanes), push.n_tiles, matrices}};
-    inl_node_push(&node, &push, sizeof(push));
-    inl_plan_add(plan, &node);
+    if (part->expanded.size > 0)
+        return (inl_planes){stored.quants, inl_op_external(plan, part->expanded), false};
+    inl_buf scales = inl_plan_scratch(plan, INL_SCRATCH, inl_nf4_scale_bytes(w, part));
+    decode_scales(plan, w, part, scales);
     return (inl_planes){.quants = stored.quants, .scales = scales};
 }
 

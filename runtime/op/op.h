@@ -34,6 +34,7 @@ typedef struct inl_weight_part {
     uint32_t row0, rows;       // row0 a multiple of 8
     uint32_t expert0, experts; // of experts' matrices, whose row0 is 0
     inl_range quants, scales;
+    inl_range expanded; // NF4: the scales as products read them; size 0: each decodes them first
 } inl_weight_part;
 
 // A frozen matrix W [rows, cols] in tiles (quant/tile.h), or `experts` of them one below the other,
