@@ -7,9 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROMPT_TOKENS 64 // of a prompt taken at once
+// Tokens of a prompt taken at once: rows enough to fill a GPU where the prompt has them, and few
+// that only pad. PASS_ALL gives all tokens' logits.
+#define LONG_TOKENS 256
+#define PROMPT_TOKENS 64
+#define SHORT_TOKENS 16
 
-typedef enum pass { PASS_PROMPT, PASS_TOKEN, PASS_ALL, PASS_COUNT } pass;
+typedef enum pass {
+    PASS_TOKEN,
+    PASS_SHORT,
+    PASS_PROMPT,
+    PASS_LONG,
+    PASS_ALL,
+    PASS_COUNT
+} pass;
 
 // A plan for a fixed number of tokens, made on first use.
 typedef struct pass_state {
@@ -34,7 +45,17 @@ struct inl_generator {
 
 static uint32_t pass_tokens(pass p)
 {
-    return p == PASS_TOKEN ? 1 : PROMPT_TOKENS;
+    static const uint32_t tokens[PASS_COUNT] = {1, SHORT_TOKENS, PROMPT_TOKENS, LONG_TOKENS,
+                                                PROMPT_TOKENS};
+    return tokens[p];
+}
+
+// What takes the next of `count` tokens; only the last piece pads, and by less than PROMPT_TOKENS.
+static pass choose_pass(uint32_t count)
+{
+    if (count >= LONG_TOKENS)
+        return PASS_LONG;
+    return count == 1 ? PASS_TOKEN : count <= SHORT_TOKENS ? PASS_SHORT : PASS_PROMPT;
 }
 
 static uint32_t head_rows(pass p)
@@ -222,7 +243,7 @@ inlay_result inl_generator_feed(inl_generator *g, const int32_t *tokens, uint32_
     INL_TRY(check_room(g, tokens, count));
     pass p = PASS_TOKEN;
     while (count > 0) {
-        p = count == 1 ? PASS_TOKEN : PASS_PROMPT;
+        p = choose_pass(count);
         uint32_t part = INL_MIN(count, pass_tokens(p));
         INL_TRY(run_pass(g, p, tokens, part));
         tokens += part;

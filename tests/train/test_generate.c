@@ -5,7 +5,7 @@
 #include "harness/train_run.h"
 
 #define VOCAB 261
-#define CONTEXT 256
+#define CONTEXT 384
 
 typedef struct output {
     int32_t ids[CONTEXT];
@@ -118,9 +118,9 @@ static void close_inner(inner *in, const train_run *r)
 static void pieces_of_a_prompt_do_not_matter(void **state)
 {
     (void)state;
-    enum { LENGTH = 200 };
+    enum { LENGTH = 340 };
     static float all[LENGTH * VOCAB];
-    static const uint32_t pieces[] = {1, 2, 63, 64, 65, 129, LENGTH};
+    static const uint32_t pieces[] = {1, 2, 15, 16, 17, 64, 65, 129, 256, LENGTH};
     int32_t ids[LENGTH];
     train_run r;
     inner in;
