@@ -19,6 +19,7 @@ typedef struct toy_model {
     inl_format_id format;  // of the matrices
     float gain, head_gain; // on the layers' matrices and on the head; 0: 1
     int tied, biases, rope_factors;
+    uint32_t context; // tokens of a row at most; 0: 256
     uint32_t experts, experts_used; // 0: a llama
     uint32_t seed;
     int hollow; // the tensors are a hole in the file: for those that never read them
@@ -144,7 +145,7 @@ static inline void toy_model_build(gguf_bytes *g, const toy_model *m)
     uint32_t stream = 1;
     gguf_bytes_begin(g);
     gguf_bytes_string(g, "general.architecture", m->experts ? "qwen3moe" : "llama");
-    toy_number(g, m, "context_length", 256);
+    toy_number(g, m, "context_length", m->context ? m->context : 256);
     toy_number(g, m, "embedding_length", m->dim);
     toy_number(g, m, "feed_forward_length", m->ffn);
     toy_number(g, m, "block_count", m->layers);

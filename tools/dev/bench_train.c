@@ -2,7 +2,7 @@
 // Measures whole training steps: rows of -t tokens, batch 1, rank -r on all seven projections.
 //
 // usage: bench_train [options] [CASE...]
-//   CASE  a format (q8_0 q4_0 nf4 f32 f16 bf16) of a random llama with 25M parameters (dim 512,
+//   CASE  a format (q8_0 q4_0 q4_k nf4 f32 f16 bf16 ...) of a random llama with 25M parameters (dim 512,
 //         ffn 1536, 8 layers, 8/4 heads, vocab 512), or a model file, FILE or FILE:FORMAT to
 //         quantize it. Default: q8_0 q4_0 nf4 f32, and stories260K of the folder INLAY_TEST_DATA
 //         names.
@@ -21,7 +21,8 @@
 
 #define MAX_CASES 16
 #define MAX_REPEATS 64
-#define TEXT_BYTES 40000
+#define TEXT_ROWS 150
+#define MAX_TOKENS 8192
 #define WARM_STEPS 4 // compilation, and the submits cut anew
 #define MAX_TAGS 64
 
@@ -54,7 +55,8 @@ static double now(void)
 // ---- cases
 
 // NF4 is no file's format: such a model is stored in f32 and quantized at load.
-static void open_random(const inl_env *env, const inl_format *format, bench_case *c)
+static void open_random(const inl_env *env, const inl_format *format, uint32_t tokens,
+                        bench_case *c)
 {
     bool nf4 = inl_is_nf4(format);
     toy_model shape = {.dim = 512,
@@ -64,6 +66,7 @@ static void open_random(const inl_env *env, const inl_format *format, bench_case
                        .kv_heads = 4,
                        .head_dim = 64,
                        .vocab = 512,
+                       .context = INL_MAX(256, tokens),
                        .seed = 1,
                        .format = nf4 ? INL_FORMAT_F32 : format->id};
     char path[] = "/tmp/inlay-bench-XXXXXX";
@@ -93,10 +96,11 @@ static void open_file(const inl_env *env, const char *text, bench_case *c)
 
 static void open_data(const inl_env *env, uint32_t tokens, bench_case *c)
 {
-    char *text = malloc(TEXT_BYTES);
-    for (uint32_t i = 0; i < TEXT_BYTES; i++)
+    uint32_t bytes = TEXT_ROWS * INL_MAX(256, tokens);
+    char *text = malloc(bytes);
+    for (uint32_t i = 0; i < bytes; i++)
         text[i] = "etaoin shrdlu cmfwyp vbgkq xjz"[inl_rng_u32(1, 0, i) % 30];
-    dev_check(inl_dataset_open_memory(env, c->model->tokenizer, "text", (uint8_t *)text, TEXT_BYTES,
+    dev_check(inl_dataset_open_memory(env, c->model->tokenizer, "text", (uint8_t *)text, bytes,
                                       false, &(inl_dataset_params){.max_length = tokens},
                                       &c->dataset),
               "make rows of tokens");
@@ -107,7 +111,7 @@ static void open_case(const inl_env *env, inl_gpu *gpu, const options *o, const 
                       bench_case *c)
 {
     if (inl_format_by_name(text))
-        open_random(env, inl_format_by_name(text), c);
+        open_random(env, inl_format_by_name(text), o->tokens, c);
     else
         open_file(env, text, c);
     open_data(env, o->tokens, c);
@@ -299,7 +303,7 @@ static void usage(void)
 {
     fprintf(stderr,
             "usage: bench_train [options] [CASE...]\n"
-            "  CASE             q8_0 q4_0 nf4 f32 f16 bf16 (a random llama of 25M parameters) or\n"
+            "  CASE             q8_0 q4_0 q4_k nf4 f32 ... (a random llama of 25M parameters) or\n"
             "                   FILE.gguf[:FORMAT]\n"
             "  -d DEVICE        part of its name, or its number\n"
             "  -t TOKENS        of a row (128)      -r RANK     of the adapter (8)\n"
@@ -328,7 +332,7 @@ static int parse(int argc, char **argv, options *o)
         case 'j': o->json = optarg; break;
         default: usage();
         }
-    if (o->tokens < 2 || o->tokens > 256 || o->rank < 1 || o->repeats < 1 ||
+    if (o->tokens < 2 || o->tokens > MAX_TOKENS || o->rank < 1 || o->repeats < 1 ||
         o->repeats > MAX_REPEATS)
         usage();
     return optind;
