@@ -26,18 +26,18 @@ layout(binding = 8) writeonly buffer Dv { vec4 dv[]; };
 
 void main()
 {
-    uint kv_head = gl_WorkGroupID.y, kv = kv_head * D4 + part() * N4;
-    uint first_row = gl_WorkGroupID.x * WORKGROUP_ROWS;
-    bool live = thread_row() < p.rows;
-    uint j = min(thread_row(), p.rows - 1), row = j * p.ldkv4 + kv;
-    uint last_row = min(first_row + WORKGROUP_ROWS, p.rows) - 1;
+    uint kv_head = gl_WorkGroupID.y, kv = kv_head * D4;
+    uint first_row = gl_WorkGroupID.x * LANES;
+    bool live = gl_GlobalInvocationID.x < p.rows;
+    uint j = min(gl_GlobalInvocationID.x, p.rows - 1), row = j * p.ldkv4 + kv;
+    uint last_row = min(first_row + LANES, p.rows) - 1;
     uint mine_end = ends[j], end = ends[last_row];
     uint sees = j + min(p.window, p.rows - j); // one past the last query whose window holds j
     uint limit = last_row + min(p.window, p.rows - last_row);
     end = min(end, limit);
 
-    vec4 key[N4], value[N4], acc_k[N4], acc_v[N4];
-    [[unroll]] for (uint i = 0; i < N4; i++) {
+    vec4 key[D4], value[D4], acc_k[D4], acc_v[D4];
+    [[unroll]] for (uint i = 0; i < D4; i++) {
         key[i] = p.scale * k(row + i);
         value[i] = v(row + i);
         acc_k[i] = acc_v[i] = vec4(0.0);
@@ -46,18 +46,18 @@ void main()
         uint head = kv_head * p.group + g;
         for (uint t = first_row; t < end; t++) {
             vec4 s4 = vec4(0.0), p4 = vec4(0.0);
-            uint at = t * p.ldq4 + head * D4 + part() * N4;
-            SHARED_VEC4S(queries, N4, Q_AT);
-            SHARED_VEC4S(grads, N4, DO_AT);
-            [[unroll]] for (uint i = 0; i < N4; i++) {
+            uint at = t * p.ldq4 + head * D4;
+            SHARED_VEC4S(queries, D4, Q_AT);
+            SHARED_VEC4S(grads, D4, DO_AT);
+            [[unroll]] for (uint i = 0; i < D4; i++) {
                 s4 = fma(key[i], SHARED(queries, i, Q_AT), s4);
                 p4 = fma(value[i], SHARED(grads, i, DO_AT), p4);
             }
             bool seen = t >= j && t < mine_end && t < sees;
-            float s = score(over_head(s4)), dp = over_head(p4);
+            float s = score(sum4(s4)), dp = sum4(p4);
             float e = seen ? exp(s - lse[t * p.heads + head]) : 0.0;
             float w = e * (dp - delta[t * p.heads + head]) * score_slope(s);
-            [[unroll]] for (uint i = 0; i < N4; i++) {
+            [[unroll]] for (uint i = 0; i < D4; i++) {
                 acc_v[i] = fma(vec4(e), SHARED(grads, i, DO_AT), acc_v[i]);
                 acc_k[i] = fma(vec4(seen ? w : 0.0), SHARED(queries, i, Q_AT), acc_k[i]);
             }
@@ -65,12 +65,10 @@ void main()
     }
     if (!live)
         return;
-    [[unroll]] for (uint i = 0; i < N4; i++) {
+    [[unroll]] for (uint i = 0; i < D4; i++) {
         dk[row + i] = p.scale * acc_k[i];
         dv[row + i] = acc_v[i];
     }
-    if (part() > 0)
-        return;
     ZERO_PADDING(dk, j, p.ldkv4, (kv_head + 1) * p.group == p.heads);
     ZERO_PADDING(dv, j, p.ldkv4, (kv_head + 1) * p.group == p.heads);
 }

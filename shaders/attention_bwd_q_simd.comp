@@ -26,42 +26,40 @@ layout(binding = 8) writeonly buffer Delta { float delta[]; };
 
 void main()
 {
-    uint head = gl_WorkGroupID.y, kv = head / p.group * D4 + part() * N4;
-    uint first_row = gl_WorkGroupID.x * WORKGROUP_ROWS;
-    bool live = thread_row() < p.rows;
-    uint t = min(thread_row(), p.rows - 1), row = t * p.ldq4 + head * D4 + part() * N4;
-    uint end = min(first_row + WORKGROUP_ROWS, p.rows) - 1;
+    uint head = gl_WorkGroupID.y, kv = head / p.group * D4;
+    uint first_row = gl_WorkGroupID.x * LANES;
+    bool live = gl_GlobalInvocationID.x < p.rows;
+    uint t = min(gl_GlobalInvocationID.x, p.rows - 1), row = t * p.ldq4 + head * D4;
+    uint end = min(first_row + LANES, p.rows) - 1;
     uint from = first_key(t, starts[t]);
 
-    vec4 mine[N4], grad[N4], acc[N4], d4 = vec4(0.0);
-    [[unroll]] for (uint i = 0; i < N4; i++) {
+    vec4 mine[D4], grad[D4], acc[D4], d4 = vec4(0.0);
+    [[unroll]] for (uint i = 0; i < D4; i++) {
         mine[i] = p.scale * q(row + i);
         grad[i] = d_o(row + i);
         acc[i] = vec4(0.0);
         d4 = fma(grad[i], o(row + i), d4);
     }
-    float d = over_head(d4); // as dp is: a query that sees one key has dp - d = 0
+    float d = sum4(d4); // as dp is: a query that sees one key has dp - d = 0
     float l = lse[t * p.heads + head];
     for (uint j = first_key(first_row, starts[first_row]); j <= end; j++) {
         uint at = j * p.ldkv4 + kv;
-        SHARED_VEC4S(keys, N4, K_AT);
-        SHARED_VEC4S(values, N4, V_AT);
+        SHARED_VEC4S(keys, D4, K_AT);
+        SHARED_VEC4S(values, D4, V_AT);
         vec4 s4 = vec4(0.0), p4 = vec4(0.0);
-        [[unroll]] for (uint i = 0; i < N4; i++) {
+        [[unroll]] for (uint i = 0; i < D4; i++) {
             s4 = fma(mine[i], SHARED(keys, i, K_AT), s4);
             p4 = fma(grad[i], SHARED(values, i, V_AT), p4);
         }
-        float s = score(over_head(s4)), dp = over_head(p4);
+        float s = score(sum4(s4)), dp = sum4(p4);
         float w = j >= from && j <= t ? exp(s - l) * (dp - d) * score_slope(s) : 0.0;
-        [[unroll]] for (uint i = 0; i < N4; i++)
+        [[unroll]] for (uint i = 0; i < D4; i++)
             acc[i] = fma(vec4(w), SHARED(keys, i, K_AT), acc[i]);
     }
     if (!live)
         return;
-    [[unroll]] for (uint i = 0; i < N4; i++)
+    [[unroll]] for (uint i = 0; i < D4; i++)
         dq[row + i] = p.scale * acc[i];
-    if (part() > 0)
-        return;
     ZERO_PADDING(dq, t, p.ldq4, head + 1 == p.heads);
     delta[t * p.heads + head] = d;
 }

@@ -19,6 +19,7 @@ static void take_small_tiles(inl_gpu_caps *caps)
 {
     caps->gemm_rows = 4;
     caps->gemm_tile.thread_columns = 4;
+    caps->attention_floats = 64;
 }
 
 static void limit_loops(inl_gpu_caps *caps)
@@ -254,6 +255,7 @@ void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, const inl_
                                       .thread_columns = 8,
                                       .min_rows = 32};
     caps->gemv_lanes = 64;
+    caps->attention_floats = caps->subgroup_size_min >= 64 ? 64 : 128; // GCN's have 256 at most
     apply_quirks(caps);
     judge(vk, physical, caps);
     inl_paths_read(vk, physical, &features, caps);

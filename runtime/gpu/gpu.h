@@ -59,6 +59,7 @@ typedef struct inl_gpu_caps {
     uint32_t gemm_rows; // that a thread of a product makes: what the registers hold
     inl_gemm_tile gemm_tile; // of a GPU
     uint32_t gemv_lanes; // that share the sums of a product of one row
+    uint32_t attention_floats; // of rows of matrices that a thread of attention keeps in registers
     uint32_t max_loop_rounds; // of all loops of a thread together; UINT32_MAX: as many as it likes
     uint32_t shared_memory_bytes;
     uint64_t max_buffer_range_bytes, max_allocation_bytes;

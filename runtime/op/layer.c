@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Norms, positions, activation and attention.
+// Norms, positions and activation.
 #include "op/node.h"
 
 #define NORM_LANES 64
 #define ROW_LANES 64
-#define ATTENTION_LANES 32
-#define ATTENTION_PARTS_MAX 8
-#define ATTENTION_PART 16
 
 static struct push_rmsnorm push_norm(const inl_norm *norm, inl_tensor x, uint32_t first)
 {
@@ -135,94 +132,4 @@ void inl_op_glu_bwd(inl_plan *plan, inl_activation act, inl_tensor gate, inl_ten
                               {dgate.buf, INL_WRITE},
                               {fused ? dgate.buf : dup.buf, INL_WRITE}}};
     glu(plan, INL_KERNEL_GLU_BWD, act, gate, fused, dy, &node);
-}
-
-// Lanes that share a head, each with a part of it in its registers, of which there are few: at most
-// 16 numbers of a query where the head size divides so.
-static uint32_t attention_parts(const inl_plan *plan, uint32_t head_dim)
-{
-    const inl_gpu_caps *caps = inl_plan_caps(plan);
-    if (!caps || caps->simd_lanes)
-        return 1;
-    uint32_t most = INL_MIN(caps->subgroup_size_min, ATTENTION_PARTS_MAX), parts = 1;
-    while (2 * parts <= most && head_dim / 4 % (2 * parts) == 0 &&
-           head_dim / parts > ATTENTION_PART)
-        parts *= 2;
-    return parts;
-}
-
-static void attention(inl_plan *plan, const inl_attention *a, inl_tensor q, inl_tensor k,
-                      uint32_t heads, bool cached, uint32_t products, inl_node *node)
-{
-    node->tag = "attention";
-    uint32_t lanes = inl_node_lanes(plan, ATTENTION_LANES);
-    uint32_t parts = attention_parts(plan, a->head_dim);
-    node->spec[0] = lanes;
-    node->spec[1] = a->head_dim / 4;
-    node->spec[2] = cached;
-    node->spec[3] = parts;
-    node->spec[4] = a->softcap > 0.0f;
-    node->spec_count = 5;
-    node->groups[0] = inl_div_up(q.rows, lanes / parts);
-    node->groups[1] = heads;
-    node->groups[2] = 1;
-    node->flops = (uint64_t)products * q.rows * k.rows * a->heads * a->head_dim; // half is masked
-    struct push_attention push = {.heads = a->heads,
-                                  .group = a->heads / a->kv_heads,
-                                  .ldq4 = inl_ld4(q),
-                                  .ldkv4 = inl_ld4(k),
-                                  .rows = q.rows,
-                                  .window = a->window,
-                                  .scale = a->scale,
-                                  .softcap = a->softcap};
-    inl_node_push(node, &push, sizeof(push));
-    inl_plan_add(plan, node);
-}
-
-void inl_op_attention(inl_plan *plan, const inl_inputs *in, const inl_attention *a, inl_tensor q,
-                      inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse, bool cached)
-{
-    inl_node node = {.kernel = INL_KERNEL_ATTENTION,
-                     .uses = {{q.buf, INL_READ},
-                              {k.buf, INL_READ},
-                              {v.buf, INL_READ},
-                              {in->starts, INL_READ},
-                              {o.buf, INL_WRITE},
-                              {lse, INL_WRITE},
-                              {in->scalars, INL_READ}},
-                     .rounds = cached ? k.rows / 4 : in->longest};
-    attention(plan, a, q, k, a->heads, cached, 2, &node);
-}
-
-void inl_op_attention_bwd(inl_plan *plan, const inl_inputs *in, const inl_attention *a,
-                          inl_tensor q, inl_tensor k, inl_tensor v, inl_tensor o, inl_buf lse,
-                          inl_tensor d_o, inl_tensor dq, inl_tensor dk, inl_tensor dv)
-{
-    inl_buf delta = inl_plan_scratch(plan, INL_SCRATCH, 4ull * q.rows * a->heads);
-    inl_node by_query = {.kernel = INL_KERNEL_ATTENTION_BWD_Q,
-                         .uses = {{q.buf, INL_READ},
-                                  {k.buf, INL_READ},
-                                  {v.buf, INL_READ},
-                                  {in->starts, INL_READ},
-                                  {o.buf, INL_READ},
-                                  {lse, INL_READ},
-                                  {d_o.buf, INL_READ},
-                                  {dq.buf, INL_WRITE},
-                                  {delta, INL_WRITE}},
-                         .rounds = in->longest};
-    attention(plan, a, q, k, a->heads, false, 3, &by_query);
-    inl_node by_key = {.kernel = INL_KERNEL_ATTENTION_BWD_KV,
-                       .uses = {{q.buf, INL_READ},
-                                {k.buf, INL_READ},
-                                {v.buf, INL_READ},
-                                {in->ends, INL_READ},
-                                {lse, INL_READ},
-                                {delta, INL_READ},
-                                {d_o.buf, INL_READ},
-                                {dk.buf, INL_WRITE},
-                                {dv.buf, INL_WRITE}},
-                       // a workgroup's keys may lie in several sequences
-                       .rounds = (uint64_t)(a->heads / a->kv_heads) *
-                                 (in->longest ? in->longest + ATTENTION_LANES : 0)};
-    attention(plan, a, q, k, a->kv_heads, false, 4, &by_key);
 }

@@ -168,6 +168,9 @@ static void check_large_heads(kt_suite *suite)
         {.t = 9, .heads = 4, .kv_heads = 2, .head_dim = 128, .window = UINT32_MAX},
         {.t = 1, .heads = 1, .kv_heads = 1, .head_dim = 128, .window = UINT32_MAX},
         {.t = 35, .heads = 2, .kv_heads = 1, .head_dim = 256, .window = UINT32_MAX, .packing = 1},
+        {.t = 70, .heads = 2, .kv_heads = 1, .head_dim = 80, .window = 20, .packing = 2},
+        {.t = 150, .heads = 1, .kv_heads = 1, .head_dim = 96, .window = UINT32_MAX, .packing = 1},
+        {.t = 131, .heads = 4, .kv_heads = 2, .head_dim = 32, .window = 65, .softcap = 4.0f},
     };
     for (uint32_t i = 0; i < INL_COUNT(cases); i++)
         check_all(suite, cases[i], 5 * i);

@@ -7,13 +7,15 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const uint D4 = 16; // head size / 4
 layout(constant_id = 2) const bool CACHED = false;
-layout(constant_id = 3) const uint PARTS = 1; // lanes side by side that share a head; divides D4
-layout(constant_id = 4) const bool SOFTCAP = false;
-const uint N4 = D4 / PARTS;                   // what one of them has of it
-const uint WORKGROUP_ROWS = LANES / PARTS;
+layout(constant_id = 3) const bool SOFTCAP = false;
 layout(push_constant) uniform Push { push_attention p; };
 
 #include "tanh.glsl"
+
+float sum4(vec4 v)
+{
+    return (v.x + v.y) + (v.z + v.w);
+}
 
 // A score from scale q.k, and its slope there.
 float score(float s)
@@ -24,27 +26,6 @@ float score(float s)
 float score_slope(float capped)
 {
     return SOFTCAP ? soft_cap_slope(capped, p.softcap) : 1.0;
-}
-
-// The thread's place among those that share a head.
-uint part()
-{
-    return gl_LocalInvocationID.x % PARTS;
-}
-
-// Its row, which may be past the last one.
-uint thread_row()
-{
-    return gl_WorkGroupID.x * WORKGROUP_ROWS + gl_LocalInvocationID.x / PARTS;
-}
-
-// The sum over the head of what each part has summed, in all of them.
-float over_head(vec4 v)
-{
-    float sum = v.x + v.y + v.z + v.w;
-    [[unroll]] for (uint distance = 1; distance < PARTS; distance <<= 1)
-        sum += subgroupShuffleXor(sum, distance);
-    return sum;
 }
 
 // First key a query at key index `key`, whose sequence starts at `start`, sees.

@@ -2,7 +2,7 @@
 // Measures whole training steps: rows of -t tokens, batch 1, rank -r on all seven projections.
 //
 // usage: bench_train [options] [CASE...]
-//   CASE  a format (q8_0 q4_0 q4_k nf4 f32 f16 bf16 ...) of a random llama with 25M parameters (dim 512,
+//   CASE  a format (q8_0 q4_0 q4_k nf4 f32 ...) of a random llama with 25M parameters (dim 512,
 //         ffn 1536, 8 layers, 8/4 heads, vocab 512), or a model file, FILE or FILE:FORMAT to
 //         quantize it. Default: q8_0 q4_0 nf4 f32, and stories260K of the folder INLAY_TEST_DATA
 //         names.
