@@ -113,12 +113,15 @@ INLAY_API inlay_result inlay_device_measure_kernels(inlay_device *device, const 
 
 typedef enum inlay_peak_kind {
     INLAY_PEAK_FP32 = 0, // flop/s of f32 vectors, a fused multiply-add counts as two
-    INLAY_PEAK_COPY = 1, // bytes/s read and written, from device memory to device memory
-    INLAY_PEAK_COUNT = 2,
+    INLAY_PEAK_F16 = 1,  // the same of f16
+    INLAY_PEAK_DOT8 = 2, // operations/s of dot products of four signed bytes, 8 each
+    INLAY_PEAK_MATRIX = 3, // flop/s of matrix cores, f16 by f16 into f32
+    INLAY_PEAK_COPY = 4,   // bytes/s read and written, from device memory to device memory
+    INLAY_PEAK_COUNT = 5,
 } inlay_peak_kind;
 
 typedef struct inlay_peak_result {
-    char name[16];           // "fp32", "copy"
+    char name[16];           // "fp32", "f16", "dot8", "matrix", "copy"
     double per_second;       // flop or bytes, the best repeat
     double mean, deviation;  // of the repeats
     uint32_t repeats;
@@ -127,9 +130,9 @@ typedef struct inlay_peak_result {
     double largest_error;    // of the results looked at, relative
 } inlay_peak_result;
 
-// Takes up to 128 MiB of the device's memory and about a second. Errors: UNSUPPORTED, the device or
-// this build has no such kernel; INTERNAL, the kernel's results are wrong, so its speed is none;
-// OUT_OF_DEVICE_MEMORY; DEVICE_LOST.
+// Takes up to 128 MiB of the device's memory and about a second. Errors: UNSUPPORTED, without a
+// message, the device does not get such kernels (inlay_device_info.paths); INTERNAL, the kernel's
+// results are wrong, so its speed is none; OUT_OF_DEVICE_MEMORY; DEVICE_LOST.
 INLAY_API inlay_result inlay_device_measure_peak(inlay_device *device, inlay_peak_kind kind,
                                                  inlay_peak_result *result);
 

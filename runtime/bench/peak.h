@@ -5,12 +5,6 @@
 
 #include "op/peak.h"
 
-typedef enum inl_peak_kind {
-    INL_PEAK_FP32, // vector fma in f32: flop/s
-    INL_PEAK_COPY, // device memory to device memory: bytes/s, read and written ones
-    INL_PEAK_COUNT,
-} inl_peak_kind;
-
 typedef struct inl_peak {
     double rate;           // a second, the best of the repeats
     double mean, deviation;
@@ -21,7 +15,7 @@ typedef struct inl_peak {
 } inl_peak;
 
 const char *inl_peak_name(inl_peak_kind kind); // "fp32"
-// INTERNAL: results are wrong. UNSUPPORTED: no such kernel here, says why.
+// INTERNAL: results are wrong. UNSUPPORTED, without a log: the device does not get this kernel.
 inlay_result inl_peak_measure(const inl_env *env, inl_gpu *gpu, inl_peak_kind kind, inl_peak *out);
 
 #endif

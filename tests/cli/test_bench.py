@@ -177,14 +177,14 @@ class Formats(CliTest):
         out = self.succeed("bench", "--suite", "peak", "-o", path).out
         self.assertIn("What the device can do", out)
         rows = list(csv.DictReader(io.StringIO(path.read_text())))
-        self.assertEqual([r["test"] for r in rows], ["fp32", "copy"])
-        self.assertGreater(float(rows[1]["gb_per_s"]), 0)
+        self.assertEqual((rows[0]["test"], rows[-1]["test"]), ("fp32", "copy"))
+        self.assertGreater(float(rows[-1]["gb_per_s"]), 0)
 
     def test_sql(self):
         with sqlite3.connect(":memory:") as db:
             db.executescript(self.succeed("bench", "--suite", "peak", "--format", "sql").out)
             rows = db.execute("select test, schema, tflops, model from inlay_bench").fetchall()
-        self.assertEqual([r[0] for r in rows], ["fp32", "copy"])
+        self.assertEqual((rows[0][0], rows[-1][0]), ("fp32", "copy"))
         self.assertEqual(rows[0][1:2] + rows[0][3:], (1, None))
 
     def test_memory(self):

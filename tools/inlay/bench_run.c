@@ -187,8 +187,12 @@ bool bench_suite_peak(bench_run *run)
             continue;
         }
         bool copies = peak.flops == 0;
-        *(copies ? &run->peak_bytes : &run->peak_flops) = peak.per_second;
-        bench_put(r.path, "%s", copies ? "" : "f32");
+        const char *path = copies ? "" : kind == INLAY_PEAK_FP32 ? "f32" : peak.name;
+        if (copies)
+            run->peak_bytes = peak.per_second;
+        else if (run->peak_flops <= 0.0 || strcmp(run->system.path, path) == 0)
+            run->peak_flops = peak.per_second;
+        bench_put(r.path, "%s", path);
         r.warmup = 1;
         r.repeats = peak.repeats;
         r.kernel_ms = 1e3 * peak.seconds;

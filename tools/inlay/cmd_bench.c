@@ -165,7 +165,7 @@ static const char *best_path(const inlay_device_info *info)
 {
     const char *best = "f32";
     for (uint32_t i = 0; i < info->path_count; i++)
-        if (info->paths[i].available)
+        if (info->paths[i].available && strcmp(info->paths[i].name, "dot8") != 0)
             best = info->paths[i].name;
     return best;
 }
