@@ -88,6 +88,8 @@ if in_lab true >/dev/null 2>&1 && [ -x "$lab_build/tests/test_kernels" ]; then
         run "lab: ${name%% *}, vector width 512" at_width 512 $name
         settle
     done
+    run "lab: products on matrix cores" env INLAY_TEST_PATHS=+matrix,-simd \
+        "$root/tools/lab/run" lvp "$lab_build/tests/test_kernels" --gpu --quick --filter matmul
     run "lab: verify" in_lab "$lab_build/tests/test_verify"
     run "lab: kernels of a build without the lab" in_lab "$build/tests/test_kernels" --quick
     run "lab: the compile matrix" "$root/tools/lab/matrix" --check
