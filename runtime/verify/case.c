@@ -82,6 +82,16 @@ inlay_result kt_run_family(kt_suite *s, const kt_family *family)
     return s->stopped;
 }
 
+// Products in tiles through shared memory.
+static bool is_for_gpus(inl_kernel kernel)
+{
+    for (uint32_t tiling = 0; tiling < INL_TILING_COUNT; tiling++)
+        if (inl_kernels_by_tiling[INL_KERNELS_GEMM_TILED][tiling] == kernel ||
+            inl_kernels_by_tiling[INL_KERNELS_GEMM_DX_TILED][tiling] == kernel)
+            return true;
+    return false;
+}
+
 bool kt_kernel_is_expected(const inl_gpu_caps *caps, inl_kernel kernel)
 {
     if (!inl_kernels[kernel].code)
@@ -89,7 +99,7 @@ bool kt_kernel_is_expected(const inl_gpu_caps *caps, inl_kernel kernel)
     if ((inl_kernels[kernel].needs & ~(1u << INL_PATH_SIMD)) != 0)
         return inl_kernel_usable(caps, kernel);
     if (caps->simd_lanes)
-        return inl_simd_kernels[kernel] == kernel;
+        return inl_simd_kernels[kernel] == kernel && !is_for_gpus(kernel);
     for (uint32_t i = 0; i < INL_KERNEL_COUNT; i++)
         if (i != kernel && inl_simd_kernels[i] == kernel)
             return false;

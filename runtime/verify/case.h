@@ -118,6 +118,9 @@ typedef struct kt_words {
 } kt_words;
 kt_words kt_make_words(kt *k, const char *name, uint32_t count, const uint32_t *words);
 void kt_expect_words(kt *k, const kt_words *w, const uint32_t *expected);
+// Before the run and after it.
+const uint32_t *kt_words_before(kt *k, const kt_words *w);
+const uint32_t *kt_get_words(kt *k, const kt_words *w);
 
 // ---- weights
 

@@ -133,12 +133,10 @@ static void check(kt_suite *suite, const shape *s)
     uint32_t *scales = kt_alloc(k, 4ull * (e.skipped_scales + e.scale_words));
     memcpy(quants + e.skipped_quants, e.quants, 4ull * e.quant_words);
     memcpy(scales + e.skipped_scales, e.scales, 4ull * e.scale_words);
-    for (uint32_t i = 0; i < e.skipped_quants; i++)
-        quants[i] = KT_GUARD_WORD;
-    for (uint32_t i = 0; i < e.skipped_scales; i++)
-        scales[i] = KT_GUARD_WORD;
     kt_words q = kt_make_words(k, "quants", e.skipped_quants + e.quant_words, NULL);
     kt_words c = kt_make_words(k, "scales", e.skipped_scales + e.scale_words, NULL);
+    memcpy(quants, kt_words_before(k, &q), 4ull * e.skipped_quants);
+    memcpy(scales, kt_words_before(k, &c), 4ull * e.skipped_scales);
     inl_op_encode(kt_plan(k), &(inl_encode_args){.format = f,
                                                  .stored = stored,
                                                  .rows = s->rows,

@@ -8,7 +8,13 @@
 #include "base/half.h"
 #include "quant/tile.h"
 
-// A new region; its bytes are the guard word until they are written. Alignment is what any device
+// A NaN, at each place another one: what is computed of one and stored over another shows.
+static uint32_t guard_at(uint64_t offset)
+{
+    return 0x7fc00000u | ((uint32_t)(offset / 4) * 2654435761u >> 11 & 0x1fffffu) << 1;
+}
+
+// A new region; its bytes are guard words until they are written. Alignment is what any device
 // takes.
 static uint32_t add_region(kt *k, const char *name, uint64_t bytes, bool output)
 {
@@ -18,9 +24,10 @@ static uint32_t add_region(kt *k, const char *name, uint64_t bytes, bool output)
     if (end > KT_HEAP_BYTES || k->region_count == KT_MAX_REGIONS)
         kt_stop(k->suite, inl_fail(&k->suite->env, INLAY_ERROR_INTERNAL,
                                    "%s: %s does not fit the heap", k->name, name));
-    const uint32_t guard = KT_GUARD_WORD;
-    for (uint64_t at = from; at < end; at += 4)
+    for (uint64_t at = from; at < end; at += 4) {
+        uint32_t guard = guard_at(at);
         memcpy(k->suite->image + at, &guard, 4);
+    }
     k->regions[k->region_count] = (kt_region){name, offset, bytes, bytes, output};
     k->heap_used = end;
     return k->region_count++;
@@ -246,9 +253,19 @@ kt_words kt_make_words(kt *k, const char *name, uint32_t count, const uint32_t *
     return (kt_words){range_of(k, region), region, count};
 }
 
+const uint32_t *kt_words_before(kt *k, const kt_words *w)
+{
+    return image_of(k, w->region);
+}
+
+const uint32_t *kt_get_words(kt *k, const kt_words *w)
+{
+    return (const uint32_t *)(const void *)result_of(k, w->region);
+}
+
 void kt_expect_words(kt *k, const kt_words *w, const uint32_t *expected)
 {
-    const uint32_t *got = (const uint32_t *)(const void *)result_of(k, w->region);
+    const uint32_t *got = kt_get_words(k, w);
     for (uint32_t i = 0; i < w->count; i++)
         if (got[i] != expected[i]) {
             kt_note_wrong(k, k->regions[w->region].name, 0, i, got[i], expected[i]);

@@ -5,10 +5,10 @@
 #include <stdio.h>
 
 const kt_family inl_families[] = {
-    {"matmul", check_matmul},       {"lora", check_lora},     {"layer", check_layer},
-    {"attention", check_attention}, {"update", check_update}, {"reduce", check_reduce},
-    {"block", check_block},         {"moe", check_moe},       {"dora", check_dora},
-    {"encode", check_encode},
+    {"driver", check_driver}, {"matmul", check_matmul},       {"lora", check_lora},
+    {"layer", check_layer},   {"attention", check_attention}, {"update", check_update},
+    {"reduce", check_reduce}, {"block", check_block},         {"moe", check_moe},
+    {"dora", check_dora},     {"encode", check_encode},       {"peak", check_peak},
     {"token", check_token},
 };
 const uint32_t inl_family_count = INL_COUNT(inl_families);

@@ -16,6 +16,7 @@ static inline bool stands_for_others(inl_format_id id)
     }
 }
 
+void check_driver(kt_suite *suite);
 void check_matmul(kt_suite *suite);
 void check_lora(kt_suite *suite);
 void check_layer(kt_suite *suite);
@@ -27,5 +28,6 @@ void check_moe(kt_suite *suite);
 void check_dora(kt_suite *suite);
 void check_encode(kt_suite *suite);
 void check_token(kt_suite *suite);
+void check_peak(kt_suite *suite);
 
 #endif

@@ -23,6 +23,7 @@
 #define kt_f32 inl_kt_f32
 #define kt_fail inl_kt_fail
 #define kt_get inl_kt_get
+#define kt_get_words inl_kt_get_words
 #define kt_gpu inl_kt_gpu
 #define kt_kernel_is_expected inl_kt_kernel_is_expected
 #define kt_lora_expect inl_kt_lora_expect
@@ -56,6 +57,7 @@
 #define kt_suite_of inl_kt_suite_of
 #define kt_tensor inl_kt_tensor
 #define kt_u32 inl_kt_u32
+#define kt_words_before inl_kt_words_before
 #define ref_adamw inl_ref_adamw
 #define ref_attention_bwd inl_ref_attention_bwd
 #define ref_attention_bwd_terms inl_ref_attention_bwd_terms
@@ -88,11 +90,13 @@
 #define check_attention inl_check_attention
 #define check_block inl_check_block
 #define check_dora inl_check_dora
+#define check_driver inl_check_driver
 #define check_encode inl_check_encode
 #define check_layer inl_check_layer
 #define check_lora inl_check_lora
 #define check_matmul inl_check_matmul
 #define check_moe inl_check_moe
+#define check_peak inl_check_peak
 #define check_reduce inl_check_reduce
 #define check_token inl_check_token
 #define check_update inl_check_update

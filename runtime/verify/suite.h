@@ -10,7 +10,6 @@
 
 #define KT_HEAP_BYTES (24u << 20)
 #define KT_GUARD_BYTES 64u
-#define KT_GUARD_WORD 0x7fc0deadu // a NaN
 #define KT_MAX_REGIONS 64
 #define KT_MAX_BUFFERS 8
 #define KT_MAX_WRONG 4

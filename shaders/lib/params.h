@@ -203,6 +203,13 @@ struct push_adamw {
     uint count4;
 };
 
+// Of the driver_* kernels.
+struct push_driver {
+    uint count; // threads that have something to do; driver_shared: rounds
+    uint inner; // driver_loop: rounds of the inner loop
+    uint write;
+};
+
 // At the start of the step's inputs; written by the host for every submission.
 struct step_scalars {
     uint seed;

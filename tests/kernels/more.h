@@ -7,6 +7,5 @@
 
 void check_plan(kt_suite *suite);
 void check_large(kt_suite *suite);
-void check_peak(kt_suite *suite);
 
 #endif

@@ -3,6 +3,8 @@
 // (ld's --wrap), it changes a kernel's code, or what comes back, as PLANT says:
 //   sums:KERNEL     every sum in it is a product, every fused multiply-add only multiplies
 //   bounds:KERNEL   every comparison of unsigned integers is off by one
+//   subgroups:KERNEL a sum over a subgroup is its minimum
+//   barriers:KERNEL has none
 //   unstable:NAME   downloads differ in a bit from one to the next, where NAME is the run's first
 //                   kernel
 //   lost:KERNEL     the device is lost when a plan that has it is submitted
@@ -40,24 +42,34 @@ static bool is_planted(const char *kind, const inl_shader *shader)
     return name && strcmp(name, shader->name) == 0;
 }
 
+typedef enum fault { NONE, SUMS, BOUNDS, SUBGROUPS, BARRIERS, FAULTS } fault;
+
 enum {
-    OP_EXT_INST = 12, OP_F_ADD = 129, OP_F_MUL = 133,
+    OP_NOP = 0, OP_EXT_INST = 12, OP_CONTROL_BARRIER = 224, OP_SUBGROUP_F_ADD = 350,
+    OP_SUBGROUP_F_MIN = 355, OP_F_ADD = 129, OP_F_MUL = 133,
     OP_U_GREATER = 172, OP_U_GREATER_EQUAL = 174, OP_U_LESS = 176, OP_U_LESS_EQUAL = 178,
     GLSL_FMA = 50, FIRST_INSTRUCTION = 5,
 };
 
-static uint32_t changed(uint32_t op, bool sums)
+static uint32_t changed(uint32_t op, fault f)
 {
-    if (sums)
-        return op == OP_F_ADD ? OP_F_MUL : op;
-    switch (op) {
-    case OP_U_GREATER_EQUAL: return OP_U_GREATER;
-    case OP_U_LESS: return OP_U_LESS_EQUAL;
-    default: return op;
-    }
+    static const uint32_t from_to[][3] = {{SUMS, OP_F_ADD, OP_F_MUL},
+                                          {BOUNDS, OP_U_GREATER_EQUAL, OP_U_GREATER},
+                                          {BOUNDS, OP_U_LESS, OP_U_LESS_EQUAL},
+                                          {SUBGROUPS, OP_SUBGROUP_F_ADD, OP_SUBGROUP_F_MIN}};
+    for (size_t i = 0; i < INL_COUNT(from_to); i++)
+        if (from_to[i][0] == f && from_to[i][1] == op)
+            return from_to[i][2];
+    return op;
 }
 
-static uint32_t *wrong_code(const inl_shader *shader, bool sums)
+static void fill_with_nops(uint32_t *words, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        words[i] = 1u << 16 | OP_NOP;
+}
+
+static uint32_t *wrong_code(const inl_shader *shader, fault f)
 {
     uint32_t words = shader->code_bytes / 4, *code = malloc(shader->code_bytes);
     if (!code)
@@ -65,13 +77,14 @@ static uint32_t *wrong_code(const inl_shader *shader, bool sums)
     memcpy(code, shader->code, shader->code_bytes);
     for (uint32_t at = FIRST_INSTRUCTION; at < words; at += code[at] >> 16) {
         uint32_t *i = &code[at], size = *i >> 16, op = *i & 0xffffu;
-        if (sums && op == OP_EXT_INST && i[4] == GLSL_FMA) { // result, set, number, a, b, c
+        if (f == SUMS && op == OP_EXT_INST && i[4] == GLSL_FMA) { // result, set, number, a, b, c
             uint32_t multiply[] = {5u << 16 | OP_F_MUL, i[1], i[2], i[5], i[6]};
             memcpy(i, multiply, sizeof(multiply));
-            for (uint32_t k = 5; k < size; k++)
-                i[k] = 1u << 16; // OpNop
+            fill_with_nops(i + 5, size - 5);
+        } else if (f == BARRIERS && op == OP_CONTROL_BARRIER) {
+            fill_with_nops(i, size);
         } else {
-            *i = size << 16 | changed(op, sums);
+            *i = size << 16 | changed(op, f);
         }
     }
     return code;
@@ -80,14 +93,18 @@ static uint32_t *wrong_code(const inl_shader *shader, bool sums)
 // The shader, or the one that is made of it: pipelines are told apart by its address.
 static const inl_shader *plant(const inl_shader *shader)
 {
+    static const char *const names[FAULTS] = {"", "sums", "bounds", "subgroups", "barriers"};
     static inl_shader wrong;
-    bool sums = is_planted("sums", shader);
+    fault f = NONE;
+    for (fault i = SUMS; i < FAULTS; i++)
+        if (is_planted(names[i], shader))
+            f = i;
     unstable |= is_planted("unstable", shader);
     lost |= is_planted("lost", shader);
-    if (!sums && !is_planted("bounds", shader))
+    if (f == NONE)
         return shader;
     if (!wrong.code) {
-        const uint32_t *code = wrong_code(shader, sums);
+        const uint32_t *code = wrong_code(shader, f);
         wrong = *shader;
         wrong.code = code;
     }

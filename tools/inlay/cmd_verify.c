@@ -102,7 +102,7 @@ static void print_failure(FILE *out, const options *o, const inlay_verify_check 
     char *rerun = rerun_text(o, c);
     fprintf(out, "    %s\n    kernels: %s\n", c->message, c->kernels);
     for (uint32_t i = 0; i < c->wrong_count; i++)
-        fprintf(out, "    %s[%u, %u] is %.9g, expected %.9g\n", c->wrong[i].tensor,
+        fprintf(out, "    %s[%u, %u] is %.10g, expected %.10g\n", c->wrong[i].tensor,
                 c->wrong[i].row, c->wrong[i].column, c->wrong[i].got, c->wrong[i].expected);
     fprintf(out, "    again: %s\n", rerun);
     free(rerun);
@@ -117,8 +117,8 @@ static json_t *wrong_json(const inlay_verify_check *c)
         json_put(one, "tensor", json_words(w->tensor));
         json_put(one, "row", json_count(w->row));
         json_put(one, "column", json_count(w->column));
-        json_put(one, "got", json_number(w->got, 9));
-        json_put(one, "expected", json_number(w->expected, 9));
+        json_put(one, "got", json_number(w->got, 10));
+        json_put(one, "expected", json_number(w->expected, 10));
         json_array_append_new(all, one);
     }
     return all;

@@ -65,6 +65,7 @@ run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_i
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
 run "device: kernels of GPUs, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels" \
     --gpu --quick
+run "device: kernels of GPUs that verify takes" "$build/tests/test_kernels" --gpu --brief
 run "device: verify, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_verify"
 for width in 128 512; do
     run "device: kernels, vector width $width" env LP_NATIVE_VECTOR_WIDTH=$width \
