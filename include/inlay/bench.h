@@ -136,6 +136,34 @@ typedef struct inlay_peak_result {
 INLAY_API inlay_result inlay_device_measure_peak(inlay_device *device, inlay_peak_kind kind,
                                                  inlay_peak_result *result);
 
+// ---- which way of dividing the work is fastest
+
+// A way to divide a kind of products, and how it did on the products it was tried on.
+typedef struct inlay_tune_candidate {
+    char what[32];  // "gemm", "small tile", ...
+    char tiles[64]; // "128 x 64 x 16, 8 x 8 a thread"
+    // Seconds by those of what the device had, a geometric mean: below 1 is faster. 0: its results
+    // are wrong, or there was no time for it.
+    double ratio;
+    double largest_error; // NMSE against what the device had
+    bool chosen;
+} inlay_tune_candidate;
+
+typedef struct inlay_tune_params {
+    double seconds; // it takes about so long at most; 0: 60
+    // Of each candidate, when its kind is done; on the calling thread. False stops. NULL: none.
+    bool (*progress)(void *user, const inlay_tune_candidate *candidate);
+    void *user;
+} inlay_tune_params;
+
+// Tries how products of the device are best divided among its threads, in products of random
+// numbers: those made from now on are divided so. A candidate whose results differ by more than
+// rounding is left out and logged. With inlay_device_params.tuning_path the choice is written
+// there, for later runs. Takes up to 128 MiB of device memory. `params` NULL: defaults. Errors:
+// INTERRUPTED (by progress), OUT_OF_DEVICE_MEMORY, DEVICE_LOST; the device is then as it was. IO:
+// the file cannot be written.
+INLAY_API inlay_result inlay_device_tune(inlay_device *device, const inlay_tune_params *params);
+
 INLAY_END
 
 #endif

@@ -68,6 +68,9 @@ typedef struct inlay_device_params {
     // anything is new. It holds several devices' and drivers'; what is damaged or of no use is
     // replaced without a word. NULL: none.
     const char *pipeline_cache_path;
+    // File of inlay_device_tune's choices for this and other devices, read if it is there. One that
+    // is damaged, of another version of inlay or of another driver is not used. NULL: none.
+    const char *tuning_path;
     // Kernel paths by name with commas between, to switch off ("-matrix") or to ask for where they
     // are not chosen anyway ("+matrix"). NULL: those known to be fast on the device. Numbers differ
     // between paths: "matrix" and "f16" multiply numbers of 11 bits, summed up in f32.

@@ -34,7 +34,7 @@ typedef struct inlay_device_import_params {
 
     uint64_t memory_budget_bytes; // 0: what the driver says is free
     uint32_t max_submit_ms;       // 0: 100
-    const char *pipeline_cache_path; // as in inlay_device_params
+    const char *pipeline_cache_path, *tuning_path; // as in inlay_device_params
     // As in inlay_device_params: they call vkCreateShaderModule and vkCreateComputePipelines on
     // `device`, with a pipeline cache of inlay's own, which needs no lock of the host.
     uint32_t compile_threads;

@@ -4,6 +4,8 @@
 #include "bench/kernels.h"
 #include "bench/loss.h"
 #include "bench/peak.h"
+#include "bench/tune.h"
+#include "gpu/tuning.h"
 #include "model/random.h"
 #include "model/weights.h"
 #include "train/profile.h"
@@ -246,4 +248,28 @@ inlay_result inlay_device_measure_peak(inlay_device *device, inlay_peak_kind kin
     result->seconds = p.seconds;
     result->largest_error = p.error;
     return INLAY_OK;
+}
+
+// ---- tiles
+
+static bool tell(void *user, const inl_tune_candidate *c)
+{
+    const inlay_tune_params *params = user;
+    inlay_tune_candidate told = {
+        .ratio = c->ratio, .largest_error = c->error, .chosen = c->chosen};
+    snprintf(told.what, sizeof(told.what), "%s", c->what);
+    snprintf(told.tiles, sizeof(told.tiles), "%s", c->tiles);
+    return params->progress(params->user, &told);
+}
+
+inlay_result inlay_device_tune(inlay_device *device, const inlay_tune_params *params)
+{
+    inl_tune_params p = {.seconds = params ? params->seconds : 0.0};
+    if (params && params->progress) {
+        p.progress = tell;
+        p.user = (void *)(uintptr_t)params;
+    }
+    INL_REQUIRE(&device->env, p.seconds >= 0.0 && p.seconds <= 86400.0);
+    INL_TRY(inl_tune(&device->env, device->gpu, &p));
+    return inl_tuning_save(device->gpu);
 }

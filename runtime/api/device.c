@@ -118,6 +118,7 @@ inlay_result inlay_device_create(inlay_device **out, const inlay_env *public_env
                              .max_submit_ms = params->max_submit_ms,
                              .validation = params->validation,
                              .pipeline_cache_path = params->pipeline_cache_path,
+                             .tuning_path = params->tuning_path,
                              .paths = params->paths,
                              .absent = reasons,
                              .compile_threads = params->compile_threads};
@@ -174,6 +175,7 @@ inlay_result inlay_device_import(inlay_device **out, const inlay_env *public_env
                                .memory_budget_bytes = params->memory_budget_bytes,
                                .max_submit_ms = params->max_submit_ms,
                                .pipeline_cache_path = params->pipeline_cache_path,
+                               .tuning_path = params->tuning_path,
                                .compile_threads = params->compile_threads};
     inl_gpu *gpu;
     INL_TRY(inl_gpu_import(&env, &p, &gpu));

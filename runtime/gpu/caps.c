@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-// A driver bug proven by a minimal case, or a card's own sizes: what to match, and what to do.
+// A driver bug proven by a minimal case: what to match, and what to do.
 typedef struct quirk {
     uint32_t vendor_id;     // 0: any
     const char *driver;     // part of driver_name, NULL: any
@@ -14,30 +14,12 @@ typedef struct quirk {
     const char *why; // with a link
 } quirk;
 
-// 128 registers of 8 to 16 lanes: tiles of 8 rows spill, and take twice the cycles of tiles of 4.
-static void take_small_tiles(inl_gpu_caps *caps)
-{
-    caps->gemm_rows = 4;
-    caps->gemm_tile.thread_columns = 4;
-    caps->attention_floats = 64;
-}
-
 static void limit_loops(inl_gpu_caps *caps)
 {
     caps->max_loop_rounds = 65000; // the pass that leaves a loop counts as well
 }
 
-// It runs the kernels of GPUs in tests alone, and takes seconds to compile a large tile's.
-static void take_test_tile(inl_gpu_caps *caps)
-{
-    caps->gemm_tile.rows = caps->gemm_tile.columns = 32;
-    caps->gemm_tile.depth = 8;
-    caps->gemm_tile.thread_columns = 4;
-}
-
 static const quirk quirks[] = {
-    {0, "llvmpipe", 0, take_test_tile, "compile time"},
-    {0x8086, NULL, 0, take_small_tiles, "few registers; shaders/SPEED.md, attempt 6"},
     {0, "llvmpipe", VK_MAKE_API_VERSION(0, 26, 1, 0), limit_loops,
      "all loops of a thread end after 65535 rounds together, without a word: Mesa 22.3,"
      " src/gallium/auxiliary/gallivm/lp_bld_limits.h; 26.1 is the first version seen without"},
@@ -247,15 +229,7 @@ void inl_caps_read(const inl_instance *vk, VkPhysicalDevice physical, const inl_
         caps->type = type_of(p.deviceType);
     }
     read_memory(vk, physical, caps);
-    caps->gemm_rows = 8;
-    caps->gemm_tile = (inl_gemm_tile){.rows = 64,
-                                      .columns = 64,
-                                      .depth = 16,
-                                      .thread_rows = 8,
-                                      .thread_columns = 8,
-                                      .min_rows = 32};
-    caps->gemv_lanes = 64;
-    caps->attention_floats = caps->subgroup_size_min >= 64 ? 64 : 128; // GCN's have 256 at most
+    inl_tiles_read(vk, physical, caps);
     apply_quirks(caps);
     judge(vk, physical, caps);
     inl_paths_read(vk, physical, &features, caps);

@@ -136,6 +136,7 @@ static inlay_result create(inl_gpu *gpu, const inl_gpu_params *params)
     INL_TRY(create_device(gpu));
     INL_TRY(inl_gpu_finish(gpu, params->memory_budget_bytes, params->max_submit_ms,
                            params->compile_threads));
+    INL_TRY(inl_tuning_open(gpu, params->tuning_path));
     return inl_pipecache_open(gpu, params->pipeline_cache_path);
 }
 
@@ -177,6 +178,7 @@ void inl_gpu_destroy(inl_gpu **handle)
     if (!gpu->imported)
         inl_vk_destroy_instance(gpu);
     inl_env env = gpu->env;
+    inl_free(&env, gpu->tuning_path);
     inl_free(&env, gpu);
 }
 

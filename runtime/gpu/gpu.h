@@ -43,8 +43,40 @@ typedef struct inl_matrix_shape {
 typedef struct inl_gemm_tile {
     uint32_t rows, columns, depth;
     uint32_t thread_rows, thread_columns;
-    uint32_t min_rows; // of X, from which on a product is tiled so
 } inl_gemm_tile;
+
+// Which instructions and how many registers a device has, as far as it decides how kernels divide
+// their work.
+typedef enum inl_generation {
+    INL_GENERATION_UNKNOWN,
+    INL_GENERATION_CPU,
+    INL_GENERATION_GCN, // AMD; CDNA too
+    INL_GENERATION_RDNA1,
+    INL_GENERATION_RDNA2,
+    INL_GENERATION_RDNA3,
+    INL_GENERATION_RDNA4,
+    INL_GENERATION_XE_LP, // Intel; older ones too
+    INL_GENERATION_XE_HPG,
+    INL_GENERATION_XE2, // and newer
+    INL_GENERATION_TURING, // NVIDIA
+    INL_GENERATION_AMPERE,
+    INL_GENERATION_HOPPER,
+    INL_GENERATION_ADA,
+    INL_GENERATION_BLACKWELL,
+    INL_GENERATION_COUNT,
+} inl_generation;
+const char *inl_generation_name(inl_generation generation);
+
+#define INL_TILE_SIZES 3
+
+// How kernels divide their work: of the table in tiles.c, or what a tuner found to be faster.
+typedef struct inl_tiles {
+    uint32_t gemm_lanes; // threads of a workgroup of gemm.comp
+    uint32_t gemm_rows;  // that a thread of it makes: what the registers hold; divides 8
+    uint32_t gemv_lanes; // threads that share the sums of gemv.comp, a power of two
+    uint32_t tiled_rows; // of X, from which on a GPU takes gemm_tiled.comp
+    inl_gemm_tile gemm[INL_TILE_SIZES]; // the smallest first
+} inl_tiles;
 
 // What a device can do and who made it; the one place kernels' needs are decided from (caps.c).
 typedef struct inl_gpu_caps {
@@ -56,9 +88,9 @@ typedef struct inl_gpu_caps {
     uint32_t subgroup_size, subgroup_size_min, subgroup_size_max;
     // A CPU driver that runs a subgroup in the lanes of one vector: how many; 0: any other device.
     uint32_t simd_lanes;
-    uint32_t gemm_rows; // that a thread of a product makes: what the registers hold
-    inl_gemm_tile gemm_tile; // of a GPU
-    uint32_t gemv_lanes; // that share the sums of a product of one row
+    inl_generation generation;
+    inl_tiles tiles;
+    uint32_t compute_units; // that take workgroups; 0: not known
     uint32_t attention_floats; // of rows of matrices that a thread of attention keeps in registers
     uint32_t max_loop_rounds; // of all loops of a thread together; UINT32_MAX: as many as it likes
     uint32_t shared_memory_bytes;
@@ -79,7 +111,7 @@ typedef struct inl_gpu_params {
     uint64_t memory_budget_bytes;
     uint32_t max_submit_ms;
     bool validation;
-    const char *pipeline_cache_path;
+    const char *pipeline_cache_path, *tuning_path;
     const char *paths; // as in inlay_device_params
     const char *const *absent; // by inl_path: why there are no such kernels; NULL: there are
     uint32_t compile_threads; // 0: one a processor, at most INL_COMPILE_THREADS
@@ -93,6 +125,12 @@ inlay_result inl_gpu_create(const inl_env *env, const inl_gpu_params *params, in
 void inl_gpu_destroy(inl_gpu **gpu);
 
 const inl_gpu_caps *inl_gpu_get_caps(const inl_gpu *gpu);
+// Whether kernels can divide their work so on the device.
+bool inl_tiles_fit(const inl_gpu_caps *caps, const inl_tiles *tiles);
+// The tile of caps->tiles for m rows by n columns on this device.
+const inl_gemm_tile *inl_tile_for(const inl_gpu_caps *caps, uint32_t m, uint32_t n);
+// Of plans made from now on. The tiles fit.
+void inl_gpu_set_tiles(inl_gpu *gpu, const inl_tiles *tiles);
 const char *inl_path_name(inl_path path);
 // Takes a path away that turned out not to work, and warns.
 void inl_gpu_drop_path(inl_gpu *gpu, inl_path path, const char *reason);

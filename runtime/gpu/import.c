@@ -44,6 +44,7 @@ static inlay_result adopt(inl_gpu *gpu, const inl_gpu_import_params *p)
     gpu->unlock_queue = p->unlock_queue;
     gpu->queue_user = p->queue_user;
     INL_TRY(inl_gpu_finish(gpu, p->memory_budget_bytes, p->max_submit_ms, p->compile_threads));
+    INL_TRY(inl_tuning_open(gpu, p->tuning_path));
     return inl_pipecache_open(gpu, p->pipeline_cache_path);
 }
 

@@ -24,7 +24,7 @@ typedef struct inl_gpu_import_params {
     const char *const *absent; // as in inl_gpu_params
     uint64_t memory_budget_bytes;
     uint32_t max_submit_ms;
-    const char *pipeline_cache_path;
+    const char *pipeline_cache_path, *tuning_path;
     uint32_t compile_threads; // as inl_gpu_params
 } inl_gpu_import_params;
 

@@ -72,6 +72,7 @@ struct inl_gpu {
     void *replace_user;
     char *cache_path;
     uint64_t cache_hash; // of what was read there
+    char *tuning_path;
     inl_pipeline **pipelines;
     size_t pipeline_count, pipeline_cap;
 };
@@ -141,6 +142,8 @@ void inl_features_enabled(const VkPhysicalDeviceFeatures2 *features, const char 
 // With gpu->features. A development tool has a chain of features more, and an extension.
 inlay_result inl_vk_create_device(inl_gpu *gpu, const void *next, const char *extension,
                                   VkDevice *out);
+// tiles.c: generation and tiles of the caps read so far.
+void inl_tiles_read(const inl_instance *instance, VkPhysicalDevice physical, inl_gpu_caps *caps);
 // paths.c: what a device of these caps and features can and should run.
 void inl_paths_read(const inl_instance *instance, VkPhysicalDevice physical,
                     const inl_features *features, inl_gpu_caps *caps);
@@ -156,6 +159,10 @@ uint32_t inl_memory_type(const VkPhysicalDeviceMemoryProperties *memory, uint32_
 // pipecache.c
 inlay_result inl_pipecache_open(inl_gpu *gpu, const char *path);
 void inl_pipecache_close(inl_gpu *gpu);
+// tuning.c: takes the tiles of this device's record where the file has one. A file that is not
+// there is no error; one that is damaged, or asks for what does not fit, is logged in a line and
+// ignored.
+inlay_result inl_tuning_open(inl_gpu *gpu, const char *path);
 // pipeline.c
 VkDescriptorType inl_descriptor_type(const inl_pipeline *p, uint32_t binding);
 void inl_pipelines_destroy(inl_gpu *gpu);

@@ -33,7 +33,7 @@ static struct push_gemv push_of(const inl_gemv_args *args, const inl_weight_part
 static uint32_t gemv_lanes(const inl_plan *plan)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
-    return inl_node_lanes(plan, caps ? caps->gemv_lanes : GEMV_LANES);
+    return inl_node_lanes(plan, caps ? caps->tiles.gemv_lanes : GEMV_LANES);
 }
 
 // The weight's own work is of one row, or of a row for each of a token's experts.

@@ -137,13 +137,19 @@ inl_planes inl_planes_of(inl_plan *plan, const inl_weight *w, const inl_weight_p
                                         : decode_nf4(plan, w, part, stored);
 }
 
+static uint32_t gemm_lanes(const inl_plan *plan)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    return caps ? caps->tiles.gemm_lanes : GEMM_LANES;
+}
+
 // Divides the rows of every tensor, which are padded to a multiple of 8.
 static uint32_t gemm_rows(const inl_plan *plan, inl_tensor x, const inl_routing *routing)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
     if (x.rows == 1 || (routing && routing->align == 1))
         return 1;
-    return caps ? caps->gemm_rows : GEMM_ROWS;
+    return caps ? caps->tiles.gemm_rows : GEMM_ROWS;
 }
 
 // Rows that are worked on.
@@ -153,12 +159,13 @@ static uint32_t live_rows(inl_tensor x, const inl_routing *routing)
 }
 
 // The tile of a workgroup, where the product is one for gemm_tiled.comp; else NULL.
-static const inl_gemm_tile *tile_of(const inl_plan *plan, inl_tensor x, const inl_routing *routing)
+static const inl_gemm_tile *tile_of(const inl_plan *plan, inl_tensor x, uint32_t columns,
+                                    const inl_routing *routing)
 {
     const inl_gpu_caps *caps = inl_plan_caps(plan);
-    if (!caps || caps->simd_lanes || routing || x.rows < caps->gemm_tile.min_rows)
+    if (!caps || caps->simd_lanes || routing || x.rows < caps->tiles.tiled_rows)
         return NULL;
-    return &caps->gemm_tile;
+    return inl_tile_for(caps, x.rows, columns);
 }
 
 // Of a node for gemm.comp, one for gemm_tiled.comp.
@@ -186,7 +193,7 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
     bool tail = slot && (first_part || !dx);
     bool dropout = tail && dx && args->tail.arena->dropout > 0.0f;
     const inl_routing *routing = args->routing;
-    uint32_t rows = gemm_rows(plan, args->x, routing), lanes = inl_node_lanes(plan, GEMM_LANES);
+    uint32_t rows = gemm_rows(plan, args->x, routing), lanes = gemm_lanes(plan);
     inl_buf bias = routing ? routing->table : dx ? INL_BUF_NONE : args->bias;
     uint64_t live = live_rows(args->x, routing);
     if (routing) // of all parts together
@@ -198,7 +205,8 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX_MATRIX : INL_KERNELS_GEMM_MATRIX][tiling];
     bool on_matrix = inl_matrix_wanted(inl_plan_caps(plan), matrix, args->x.rows) &&
                      !(routing && routing->align == 1);
-    const inl_gemm_tile *tile = on_matrix ? NULL : tile_of(plan, args->x, routing);
+    const inl_gemm_tile *tile =
+        on_matrix ? NULL : tile_of(plan, args->x, dx ? w->cols : part->rows, routing);
     inl_range tail_range = {0};
     if (tail)
         tail_range = inl_floats_of(args->tail.arena->weights, dx ? slot->a : slot->b,

@@ -107,7 +107,7 @@ static bool open_suite(kt_suite *s, options *o)
     if (o->list)
         return true;
     if (o->gpu_kernels)
-        kt_caps(s)->simd_lanes = 0;
+        kt_caps(s)->simd_lanes = 0, kt_caps(s)->tiles.gemm_lanes = 32;
     printf("device: %s (%s), subgroups of %u, kernels for %s, validation %s, seed %u\n", caps->name,
            caps->driver_info, caps->subgroup_size, caps->simd_lanes ? "a CPU's vectors" : "a GPU",
            params.validation ? "on" : "off", s->seed);

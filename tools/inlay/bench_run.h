@@ -37,7 +37,7 @@ typedef struct bench_options {
     double seconds; // of a repeat, at least
     uint32_t tokens; // generated
     int32_t checkpointing;
-    bool no_check;
+    bool no_check, tune;
 } bench_options;
 
 typedef struct bench_run {
@@ -82,6 +82,8 @@ bool bench_suite_train(bench_run *run);
 bool bench_suite_generate(bench_run *run);
 bool bench_suite_memory(bench_run *run);
 
+// bench_tune.c: --tune, with its table on stdout. Returns the exit code.
+int bench_tune(bench_run *run);
 // bench_table.c: all records as people read them, on stdout.
 void bench_print_tables(const bench_run *run);
 

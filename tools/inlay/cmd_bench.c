@@ -138,6 +138,9 @@ static const arg table[] = {
      .help = "that a repeat lasts at least, in whole steps (default 0.5)", .max = 3600},
     {.name = "no-check", .type = ARG_FLAG, .offset = offsetof(bench_options, no_check),
      .help = "do not hold losses against the CPU's"},
+    {.name = "tune", .type = ARG_FLAG, .offset = offsetof(bench_options, tune),
+     .help = "only find the fastest tiles for products (a minute), for this and later runs",
+     .heading = "Tuning"},
     DEVICE_ARGS(bench_options),
     COMMON_ARGS(bench_options),
 };
@@ -297,9 +300,14 @@ static int run(const command *self, int argc, char **argv)
     if (result != INLAY_OK)
         return cli_exit_run(result);
     inlay_device_get_info(b.device, &b.info);
+    interrupt_remember();
+    if (o.tune) {
+        code = bench_tune(&b);
+        inlay_device_destroy(&b.device);
+        return code;
+    }
     fill_defaults(&o, &b.info);
     describe_device(&b);
-    interrupt_remember();
     run_suites(&b);
     code = write_results(&b);
     inlay_device_destroy(&b.device);
@@ -328,5 +336,8 @@ const command command_bench = {
         "loss and reference are of a row's first tokens (16, of large models 2) at the step after\n"
         "the warm-up: the device's, and that of plain loops in double precision on the CPU, for\n"
         "the adapter that the warm-up trained. Where they differ by more than 0.01 the row is\n"
-        "left out. For llamas alone; \"inlay verify\" checks every kernel and its gradient.\n",
+        "left out. For llamas alone; \"inlay verify\" checks every kernel and its gradient.\n\n"
+        "--tune tries ways to divide products among the device's threads, checks that each gives\n"
+        "the same results, and keeps the fastest beside the compiled kernels: training and\n"
+        "generation take it from there, until driver or inlay are others.\n",
     .run = run};

@@ -114,8 +114,9 @@ void setup_chat_free(chat_options *chat)
     chat->text = NULL;
 }
 
-// Where compiled pipelines are kept; NULL when there is no such place. Allocated.
-static char *cache_path(void)
+// Where compiled pipelines and the choice of tiles are kept; NULL when there is no such place.
+// Allocated.
+static char *cache_folder(void)
 {
     const char *base = getenv("XDG_CACHE_HOME");
     const char *home = getenv("HOME");
@@ -126,11 +127,10 @@ static char *cache_path(void)
         folder = path_join(home, ".cache/inlay");
     if (!folder)
         return NULL;
-    char *path = NULL;
     if (folder_make(folder, true) && access(folder, W_OK | X_OK) == 0)
-        path = path_join(folder, "pipelines.bin");
+        return folder;
     free(folder);
-    return path;
+    return NULL;
 }
 
 // ---- models and adapters
@@ -232,14 +232,19 @@ int setup_rewrite(args *a, const command *c, int argc, char **argv, const char *
 
 inlay_result setup_device(inlay_device **out, const inlay_env *env, const common_options *common)
 {
-    char *cache = cache_path();
+    char *folder = cache_folder();
+    char *pipelines = folder ? path_join(folder, "pipelines.bin") : NULL;
+    char *tuning = folder ? path_join(folder, "tuning.txt") : NULL;
     inlay_device_params params = {.select = common->device,
                                   .paths = common->paths,
                                   .memory_budget_bytes = common->memory_budget,
                                   .max_submit_ms = common->max_submit_ms,
                                   .validation = common->validation,
-                                  .pipeline_cache_path = cache};
+                                  .pipeline_cache_path = pipelines,
+                                  .tuning_path = tuning};
     inlay_result result = inlay_device_create(out, env, &params);
-    free(cache);
+    free(pipelines);
+    free(tuning);
+    free(folder);
     return result;
 }

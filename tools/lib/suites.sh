@@ -60,6 +60,7 @@ for name in gradients resume training generate limits; do
     settle
 done
 run "device: device, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_device"
+run "device: tiles, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_tiles"
 run "device: oom, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_oom_device"
 run "device: import, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_import"
 run "device: kernels, validated" env INLAY_TEST_VALIDATION=1 "$build/tests/test_kernels"
