@@ -3,17 +3,19 @@
 //   lora_grad:        dA[r, k] += sum_t G[t, r] mask(X)[t, k]
 //   lora_grad (UP):   dB[n, r] += s sum_t dY[t, n] H[t, r]
 // EXPERTS: a sum for each expert, over its own rows.
-// A thread makes 8 wide columns by 4 of the rank; threads lie along the wide side.
+// A thread makes 8 wide columns by 4 of the rank; threads lie along the wide side. SLICES threads
+// share the tokens, eight in turn; their sums are added in an order of their own, pair by pair.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "lib/inputs.glsl"
 #include "lib/params.h"
 
-layout(local_size_x_id = 0) in;
+layout(local_size_x_id = 0, local_size_y_id = 3) in;
 layout(constant_id = 0) const uint LANES = 32;
 layout(constant_id = 1) const bool DROPOUT = false;
 layout(constant_id = 2) const bool EXPERTS = false;
+layout(constant_id = 3) const uint SLICES = 1; // a power of two
 
 layout(push_constant) uniform Push { push_lora_grad p; };
 INPUT_VEC4(0, x) // X or dY
@@ -25,6 +27,8 @@ layout(binding = 4) readonly buffer Segments { uvec2 segments[]; }; // first row
 #include "lib/rng.glsl"
 
 const uint TOKENS = 8; // taken together; those past the end count as zero
+shared vec4 parts[SLICES > 1 ? SLICES / 2 * LANES * 8 : 1];
+
 #define H_AT(i) h(min(t0 + (i), end - 1) * p.ldh4 + p.h4 + r4)
 
 void main()
@@ -41,7 +45,8 @@ void main()
     vec4 acc[4][2]; // [rank][wide]
     [[unroll]] for (uint r = 0; r < 4; r++)
         acc[r][0] = acc[r][1] = vec4(0.0);
-    for (uint t0 = first; t0 < end; t0 += TOKENS) {
+    uint slice = gl_LocalInvocationID.y;
+    for (uint t0 = first + slice * TOKENS; t0 < end; t0 += SLICES * TOKENS) {
         SHARED_VEC4S(held, TOKENS, H_AT);
         [[unroll]] for (uint i = 0; i < TOKENS; i++) {
             uint t = min(t0 + i, end - 1);
@@ -58,7 +63,18 @@ void main()
             }
         }
     }
-    if (!live || first == end)
+    for (uint half_ = SLICES / 2; half_ > 0; half_ /= 2) {
+        uint at = (slice % half_ * LANES + gl_LocalInvocationID.x) * 8;
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            if (slice >= half_ && slice < 2 * half_)
+                parts[at + i] = acc[i / 2][i % 2];
+        barrier();
+        [[unroll]] for (uint i = 0; i < 8; i++)
+            if (slice < half_)
+                acc[i / 2][i % 2] += parts[at + i];
+        barrier(); // before the next half is written over them
+    }
+    if (!live || first == end || slice > 0)
         return;
 #ifdef UP
     [[unroll]] for (uint n = 0; n < 8; n++)

@@ -99,9 +99,10 @@ static inl_generation generation_of(const inl_gpu_caps *caps)
 #define RDNA34                                                                                     \
     {32, 8, 64, 32, {TILE(32, 64, 32, 4, 8), TILE(64, 64, 16, 8, 8), TILE(128, 128, 32, 8, 8)}}
 // 128 registers of 8 to 16 lanes: with 8 rows gemm.comp spills, and in steps of 32
-// gemm_tiled.comp does with packed formats.
+// gemm_tiled.comp does with packed formats. With 32 threads along the columns X stays in registers,
+// which memory of a workgroup, 8 bytes a cycle and engine, is too slow for.
 #define XE                                                                                         \
-    {32, 4, 64, 32, {TILE(32, 32, 16, 8, 4), TILE(64, 64, 16, 8, 4), TILE(128, 64, 16, 8, 4)}}
+    {32, 4, 64, 32, {TILE(32, 128, 16, 8, 4), TILE(64, 128, 16, 8, 4), TILE(64, 128, 16, 8, 4)}}
 #define GEFORCE                                                                                    \
     {32, 8, 64, 32, {TILE(32, 64, 32, 8, 4), TILE(64, 64, 32, 8, 8), TILE(128, 128, 32, 8, 8)}}
 
@@ -113,7 +114,7 @@ static const struct {
      {32, 8, 64, 32, {TILE(32, 32, 16, 4, 4), TILE(64, 64, 16, 8, 8), TILE(128, 64, 16, 8, 8)}}},
     // It runs the kernels of GPUs in tests alone, and takes seconds to compile a large tile's.
     {INL_GENERATION_CPU,
-     {32, 8, 64, 32, {TILE(32, 32, 8, 8, 4), TILE(32, 32, 8, 8, 4), TILE(32, 32, 8, 8, 4)}}},
+     {32, 8, 64, 32, {TILE(32, 16, 8, 8, 4), TILE(32, 16, 8, 8, 4), TILE(32, 16, 8, 8, 4)}}},
     // Subgroups of 64: with 32 threads half of each would be empty. Larger tiles take more than
     // 128 registers and leave one subgroup a SIMD, which then waits for memory.
     {INL_GENERATION_GCN,

@@ -13,6 +13,8 @@
 #define SPEC_TILE 10    // first of gemm_tiled.comp's constants that gemm.comp has not
 #define STAGE_ROUNDS 16 // most loops of a thread in a step of gemm_tiled.comp
 #define LORA_LANES 8
+#define GRAD_LANES_GPU 16 // of lora_grad, with GRAD_SLICES_GPU threads a sum: 128, what all allow
+#define GRAD_SLICES_GPU 8
 #define BINDING_FLOATS (INL_BINDING_ALIGNMENT / 4)
 #define LORA_SLICES_GPU 8 // threads a row's sum is shared by where there are thousands of them
 
@@ -169,14 +171,19 @@ static const inl_gemm_tile *tile_of(const inl_plan *plan, inl_tensor x, uint32_t
 }
 
 // Of a node for gemm.comp, one for gemm_tiled.comp.
-static void tile_gemm(inl_node *node, const inl_gemm_tile *tile, inl_tiling tiling, bool dx,
-                      uint32_t tiles, uint32_t rows)
+static void tile_gemm(inl_node *node, const inl_gpu_caps *caps, const inl_gemm_tile *tile,
+                      inl_tiling tiling, bool dx, uint32_t tiles, uint32_t rows)
 {
-    uint32_t constants[] = {tile->columns, tile->depth, tile->thread_rows, tile->thread_columns};
     uint32_t threads_m = tile->rows / tile->thread_rows;
+    uint32_t threads_n = tile->columns / tile->thread_columns;
+    // Whole subgroups have the same rows, which are no more than the lanes that hold them.
+    bool uniform = threads_n % caps->subgroup_size_max == 0 &&
+                   tile->thread_rows <= caps->subgroup_size_min;
+    uint32_t constants[] = {tile->columns, tile->depth, tile->thread_rows, tile->thread_columns,
+                            uniform};
     node->kernel =
         inl_kernels_by_tiling[dx ? INL_KERNELS_GEMM_DX_TILED : INL_KERNELS_GEMM_TILED][tiling];
-    node->spec[0] = threads_m * (tile->columns / tile->thread_columns);
+    node->spec[0] = threads_m * threads_n;
     node->spec[1] = tile->rows;
     memcpy(&node->spec[SPEC_TILE], constants, sizeof(constants));
     node->spec_count = SPEC_TILE + INL_COUNT(constants);
@@ -233,7 +240,8 @@ static void gemm_part(inl_plan *plan, const inl_inputs *in, const inl_gemm_args 
         .flops = 2ull * live * part->rows * w->cols +
                  (tail ? 2ull * live * slot->rank * (dx ? slot->in : part->rows) : 0)};
     if (tile)
-        tile_gemm(&node, tile, tiling, dx, dx ? push.k_tiles : push.n_tiles, args->x.rows);
+        tile_gemm(&node, inl_plan_caps(plan), tile, tiling, dx,
+                  dx ? push.k_tiles : push.n_tiles, args->x.rows);
     if (!read.decoded)
         inl_node_packing(&node, w->format);
     push.ldx4 = inl_ld4(args->x);
@@ -281,14 +289,21 @@ void inl_op_gemm_dx(inl_plan *plan, const inl_inputs *in, const inl_gemm_args *a
     }
 }
 
+// It has no threads to fill.
+static bool is_cpu(const inl_plan *plan)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    return caps && caps->type == 4;
+}
+
 static void lora_down(inl_plan *plan, const inl_inputs *in, inl_kernel kernel,
                       const inl_lora_arena *arena, inl_tensor x, inl_range weight, inl_tensor h,
                       const struct push_lora_down *push, bool dropout)
 {
     const inl_routing *routing = arena->routing;
     const inl_gpu_caps *caps = inl_plan_caps(plan);
-    // A CPU has no threads to fill, but long sums may have to be shared.
-    bool one = caps && caps->type == 4 && push->cols4 <= caps->max_loop_rounds / 2;
+    // Long sums may have to be shared.
+    bool one = is_cpu(plan) && push->cols4 <= caps->max_loop_rounds / 2;
     uint32_t slices = one ? 1 : LORA_SLICES_GPU;
     uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
     uint32_t tile = routing ? routing->align : lanes; // rows of one matrix
@@ -367,7 +382,8 @@ static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel,
                       const inl_routing *routing, inl_tensor x, inl_tensor h, inl_range gradient,
                       const struct push_lora_grad *push, bool dropout)
 {
-    uint32_t lanes = inl_node_lanes(plan, LORA_LANES);
+    bool one = is_cpu(plan);
+    uint32_t lanes = inl_node_lanes(plan, one ? LORA_LANES : GRAD_LANES_GPU);
     inl_node node = {.kernel = kernel,
                      .tag = "lora",
                      .uses = {{x.buf, INL_READ},
@@ -376,8 +392,8 @@ static void lora_grad(inl_plan *plan, const inl_inputs *in, inl_kernel kernel,
                               {in->scalars, INL_READ},
                               inl_node_optional(routing ? routing->segments : INL_BUF_NONE,
                                                 INL_READ)},
-                     .spec = {lanes, dropout, routing != NULL},
-                     .spec_count = 3,
+                     .spec = {lanes, dropout, routing != NULL, one ? 1 : GRAD_SLICES_GPU},
+                     .spec_count = 4,
                      .groups = {inl_div_up(push->cols8, lanes), push->rank4,
                                 routing ? routing->experts : 1},
                      .rounds = routing ? routing->tokens : push->rows, // an expert has each once

@@ -175,6 +175,9 @@ static void check_slices(kt_suite *suite)
         check_up_bwd(suite, &groups[9], t, 260, false);
         check_up_bwd(suite, &groups[4], t, 4, false);
     }
+    check_down_bwd(suite, &groups[9], 150, 172, 0.5f); // slices of tokens, the last not full
+    check_down_bwd(suite, &groups[0], 64, 20, 0.0f);
+    check_up_bwd(suite, &groups[9], 150, 260, false);
     caps->type = type;
 }
 

@@ -284,6 +284,30 @@ static void check_options(kt_suite *suite)
     }
 }
 
+// Other sizes of gemm_tiled.comp's tile than the device's own, where it is used.
+static void check_tiles(kt_suite *suite)
+{
+    static const inl_gemm_tile tiles[] = {
+        {.rows = 16, .columns = 64, .depth = 16, .thread_rows = 8, .thread_columns = 4},
+        {.rows = 32, .columns = 128, .depth = 8, .thread_rows = 4, .thread_columns = 4},
+    };
+    static const options full = {.name = "in a tile of its own",
+                                 .bias = true,
+                                 .tail = true,
+                                 .residual = OTHER,
+                                 .dropout = 0.3f,
+                                 .parts = 2};
+    inl_gpu_caps *caps = kt_caps(suite);
+    inl_tiles own = caps->tiles;
+    for (uint32_t i = 0; i < INL_COUNT(tiles) && !caps->simd_lanes; i++) {
+        for (uint32_t size = 0; size < INL_TILE_SIZES; size++)
+            caps->tiles.gemm[size] = tiles[i];
+        check_product(suite, (shape){INL_FORMAT_Q8_0, 40, 200, 96}, full, false);
+        check_product(suite, (shape){INL_FORMAT_Q8_0, 40, 200, 96}, full, true);
+    }
+    caps->tiles = own;
+}
+
 // Whose bits, offsets, integers and table other formats have too.
 static bool has_nothing_of_its_own(inl_format_id id)
 {
@@ -340,4 +364,5 @@ void check_matmul(kt_suite *suite)
         check_parts(suite, f);
     }
     check_options(suite);
+    check_tiles(suite);
 }

@@ -3,9 +3,27 @@
 // BK, K-major, so that the inner product (gemm_vector.glsl) reads vec4s along m and n in both
 // directions of a product. W's tiles are decoded on the way; the adapter's tail is staged as more
 // steps. Past the end of K the X side is zero and the W side anything finite.
+// A thread's columns of the result are four by four side by side and those THREADS_N fours apart,
+// so that threads side by side read vec4s side by side; its rows likewise. But where whole
+// subgroups have the same rows (UNIFORM), these are side by side, and X stays in registers: lane i
+// of a subgroup has row i of the TM.
+const uint THREADS_M = BM / TM, THREADS_N = BN / TN;
 const uint X_STRIDE = BM / 4 + 1, W_STRIDE = BN / 4 + 1; // of a k, in vec4s; odd against conflicts
-shared vec4 xs[BK * X_STRIDE];                           // [k][m]
+shared vec4 xs[UNIFORM ? 1 : BK * X_STRIDE];             // [k][m]
 shared vec4 ws[BK * W_STRIDE];                           // [k][n]
+vec4 own[BK / 4];                                        // UNIFORM: [k]
+
+// Of four i of the thread's rows or columns, the place among the workgroup's.
+uint fours_m(uint i)
+{
+    uint m = gl_LocalInvocationID.x / THREADS_N;
+    return UNIFORM ? m * (TM / 4) + i : m + i * THREADS_M;
+}
+
+uint fours_n(uint i)
+{
+    return gl_LocalInvocationID.x % THREADS_N + i * THREADS_N;
+}
 
 // Blocks of four rows by four columns of K: a vec4 of K of each row, turned.
 #define TURNED(v, c) vec4(v[0][c], v[1][c], v[2][c], v[3][c])
@@ -20,11 +38,19 @@ shared vec4 ws[BK * W_STRIDE];                           // [k][n]
     }
 
 // Rows from `row` to `end`, a multiple of four of them, by columns from vec4 k4 to end4.
+#define STAGE_X(READ)                                                                              \
+    if (UNIFORM) {                                                                                 \
+        uint lane = min(gl_SubgroupInvocationID, TM - 1);                                          \
+        [[unroll]] for (uint k = 0; k < BK / 4; k++)                                               \
+            own[k] = READ(k, fours_m(lane / 4), lane % 4);                                         \
+    } else                                                                                         \
+        STAGE_TURNED(xs, X_STRIDE, BM / 4, READ)
+
 #define X_READ(k, m, j)                                                                            \
     (k4 + (k) < end4 ? x((min(row + 4 * (m), end - 4) + (j)) * p.ldx4 + k4 + (k)) : vec4(0.0))
 void stage_x(uint row, uint end, uint k4, uint end4)
 {
-    STAGE_TURNED(xs, X_STRIDE, BM / 4, X_READ)
+    STAGE_X(X_READ)
 }
 
 #define H_READ(k, m, j)                                                                            \
@@ -32,7 +58,7 @@ void stage_x(uint row, uint end, uint k4, uint end4)
                         : vec4(0.0))
 void stage_h(uint row, uint end, uint r4)
 {
-    STAGE_TURNED(xs, X_STRIDE, BM / 4, H_READ)
+    STAGE_X(H_READ)
 }
 
 // Of W, result columns from tile `first` of `tiles` on, by tiles from k8 of `steps` on along K;
