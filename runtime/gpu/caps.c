@@ -9,7 +9,8 @@
 typedef struct quirk {
     uint32_t vendor_id;     // 0: any
     const char *driver;     // part of driver_name, NULL: any
-    uint32_t fixed_version; // first good driver_version; 0: none yet
+    uint32_t broken_version; // first bad driver_version that was seen; 0: any
+    uint32_t fixed_version;  // first good one; 0: none yet
     void (*apply)(inl_gpu_caps *caps);
     const char *why; // with a link
 } quirk;
@@ -19,10 +20,20 @@ static void limit_loops(inl_gpu_caps *caps)
     caps->max_loop_rounds = 65000; // the pass that leaves a loop counts as well
 }
 
+// Made of texel buffers' reads; the plain kernels are slower and right.
+static void drop_wide_texels(inl_gpu_caps *caps)
+{
+    if (caps->subgroup_size == 16)
+        caps->simd_lanes = 0;
+}
+
 static const quirk quirks[] = {
-    {0, "llvmpipe", VK_MAKE_API_VERSION(0, 26, 1, 0), limit_loops,
+    {0, "llvmpipe", 0, VK_MAKE_API_VERSION(0, 26, 1, 0), limit_loops,
      "all loops of a thread end after 65535 rounds together, without a word: Mesa 22.3,"
      " src/gallium/auxiliary/gallivm/lp_bld_limits.h; 26.1 is the first version seen without"},
+    {0, "llvmpipe", VK_MAKE_API_VERSION(0, 26, 1, 0), 0, drop_wide_texels,
+     "LP_NATIVE_VECTOR_WIDTH=512 on a processor without AVX-512: a read of a texel buffer takes a"
+     " base of 0 and the process ends (Mesa 26.1.6, LLVM 19.1.7; 22.3.6 is free of it)"},
 };
 
 static void apply_quirks(inl_gpu_caps *caps)
@@ -31,6 +42,7 @@ static void apply_quirks(inl_gpu_caps *caps)
         const quirk *q = &quirks[i];
         if ((q->vendor_id == 0 || q->vendor_id == caps->vendor_id) &&
             (!q->driver || strstr(caps->driver_name, q->driver)) &&
+            caps->driver_version >= q->broken_version &&
             (q->fixed_version == 0 || caps->driver_version < q->fixed_version))
             q->apply(caps);
     }
