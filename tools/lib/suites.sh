@@ -42,8 +42,8 @@ run "guard: symbols" python3 "$root/tools/check_symbols.py" "$build"
 run "guard: install" "$root/tests/install/check_install.sh" "$build"
 
 # The command as scripts use it.
-for name in usage inspect data generate train stop limits bad_input folder adapters verify bench
-compare; do
+for name in usage inspect data generate train stop limits bad_input folder adapters verify bench \
+    compare; do
     run "cli: $name" python3 "$root/tests/cli/test_$name.py" "$build"
 done
 
@@ -83,13 +83,18 @@ at_width() { # at_width BITS TEST ARGUMENT...
     LP_NATIVE_VECTOR_WIDTH=$1 in_lab "$lab_build/tests/test_$2" "${@:3}"
 }
 if in_lab true >/dev/null 2>&1 && [ -x "$lab_build/tests/test_kernels" ]; then
-    for name in gradients resume training generate limits "kernels --quick"; do
+    for name in gradients resume training generate limits; do
         for width in 128 256; do
-            beside "lab: ${name%% *}, vector width $width" at_width $width $name
+            beside "lab: $name, vector width $width" at_width $width $name
         done
-        run "lab: ${name%% *}, vector width 512" at_width 512 $name
+        run "lab: $name, vector width 512" at_width 512 $name
         settle
     done
+    # At 512 bits the driver gets kernels of GPUs (gpu/caps.c) and compiles for minutes: a case each.
+    beside "lab: kernels, vector width 128" at_width 128 kernels --quick
+    beside "lab: kernels, vector width 256" at_width 256 kernels --quick
+    run "lab: kernels, vector width 512" at_width 512 kernels --brief
+    settle
     run "lab: products on matrix cores" env INLAY_TEST_PATHS=+matrix,-simd \
         "$root/tools/lab/run" lvp "$lab_build/tests/test_kernels" --gpu --quick --filter matmul
     run "lab: verify" in_lab "$lab_build/tests/test_verify"
