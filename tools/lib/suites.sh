@@ -90,7 +90,7 @@ if in_lab true >/dev/null 2>&1 && [ -x "$lab_build/tests/test_kernels" ]; then
         run "lab: $name, vector width 512" at_width 512 $name
         settle
     done
-    # At 512 bits the driver gets kernels of GPUs (gpu/caps.c) and compiles for minutes: a case each.
+    # At 512 bits the driver gets kernels of GPUs (gpu/caps.c), compiled for minutes: a case each.
     beside "lab: kernels, vector width 128" at_width 128 kernels --quick
     beside "lab: kernels, vector width 256" at_width 256 kernels --quick
     run "lab: kernels, vector width 512" at_width 512 kernels --brief
