@@ -22,6 +22,7 @@ layout(constant_id = 3) const uint ROPE = ROPE_PAIRS;
 layout(constant_id = 4) const bool NORM = false;
 layout(constant_id = 5) const bool SOFTCAP = false;
 layout(constant_id = 6) const uint SPLITS = 1;
+layout(constant_id = 7) const uint SUBGROUPS = 16; // that LANES may be, of the smallest size
 const uint N4 = D4 / PARTS;
 const uint GROUPS = LANES / PARTS;
 
@@ -169,7 +170,7 @@ void join_subgroup(inout float most, inout float sum, inout vec4 acc[N4])
 #else
 #define ONE_SUBGROUP false
 #endif
-const uint SUBGROUPS_MAX = ONE_SUBGROUP ? 1 : LANES / 4;
+const uint SUBGROUPS_MAX = ONE_SUBGROUP ? 1 : SUBGROUPS;
 shared vec4 joined[SUBGROUPS_MAX * D4];
 shared vec2 joined_sums[SUBGROUPS_MAX];
 

@@ -18,6 +18,18 @@ static uint32_t parts_of(const inl_gpu_caps *caps, uint32_t head_dim)
     return parts;
 }
 
+// Threads of a workgroup: as many as have room for what each subgroup leaves of a head.
+static uint32_t lanes_of(const inl_plan *plan, uint32_t dim4, uint32_t *subgroups)
+{
+    const inl_gpu_caps *caps = inl_plan_caps(plan);
+    uint32_t lanes = inl_node_lanes(plan, LANES), size = caps ? caps->subgroup_size_min : 32;
+    uint32_t room = caps ? caps->shared_memory_bytes : 32768;
+    while (lanes > size && lanes / size * (16 * dim4 + 8) > room)
+        lanes /= 2;
+    *subgroups = INL_MAX(lanes / size, 1);
+    return lanes;
+}
+
 static uint32_t splits_of(const inl_gpu_caps *caps, inl_tensor cache)
 {
     if (!caps || caps->simd_lanes)
@@ -45,7 +57,8 @@ void inl_op_attention_token(inl_plan *plan, const inl_inputs *in, const inl_toke
     const inl_rope *rope = t->rope;
     const inl_norm *norm = t->q_norm;
     uint32_t dim4 = a->head_dim / 4, splits = t->splits ? t->splits : splits_of(caps, t->k);
-    uint32_t parts = parts_of(caps, a->head_dim);
+    uint32_t parts = parts_of(caps, a->head_dim), subgroups;
+    uint32_t lanes = lanes_of(plan, dim4, &subgroups);
     struct push_attention_token push = {.heads = a->heads,
                                         .kv_heads = a->kv_heads,
                                         .group = a->heads / a->kv_heads,
@@ -72,12 +85,12 @@ void inl_op_attention_token(inl_plan *plan, const inl_inputs *in, const inl_toke
                  {norm ? inl_op_external(plan, t->k_norm->weight) : t->qkv.buf, INL_READ},
                  {sums, INL_WRITE},
                  {in->scalars, INL_READ}},
-        .spec = {inl_node_lanes(plan, LANES), dim4, parts,
+        .spec = {lanes, dim4, parts,
                  !rope ? ROPE_NONE : rope->halves ? ROPE_HALVES : ROPE_PAIRS, norm != NULL,
-                 a->softcap > 0.0f, splits},
-        .spec_count = 7,
+                 a->softcap > 0.0f, splits, subgroups},
+        .spec_count = 8,
         .groups = {a->heads, splits, 1},
-        .rounds = t->k.rows / inl_node_lanes(plan, LANES),
+        .rounds = t->k.rows / lanes,
         .flops = 4ull * t->k.rows * a->heads * a->head_dim};
     inl_node_push(&node, &push, sizeof(push));
     inl_plan_add(plan, &node);
