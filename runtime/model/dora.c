@@ -56,7 +56,6 @@ static inlay_result run(const inl_env *env, inl_gpu *gpu, const inl_weights *wei
                         bool start)
 {
     inl_plan *plan;
-    uint64_t ticket;
     if (slots->norm_floats == 0)
         return INLAY_OK;
     INL_TRY(inl_plan_create(env, gpu, &plan));
@@ -68,13 +67,7 @@ static inlay_result run(const inl_env *env, inl_gpu *gpu, const inl_weights *wei
     inl_dora_emit_norms(plan, &in, weights, slots, arena);
     if (start && slots->lora->magnitudes_unset)
         copy_norms(plan, slots, arena);
-    inlay_result result = inl_plan_finish(plan);
-    if (result == INLAY_OK)
-        result = inl_plan_run(plan, &ticket);
-    if (result == INLAY_OK)
-        result = inl_gpu_wait(gpu, ticket);
-    inl_plan_destroy(&plan);
-    return result;
+    return inl_plan_once(plan);
 }
 
 inlay_result inl_dora_start(const inl_env *env, inl_gpu *gpu, const inl_weights *weights,

@@ -78,16 +78,9 @@ void inl_encoder_close(inl_encoder *encoder)
 static inlay_result encode(const inl_encoder *e, const inl_encode_args *args)
 {
     inl_plan *plan;
-    uint64_t ticket;
     INL_TRY(inl_plan_create(e->env, e->gpu, &plan));
     inl_op_encode(plan, args);
-    inlay_result result = inl_plan_finish(plan);
-    if (result == INLAY_OK)
-        result = inl_plan_run(plan, &ticket);
-    if (result == INLAY_OK)
-        result = inl_gpu_wait(e->gpu, ticket);
-    inl_plan_destroy(&plan);
-    return result;
+    return inl_plan_once(plan);
 }
 
 static inlay_result put_source(const inl_encoder *e, const matrix *m, uint32_t row, uint32_t rows)

@@ -47,14 +47,7 @@ static inlay_result fill(inl_weights *w)
     INL_TRY(inl_plan_create(&w->model->env, w->gpu, &plan));
     for (uint32_t i = 0; i < w->model->config.layers; i++)
         emit_layer(plan, &w->layers[i]);
-    uint64_t ticket;
-    inlay_result result = inl_plan_finish(plan);
-    if (result == INLAY_OK)
-        result = inl_plan_run(plan, &ticket);
-    if (result == INLAY_OK)
-        result = inl_gpu_wait(w->gpu, ticket);
-    inl_plan_destroy(&plan);
-    return result;
+    return inl_plan_once(plan);
 }
 
 inlay_result inl_weights_expand(inl_weights *w)

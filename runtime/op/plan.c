@@ -630,6 +630,18 @@ inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket)
     return INLAY_OK;
 }
 
+inlay_result inl_plan_once(inl_plan *plan)
+{
+    uint64_t ticket;
+    inlay_result result = inl_plan_finish(plan);
+    if (result == INLAY_OK)
+        result = inl_plan_run(plan, &ticket);
+    if (result == INLAY_OK)
+        result = inl_gpu_wait(plan->gpu, ticket);
+    inl_plan_destroy(&plan);
+    return result;
+}
+
 bool inl_plan_submit_seconds(const inl_plan *plan, double *longest, double *total)
 {
     *longest = *total = 0.0;

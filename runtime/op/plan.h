@@ -92,6 +92,8 @@ void inl_plan_share(inl_plan *plan, const inl_plan *owner);
 inlay_result inl_plan_finish(inl_plan *plan);
 // Submits the whole list; *ticket is the last one's (inl_gpu_wait).
 inlay_result inl_plan_run(inl_plan *plan, uint64_t *ticket);
+// Of work that is done once: finishes the plan, runs it, waits for it and destroys it in any case.
+inlay_result inl_plan_once(inl_plan *plan);
 // After a wait: uses the measured times to cut anew where a submit ran over the budget.
 inlay_result inl_plan_adjust(inl_plan *plan);
 

@@ -59,7 +59,6 @@ static inlay_result prepare(const inl_env *env, inl_gpu *gpu, product *p)
 static inlay_result multiply(const inl_env *env, inl_gpu *gpu, const product *p, bool dx)
 {
     inl_plan *plan;
-    uint64_t ticket;
     inl_weight_part part = {.rows = p->n,
                             .quants = {p->buffer, p->w_at, 2ull * p->n * p->k}};
     inl_weight w = {.format = inl_format_by_id(INL_FORMAT_F16),
@@ -83,13 +82,7 @@ static inlay_result multiply(const inl_env *env, inl_gpu *gpu, const product *p,
         inl_op_gemm_dx(plan, &inputs, &args);
     else
         inl_op_gemm(plan, &inputs, &args);
-    inlay_result result = inl_plan_finish(plan);
-    if (result == INLAY_OK)
-        result = inl_plan_run(plan, &ticket);
-    if (result == INLAY_OK)
-        result = inl_gpu_wait(gpu, ticket);
-    inl_plan_destroy(&plan);
-    return result;
+    return inl_plan_once(plan);
 }
 
 static inlay_result check(const inl_env *env, inl_gpu *gpu, const product *p, bool dx, bool *right)

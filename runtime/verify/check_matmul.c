@@ -208,21 +208,22 @@ static void check_embed(kt_suite *suite, inl_format_id format, uint32_t t, uint3
     kt_end(k);
 }
 
-static void check_shapes(kt_suite *suite, inl_format_id format)
-{
-    static const options plain = {.name = "plain"};
-    static const options full = {.name = "bias+residual+tail",
+static const options nothing_rides = {.name = "plain"};
+static const options all_rides = {.name = "bias+residual+tail",
                                  .bias = true,
                                  .tail = true,
                                  .residual = OTHER,
                                  .dropout = 0.3f};
+
+static void check_shapes(kt_suite *suite, inl_format_id format)
+{
     const uint32_t *ins;
     uint32_t in_count = ins_of(format, &ins), turn = 0;
     for (uint32_t i = 0; i < INL_COUNT(some_rows); i++)
         for (uint32_t j = 0; j < INL_COUNT(some_outs); j++, turn++) {
             shape s = {format, some_rows[i], some_outs[j], ins[(turn + i) % in_count]};
-            check_product(suite, s, turn % 2 ? full : plain, false);
-            check_product(suite, s, turn % 2 ? plain : full, true);
+            check_product(suite, s, turn % 2 ? all_rides : nothing_rides, false);
+            check_product(suite, s, turn % 2 ? nothing_rides : all_rides, true);
         }
 }
 
@@ -325,12 +326,6 @@ static bool has_nothing_of_its_own(inl_format_id id)
 // as many rows as fill a tile or one alone.
 static void check_briefly(kt_suite *suite, inl_format_id format)
 {
-    static const options plain = {.name = "plain"};
-    static const options full = {.name = "bias+residual+tail",
-                                 .bias = true,
-                                 .tail = true,
-                                 .residual = OTHER,
-                                 .dropout = 0.3f};
     const uint32_t *ins;
     uint32_t in = ins_of(format, &ins) - 1;
     if (inl_is_nf4(inl_format_by_id(format)))
@@ -340,9 +335,9 @@ static void check_briefly(kt_suite *suite, inl_format_id format)
     if (!inl_is_nf4(inl_format_by_id(format)))
         check_embed(suite, format, 9, 65, ins[0], 1);
     for (uint32_t dx = 0; dx < 2 && stands_for_others(format); dx++) {
-        check_product(suite, (shape){format, 1, 172, ins[in]}, plain, dx);
-        check_product(suite, (shape){format, 33, 65, ins[1]}, full, dx);
-        check_product(suite, (shape){format, 130, 264, ins[in]}, plain, dx);
+        check_product(suite, (shape){format, 1, 172, ins[in]}, nothing_rides, dx);
+        check_product(suite, (shape){format, 33, 65, ins[1]}, all_rides, dx);
+        check_product(suite, (shape){format, 130, 264, ins[in]}, nothing_rides, dx);
     }
 }
 

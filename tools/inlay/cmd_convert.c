@@ -3,8 +3,6 @@
 #include "cli.h"
 #include "files.h"
 
-#include <string.h>
-
 static const arg table[] = {
     MODEL_ARGS(rewrite_options),
     {.name = "output", .letter = 'o', .type = ARG_STRING,
@@ -13,16 +11,10 @@ static const arg table[] = {
     COMMON_ARGS(rewrite_options),
 };
 
-static bool ends_in_gguf(const char *path)
-{
-    size_t size = strlen(path);
-    return size > 5 && strcmp(path + size - 5, ".gguf") == 0;
-}
-
 static int convert(const rewrite_options *o, const inlay_model *model, inlay_adapter *adapter)
 {
     (void)model;
-    if (!ends_in_gguf(o->output))
+    if (!path_ends_in(o->output, ".gguf"))
         return cli_exit_output(inlay_adapter_save_peft(adapter, o->output));
     inlay_result result = inlay_adapter_save_gguf(adapter, o->output);
     // DoRA's magnitudes, which the format cannot hold

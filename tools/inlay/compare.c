@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define WIDE 860.0
 #define NARROW 340.0
@@ -349,16 +348,10 @@ static int save_picture(const comparison *c, const char *path)
     return code;
 }
 
-static bool ends_in(const char *path, const char *ending)
-{
-    size_t size = strlen(path), most = strlen(ending);
-    return size > most && strcmp(path + size - most, ending) == 0;
-}
-
 int compare_run(const char *const *files, size_t count, const char *output)
 {
     comparison c = {0};
-    bool page = ends_in(output, ".html"), picture = ends_in(output, ".png");
+    bool page = path_ends_in(output, ".html"), picture = path_ends_in(output, ".png");
     if (!page && !picture) {
         cli_error("--output of --compare is a .html or a .png file, \"%s\" is neither", output);
         return EXIT_BAD_INPUT;

@@ -24,6 +24,12 @@ bool path_exists(const char *path)
     return stat(path, &st) == 0;
 }
 
+bool path_ends_in(const char *path, const char *ending)
+{
+    size_t size = strlen(path), most = strlen(ending);
+    return size > most && strcmp(path + size - most, ending) == 0;
+}
+
 bool path_is_folder(const char *path)
 {
     struct stat st;

@@ -10,6 +10,7 @@
 
 char *path_join(const char *folder, const char *name); // allocated
 bool path_exists(const char *path);
+bool path_ends_in(const char *path, const char *ending); // with something before it
 bool path_is_folder(const char *path);
 // Whether both are there and one thing, under whatever names.
 bool path_is_same(const char *a, const char *b);
